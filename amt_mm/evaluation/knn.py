@@ -15,6 +15,7 @@ from torch import Tensor
 from amt_mm.arguments import check_int, check_number
 
 TOP_K = (1, 5)
+QUERY_BLOCK, BANK_BLOCK = 1024, 16384
 
 
 class Neighbours(NamedTuple):
@@ -59,8 +60,8 @@ def weighted_knn(queries: Tensor,
 def nearest(queries: Tensor,
             bank: Tensor,
             k: int,
-            query_block: int = 1024,
-            bank_block: int = 16384) -> Neighbours:
+            query_block: int = QUERY_BLOCK,
+            bank_block: int = BANK_BLOCK) -> Neighbours:
     """Find the k nearest of the bank by cosine similarity, exactly.
 
     Only ``query_block * bank_block`` similarities are in memory at a time,
@@ -139,8 +140,10 @@ def top_accuracies(scores: Tensor, labels: Tensor) -> dict[int, float]:
 
 def count_not_finite(features: Tensor) -> int:
     """Return how many rows (N, D) hold a NaN or an infinity."""
-    # a sum is not finite if one of its terms is not, and needs no copy
-    return int((~features.sum(1, dtype=torch.float64).isfinite()).sum())
+    # a sum is not finite if one of its terms is not
+    return sum(
+        int((~rows.sum(1, dtype=torch.float64).isfinite()).sum())
+        for rows in features.split(BANK_BLOCK))
 
 
 def check_finite(name: str, features: Tensor) -> None:
