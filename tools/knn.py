@@ -7,7 +7,7 @@
 CONFIG is a classification config of mmpretrain with labelled train_dataloader
 and val_dataloader (or test_dataloader); the pipeline of the latter shows both.
 CHECKPOINT is one of pre-training, or "none" for random weights. Prints top-1
-and top-5 accuracy for each k.
+and top-5 accuracy for each k, and with --linear top-1 of a linear classifier.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from amt_mm.evaluation import (
     draw_subsets,
     extract_features,
     labels_of,
+    linear_probe,
     nearest,
     top_accuracies,
     vote,
@@ -60,6 +61,9 @@ def parse_args() -> argparse.Namespace:
         '--max-train', type=int, help='draw so many training images at most')
     parser.add_argument(
         '--batch-size', type=int, help="default: the val_dataloader's")
+    parser.add_argument(
+        '--linear', action='store_true',
+        help='also fit a linear classifier on the features')
     parser.add_argument('--device', default=get_device())
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
@@ -98,6 +102,10 @@ def main() -> None:
         print_log(f'k-NN {tops} (k={k}, T={args.temperature:g}, '
                   f'{len(bank):,} train and {len(queries):,} val images, '
                   f'{bank.shape[1]} features, {seconds:.0f} s)')
+    if args.linear:
+        scores = linear_probe(queries, bank, labels, num_classes)
+        tops = top_accuracies(scores, truth)
+        print_log(f'linear probe top-1 {tops[1]:.2f}, of the same features')
 
 
 def build_datasets(cfg: Config,
