@@ -68,7 +68,7 @@ def describe_vit(state: dict[str, Tensor], config: dict[str, Any],
     """
     depth = count_blocks(state, 'layers')
     averages = 'ln1.weight' not in state
-    qkv_bias = 'layers.0.attn.qkv.bias' in state
+    qkv_bias = any(key.endswith('attn.qkv.bias') for key in state)
     norm = 'ln2' if averages else 'ln1'
     check_keys(state, [
         *STEM, *block_keys('layers', depth, qkv_bias), f'{norm}.weight',

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import BACKBONE, Checkpoint
-from .write import staging
+from .write import check_suffix, staging
 
 
 def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
@@ -16,6 +16,7 @@ def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
 
     Any backbone may be written, with relative positions too.
     """
+    check_suffix(out, is_safetensors=False)
     state = {
         BACKBONE + key: value.detach().clone()
         for key, value in checkpoint.encoder.items()

@@ -37,9 +37,17 @@ def save_tensors(state: dict[str, Tensor], path: Path,
 def write_tensors(state: dict[str, Tensor], out: Path,
                   metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file in one step."""
+    check_suffix(out, is_safetensors=True)
     with staging(out) as folder:
         save_tensors(state, folder / 'part', metadata)
         os.replace(folder / 'part', out)
+
+
+def check_suffix(out: Path, is_safetensors: bool) -> None:
+    """Raise ValueError if a name belies the format, which readers go by."""
+    if (out.suffix == '.safetensors') != is_safetensors:
+        raise ValueError(f'--out must {"" if is_safetensors else "not "}end '
+                         f'in .safetensors for this target, got {out.name}.')
 
 
 def refuse_to_overwrite(out: Path, source: str, force: bool) -> None:
