@@ -14,6 +14,7 @@ from amt_mm.engine import training_plan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
+TRANSFER = (ROOT / 'docs' / 'transfer.md').read_text()
 
 BLOCKS = re.findall(r'^ *```(\w+)\n(.*?)^ *```$', README, re.M | re.S)
 
@@ -47,7 +48,8 @@ def test_there_is_something_to_check():
 
 @pytest.mark.parametrize(
     'path',
-    sorted({*re.findall(r'\b(?:configs|tools|requirements)/[\w.-]+', README)}))
+    sorted({*re.findall(r'\b(?:configs|tools|requirements)/[\w./-]+\w',
+                        README + TRANSFER)}))
 def test_path_exists(path):
     assert (ROOT / path).is_file()
 
@@ -65,10 +67,12 @@ def test_pictures_are_small():
 
 
 def test_make_targets_exist():
-    targets = {*re.findall(r'^(?:`|.*`)?make (\w+)', README, re.M)}
-    assert targets == {'clean', 'demo', 'lint', 'test'}
+    targets = {*re.findall(r'^(?:`|.*`)?make ([\w-]+)', README, re.M)}
+    assert targets == {
+        'clean', 'demo', 'demo-cls', 'demo-det', 'demo-seg', 'lint', 'test'}
     makefile = (ROOT / 'Makefile').read_text()
-    assert targets <= {*re.findall(r'^(\w+):', makefile, re.M)}
+    rules = ' '.join(re.findall(r'^([\w -]+):', makefile, re.M))
+    assert targets <= {*rules.split()}
 
 
 def test_options_of_the_tools_exist():
