@@ -1,4 +1,4 @@
-"""One file per method of masked image modelling."""
+"""One file per method of masked image modelling; the parts of a detector."""
 
 from .amt_beit_vit import AMTBEiTPretrainViT
 from .amt_mae import AMTMAE, AMTMAEPretrainDecoder, AMTMAEViT
@@ -10,9 +10,12 @@ from .amt_simmim import (
     AMTSimMIMViT,
 )
 from .pixel_head import AMTMAEPretrainHead
+from .simple_fpn import SimpleFPN
+from .vitdet import ViTDet
 
 __all__ = [
     'AMTBEiTPretrainViT', 'AMTHOGGenerator', 'AMTMAE', 'AMTMAEPretrainDecoder',
     'AMTMAEPretrainHead', 'AMTMAEViT', 'AMTMaskFeat', 'AMTMaskFeatViT',
-    'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder', 'AMTSimMIMViT'
+    'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder', 'AMTSimMIMViT',
+    'SimpleFPN', 'ViTDet'
 ]
