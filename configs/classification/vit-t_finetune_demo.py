@@ -1,4 +1,4 @@
-"""Fine-tuning at the size of the demo: ViT-Ti, 64 px, any folder of classes.
+"""Fine-tuning at the size of the demo: ViT-Ti, 64 px, a folder of classes.
 
     python tools/train.py configs/classification/vit-t_finetune_demo.py \
         --cfg-options data_root=DIR model.head.num_classes=NUMBER \

@@ -1,4 +1,4 @@
-"""Linear probing at the size of the demo: ViT-Ti, 64 px, any folder of classes.
+"""Linear probing at the size of the demo: ViT-Ti, 64 px, a folder of classes.
 
     python tools/train.py configs/classification/vit-t_linear_demo.py \
         --cfg-options data_root=DIR model.head.num_classes=NUMBER \
