@@ -209,8 +209,9 @@ def test_unfrozen_layers_do_not_move_either(run):
     """As with a deeper ViT and the frozen_stages of the base."""
     runner, start = run('linear', 2, **{'model.backbone.frozen_stages': 1})
     assert runner.model.backbone.layers[1].ffn.layers[1].weight.requires_grad
-    assert not any(name.startswith('backbone') for name in
-                   moved(runner, start))
+    # the last norm may: the batch norm that follows undoes its scale
+    assert {name for name in moved(runner, start) if 'backbone' in name} <= {
+        'backbone.ln1.weight', 'backbone.ln1.bias'}
 
 
 def test_fine_tuning_moves_every_weight_at_its_layer_s_rate(run):
@@ -224,29 +225,40 @@ def test_fine_tuning_moves_every_weight_at_its_layer_s_rate(run):
         for group in runner.optim_wrapper.optimizer.param_groups
     }
     # all begin with the rate of their layer and end at one share of it
-    share = rates['head.fc.weight'][1] / 2e-3
+    share = rates['head.fc.weight'][1] / 1e-3
     assert share < 1e-3
     for name, power in (('head.fc.weight', 0),
                         ('backbone.layers.1.ffn.layers.1.weight', 1),
                         ('backbone.layers.0.ffn.layers.1.weight', 2),
                         ('backbone.pos_embed', 3)):
         first, last = rates[name]
-        assert first == pytest.approx(2e-3 * 0.65**power)
+        assert first == pytest.approx(1e-3 * 0.65**power)
         assert last == pytest.approx(share * first)
 
 
-@pytest.mark.parametrize('recipe, lr', [('linear', 6.4 / 16384),
-                                        ('finetune', 2e-3 / 1024)])
-def test_rate_follows_the_batch(recipe, lr, run):
-    runner, _ = run(recipe, 1)
-    group = runner.optim_wrapper.optimizer.param_groups[-1]
-    assert group['initial_lr'] == pytest.approx(4 * lr)
+@pytest.mark.parametrize('recipe, data, rates', [
+    ('linear', 'in1k', 6.4 / 16384), ('linear', 'cifar10', 6.4 / 512),
+    ('linear', 'cifar100', 6.4 / 512), ('linear', 'stl10', 6.4 / 512),
+    ('linear', 'tiny-imagenet', 6.4 / 512), ('finetune', 'in1k', 2e-3 / 1024),
+    ('finetune', 'stl10', 2e-3 / 1024)])
+def test_rate_of_an_image(recipe, data, rates):
+    cfg = load(recipe, data)
+    assert cfg.auto_scale_lr.enable
+    assert cfg.optim_wrapper.optimizer.lr / cfg.auto_scale_lr.base_batch_size \
+        == pytest.approx(rates)
+
+
+def test_rate_follows_the_batch(run):
+    runner, _ = run('linear', 1)
+    group, = runner.optim_wrapper.optimizer.param_groups[-1:]
+    assert group['initial_lr'] == pytest.approx(6.4 * 4 / 32)
 
 
 def test_without_a_checkpoint_a_run_stops(demo_root, tmp_path):
     cfg = shrink(
         load('linear', 'demo', demo_root), tmp_path, max_epochs=1,
         val_interval=1)
-    cfg.model.backbone.init_cfg = load('linear', 'demo').model.backbone.init_cfg
+    cfg.model.backbone.init_cfg = dict(
+        type='Pretrained', _scope_='amt_mm', checkpoint='')
     with pytest.raises(ValueError, match='checkpoint must name'):
         Runner.from_cfg(cfg).train()

@@ -7,7 +7,8 @@ images are resized to the 224 px of the pre-training, and normalised as there.
     python tools/train.py configs/classification/vit-b_linear_90e_cifar10.py \
         --cfg-options model.backbone.init_cfg.checkpoint=FILE
 
-The paper names no batch; here 512, and the learning rate follows.
+The paper names no batch and no rate; here 512 with the rate that ImageNet-1K
+has at 16384, which comes to about as many steps.
 """
 _base_ = './_base_/linear_90e.py'
 
@@ -20,6 +21,9 @@ train_pipeline = _base_.rgb_to_bgr + _base_.train_pipeline[1:]
 test_pipeline = _base_.rgb_to_bgr + _base_.test_pipeline[1:]
 # all of the image, where ImageNet's is cropped
 test_pipeline[2].update(scale=224)
+
+# scaled down to this batch, LARS would hardly move the head in so few steps
+auto_scale_lr = dict(base_batch_size=512)
 
 train_dataloader = dict(
     batch_size=512,

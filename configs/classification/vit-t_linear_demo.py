@@ -23,7 +23,7 @@ test_pipeline[1].update(scale=64)
 test_pipeline[2].update(crop_size=64)
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=2,
     dataset=dict(
         _delete_=True,
@@ -32,7 +32,7 @@ train_dataloader = dict(
         data_prefix='train',
         pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=2,
     dataset=dict(
         _delete_=True,
@@ -44,9 +44,12 @@ test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1, ))
 test_evaluator = val_evaluator
 
+# scaled down to this batch, LARS would hardly move the head in so few steps
+auto_scale_lr = dict(base_batch_size=32)
+
 # they overlap, so that any number of epochs is a valid schedule
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=2)
 param_scheduler[1].update(begin=0)
-train_cfg = dict(max_epochs=20, val_interval=5)
+train_cfg = dict(max_epochs=15, val_interval=5)
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))

@@ -62,7 +62,7 @@ def test_images_without_labels_are_for_pre_training(root, images):
 
 def test_subset_keeps_image_and_label_together(root, images):
     dataset = DATASETS.build(
-        dict(type='STL10', data_root=root, indices=[2, 0]))
+        dict(type='amt_mm.STL10', data_root=root, indices=[2, 0]))
     np.testing.assert_array_equal(dataset[0]['img'], images[2])
     assert [sample['gt_label'] for sample in dataset] == [9, 3]
 

@@ -19,9 +19,10 @@ model = dict(
             _scope_='amt_mm',
             checkpoint='')))
 
-# a layer that frozen_stages leaves out stays as it is, too
+# the rate is 0 below the head: layers left out of frozen_stages do not move
 optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={'backbone.': dict(lr_mult=0.)}))
+    constructor='LearningRateDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(layer_decay_rate=0.))
 auto_scale_lr = dict(base_batch_size=16384, enable=True)
 
 # the cosine ends with the run, however long
