@@ -1,4 +1,6 @@
 from .image_folder import ImageFolder
+from .stl10 import STL10
+from .tiny_imagenet import TinyImageNet
 from .transforms import *  # noqa: F401,F403
 
-__all__ = ['ImageFolder']
+__all__ = ['STL10', 'ImageFolder', 'TinyImageNet']
