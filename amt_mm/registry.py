@@ -26,6 +26,7 @@ HOOKS = _child(root.HOOKS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
 TASK_UTILS = _child(root.TASK_UTILS, 'masking')
 VISUALIZERS = _child(root.VISUALIZERS, 'visualization')
+WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'weights')
 # mmengine has no such node: a tree of its own, looked up by name alone
 SALIENCY_SOURCES = Registry(
     'saliency source', scope='amt_mm', locations=['amt_mm.engine'])

@@ -13,11 +13,12 @@ PACKAGE = Path(__file__).parents[1] / 'amt_mm'
 ALLOWED = {
     'masking': set(),
     'saliency': set(),
+    'weights': set(),
     'datasets': {'masking', 'saliency'},
     'models': {'masking', 'saliency'},
     'evaluation': {'masking', 'saliency', 'datasets'},
     'visualization': {'masking', 'saliency'},
-    'engine': {'masking', 'saliency', 'datasets', 'models'},
+    'engine': {'masking', 'saliency', 'datasets', 'models', 'weights'},
 }
 EVERYWHERE = {'arguments', 'registry'}
 

@@ -550,7 +550,7 @@ CASES = [
             type='amt_mm.TeacherSaliency', checkpoint=str(tmp / 'no.pth'),
             backbone=dict(type='mmpretrain.VisionTransformer', arch=ARCH,
                           img_size=32, patch_size=8))), )),
-         ValueError, 'no.pth of TeacherSaliency'),
+         ValueError, 'no.pth: [Errno 2] No such file'),
     Case('generator without hook', lambda tmp: train(tmp, hooks=()),
          RuntimeError, 'AMTMaskGenerator has no saliency store to read: add '
          "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks"),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine import fileio
 from mmengine.dataset import BaseDataset
-from mmengine.logging import HistoryBuffer
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, autocast
@@ -20,26 +15,10 @@ from torch import Tensor
 
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.attention import check_reduction, vit_saliency
+from amt_mm.weights.encoder import load_encoder
 
 from .model_saliency import unwrap_model
 from .saliency_source import SaliencySource
-
-PREFIX = 'backbone.'
-
-
-def _nothing(*args: Any) -> None:
-    """Stand in for what a checkpoint would look up or call."""
-
-
-_ARRAY: Any = np.zeros(0).__reduce__()[0]
-# mmengine's checkpoints hold its log beside the weights; it is not needed
-LOG_TYPES: tuple[Any, ...] = (
-    HistoryBuffer, np.ndarray, np.dtype, np.dtypes.Float64DType,
-    np.dtypes.Int64DType, (_nothing, 'builtins.getattr'),
-    (_nothing, 'numpy.core.multiarray.scalar'),
-    (_nothing, 'numpy._core.multiarray.scalar'),
-    (_ARRAY, 'numpy.core.multiarray._reconstruct'),
-    (_ARRAY, 'numpy._core.multiarray._reconstruct'))
 
 
 @SALIENCY_SOURCES.register_module()
@@ -83,7 +62,7 @@ class TeacherSaliency(SaliencySource):
         """Load the teacher; it waits on the CPU."""
         with torch.random.fork_rng(devices=[]):
             self.vit = self.build()
-        load_backbone(self.vit, self.checkpoint)
+        runner.logger.info(load_encoder(self.vit, self.checkpoint))
         self.vit.eval()  # mmpretrain's returns None
         self.vit.requires_grad_(False)
         self.is_amp = isinstance(runner.optim_wrapper, AmpOptimWrapper)
@@ -117,50 +96,3 @@ class TeacherSaliency(SaliencySource):
         """Show images to a teacher without weights."""
         with images.device:
             vit_saliency(self.build(), images, self.head_reduction)
-
-
-def load_backbone(vit: VisionTransformer, path: str) -> None:
-    """Load weights into a ViT, all of them or none.
-
-    Raises:
-        ValueError: If the file cannot be read, or holds another architecture.
-    """
-    state = read_state_dict(path)
-    if any(key.startswith(PREFIX) for key in state):
-        state = {
-            key.removeprefix(PREFIX): value
-            for key, value in state.items() if key.startswith(PREFIX)
-        }
-    parts = {key.split('.')[0] for key in vit.state_dict()}
-    state = {k: v for k, v in state.items() if k.split('.')[0] in parts}
-    try:
-        vit.load_state_dict(state)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]]
-        raise ValueError(
-            f'the checkpoint {path} is of another architecture than the '
-            f'backbone of TeacherSaliency ({vit.num_layers} layers of width '
-            f'{vit.embed_dims}): ' + ' '.join(
-                line[:200] for line in lines[:3])) from error
-
-
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint; nothing in it is executed."""
-    try:
-        with torch.serialization.safe_globals(list(LOG_TYPES)):
-            loaded = torch.load(
-                io.BytesIO(fileio.get(path)),
-                map_location='cpu',
-                weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError,
-            ValueError) as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise ValueError(f'cannot read the checkpoint {path} of '
-                         f'TeacherSaliency: {reason}') from error
-    state = loaded.get('state_dict', loaded) if isinstance(loaded,
-                                                           dict) else {}
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    if not state:
-        raise ValueError(f'the checkpoint {path} of TeacherSaliency holds no '
-                         'weights.')
-    return state

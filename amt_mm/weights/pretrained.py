@@ -1,0 +1,53 @@
+"""A weight initialiser that never loads in silence."""
+
+from __future__ import annotations
+
+import logging
+
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit, update_init_info
+from torch import nn
+
+from amt_mm.registry import WEIGHT_INITIALIZERS
+
+from .encoder import load_encoder
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class Pretrained(PretrainedInit):
+    """Initialise a backbone with a pre-trained encoder, or stop.
+
+    mmengine's own ``Pretrained`` goes on when not one key fits; this one logs
+    the keys it took, left and lacked, and stops if the encoder did not load.
+    It has the same name, as backbones look for it in their ``init_cfg``, so a
+    config tells them apart by the scope::
+
+        backbone=dict(init_cfg=dict(
+            type='Pretrained', _scope_='amt_mm', checkpoint='FILE'))
+
+    Args:
+        checkpoint (str): Path or URL of a checkpoint of pre-training, or of
+            an encoder alone. Only tensors and plain data are read from it.
+        prefix (str): What the encoder's keys begin with. Defaults to
+            ``'backbone.'``.
+
+    Raises:
+        ValueError: If the checkpoint is not named, cannot be read, or holds
+            another encoder than the config describes.
+    """
+
+    def __init__(self, checkpoint: str, prefix: str = 'backbone.') -> None:
+        super().__init__(checkpoint, prefix)
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load the encoder into a module."""
+        if not self.checkpoint:
+            raise ValueError(
+                'checkpoint must name the pre-trained weights, got '
+                f'{self.checkpoint!r}: pass --cfg-options model.backbone.'
+                'init_cfg.checkpoint=FILE, or model.backbone.init_cfg=None '
+                'for random weights.')
+        report = load_encoder(module, self.checkpoint, self.prefix)
+        print_log(report, logger='current', level=logging.INFO)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
