@@ -1,8 +1,8 @@
-"""Mask R-CNN on ViT-Ti/16 at 512 px: tens of photographs, one CPU core.
+"""Mask R-CNN on ViT-Ti/16 at 256 px: tens of photographs, one CPU core.
 
 For a small set of your own in COCO's format. As written it is for 14 photos
 of three classes, which it learns by heart in minutes; copy the file and change
-``classes``, ``data_root`` and the two annotation files. Heads of 96 channels
+``classes``, ``data_root`` and the two annotation files. Heads of 64 channels
 in place of 256, one size in place of jittering.
 
     python tools/train.py configs/detection/mask-rcnn_vitdet-t_custom.py \
@@ -16,24 +16,26 @@ classes = ('date', 'fig', 'hazelnut')
 data_root = 'data/nuts18/'
 train_ann = 'instances_train.json'
 val_ann = 'instances_val.json'
+size, width = 256, 64
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=512),
-    backbone=dict(arch='deit-tiny', img_size=512, drop_path_rate=0.),
-    neck=dict(in_channels=192, out_channels=96),
-    rpn_head=dict(in_channels=96, feat_channels=96),
+    data_preprocessor=dict(pad_size_divisor=size),
+    backbone=dict(arch='deit-tiny', img_size=size, window_size=8,
+                  drop_path_rate=0.),
+    neck=dict(in_channels=192, out_channels=width),
+    rpn_head=dict(in_channels=width, feat_channels=width),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=96),
+        bbox_roi_extractor=dict(out_channels=width),
         bbox_head=dict(
-            in_channels=96,
-            conv_out_channels=96,
+            in_channels=width,
+            conv_out_channels=width,
             fc_out_channels=256,
             num_classes=len(classes)),
-        mask_roi_extractor=dict(out_channels=96),
+        mask_roi_extractor=dict(out_channels=width),
         mask_head=dict(
             num_convs=2,
-            in_channels=96,
-            conv_out_channels=96,
+            in_channels=width,
+            conv_out_channels=width,
             num_classes=len(classes))),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
@@ -43,12 +45,12 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(512, 512), keep_ratio=True),
+    dict(type='Resize', scale=(size, size), keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=(512, 512))
+test_pipeline[1].update(scale=(size, size))
 
 train_dataloader = dict(
     batch_size=2,
