@@ -1,6 +1,9 @@
 # Each of these works on its own on a fresh machine:
 #   make demo             pre-train a small model on generated images
 #   make demo DATA=DIR    the same on the images in DIR
+#   make demo-cls         classify with its encoder: linear and fine-tuned
+#   make demo-det         detect and segment objects with its encoder
+#   make demo-seg         segment scenes with its encoder
 #   make test             lint, type checks and all tests
 #   make lint             only ruff and mypy
 #   make clean            remove the environment and caches (never work_dirs)
@@ -9,11 +12,24 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 export DATA
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-cls demo-det demo-seg test lint clean
 
 demo:
 	@$(PYTHON) -m setup_env demo
 	@$(VENV_PYTHON) tools/demo.py $${DATA:+--data "$$DATA"}
+
+ENCODER = work_dirs/demo/epoch_30.pth
+$(ENCODER):
+	@$(MAKE) --no-print-directory demo DATA=
+
+demo-cls: $(ENCODER)
+	@$(PYTHON) -m setup_env demo
+	@$(VENV_PYTHON) tools/demo_transfer.py cls
+
+# Detection and segmentation need the compiled operators of mmcv.
+demo-det demo-seg: demo-%: $(ENCODER)
+	@$(PYTHON) -m setup_env test
+	@$(VENV_PYTHON) tools/demo_transfer.py $*
 
 # One thread in each of the test processes: they share the cores.
 test:

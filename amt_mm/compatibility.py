@@ -25,6 +25,19 @@ def check_installed() -> None:
             raise ImportError(problem)
 
 
+def let_configs_inherit_mmseg() -> None:
+    """Let ``_base_ = 'mmseg::...'`` find the maintained continuation too.
+
+    mmengine looks for a distribution ``mmsegmentation``, and takes the name of
+    the module where there is none. That of the other packages is the module's.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    try:
+        version('mmsegmentation')
+    except PackageNotFoundError:
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
 def find_problem(name: str, supported: str) -> str | None:
     """Say in one sentence what is wrong with a package, if anything."""
     wanted = f'amt_mm needs {name}{supported}'

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine import training_plan
 from amt_mm.engine.fit_config import fit_machine
+from amt_mm.engine.quiet_runner import build_quiet_runner
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.evaluation import localize, masks_from_folder, object_roles
 from amt_mm.visualization import draw_sheet, training_panels
@@ -50,21 +50,9 @@ def build_runner(args: argparse.Namespace, data_root: Path) -> Runner:
     cfg.work_dir = str(args.work_dir)
     cfg.train_dataloader.dataset.data_root = str(data_root)
     fit_machine(cfg)
-    level, cfg.log_level = cfg.log_level, 'WARNING'
-    runner = Runner.from_cfg(cfg)
-    runner.logger.setLevel(level)
-    for handler in runner.logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(
-                handler, logging.FileHandler):
-            handler.setLevel(level)
-            handler.addFilter(_is_for_spectators)
+    runner = build_quiet_runner(cfg, SHOWN)
     runner.logger.info(training_plan(cfg))
     return runner
-
-
-def _is_for_spectators(record: logging.LogRecord) -> bool:
-    message = record.getMessage()
-    return any(word in message for word in SHOWN)
 
 
 def save_picture(runner: Runner, path: Path) -> None:

@@ -1,0 +1,26 @@
+"""A runner that tells a spectator only what matters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+
+def build_quiet_runner(cfg: Config, shown: Sequence[str]) -> Runner:
+    """Build a runner whose terminal shows the lines with one of some words.
+
+    Its log file gets all lines after the runner is built.
+    """
+    level, cfg.log_level = cfg.log_level, 'WARNING'
+    runner = Runner.from_cfg(cfg)
+    runner.logger.setLevel(level)
+    for handler in runner.logger.handlers:
+        handler.setLevel(level)
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(
+                lambda record: any(word in record.getMessage()
+                                   for word in shown))
+    return runner

@@ -1,0 +1,65 @@
+"""Evaluate a trained model with any OpenMMLab config.
+
+    python tools/test.py CONFIG CHECKPOINT
+    python tools/test.py CONFIG CHECKPOINT --cfg-options data_root=DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from amt_mm.engine.fit_config import fit_machine, move_data_root
+
+
+def parse_args() -> argparse.Namespace:
+    """Take what mmdet's own ``tools/test.py`` takes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights of the whole model')
+    parser.add_argument('--work-dir', help='folder of logs and results')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override keys of the config; data_root=DIR also sets the '
+        'data_root of the data sets')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """Write the command line into the config."""
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
+        Path('work_dirs', Path(args.config).stem))
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    old_root = cfg.get('data_root')
+    cfg.merge_from_dict(args.cfg_options or {})
+    if cfg.get('data_root') != old_root:
+        move_data_root(cfg, old_root)
+    fit_machine(cfg)
+    return cfg
+
+
+def main() -> None:
+    """Parse, build, test."""
+    cfg = build_config(parse_args())
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    build(cfg).test()
+
+
+if __name__ == '__main__':
+    main()
