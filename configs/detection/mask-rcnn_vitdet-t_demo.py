@@ -3,13 +3,14 @@
     make demo-det
 
 The demo pre-trains with patches of 8 px, so every stride is half of the usual
-one.
+one. Pictures in ``vis_data/vis_image`` of the work dir show ground truth on
+the left and what was found on the right.
 """
 _base_ = './mask-rcnn_vitdet-t_custom.py'
 
 classes = ('brick_heart', 'checked_square', 'dotted_triangle', 'grid_cross',
            'rippled_star', 'spoked_ring', 'striped_disc', 'zigzag_hexagon')
-data_root = 'work_dirs/demo_det/data/'
+data_root = 'work_dirs/demo/data'
 train_ann = 'annotations/instances_train.json'
 val_ann = 'annotations/instances_val.json'
 
@@ -31,7 +32,6 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=(128, 128))
 
 train_dataloader = dict(
-    batch_size=4,
     dataset=dict(
         data_root=data_root,
         ann_file=train_ann,
@@ -42,9 +42,16 @@ val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file=val_ann,
+        indices=50,
         data_prefix=dict(img=''),
         metainfo=dict(classes=classes),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + val_ann)
-test_evaluator = val_evaluator
+
+default_hooks = dict(
+    visualization=dict(draw=True, interval=5, score_thr=0.5))
+# named after the run: a second one in the same process draws in its own folder
+visualizer = dict(
+    _delete_=True,
+    type='DetLocalVisualizer',
+    vis_backends=[dict(type='LocalVisBackend')])
