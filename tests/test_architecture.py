@@ -18,7 +18,8 @@ ALLOWED = {
     'models': {'masking', 'saliency'},
     'evaluation': {'masking', 'saliency', 'datasets'},
     'visualization': {'masking', 'saliency'},
-    'engine': {'masking', 'saliency', 'datasets', 'models', 'weights'},
+    'engine': {
+        'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation'},
 }
 EVERYWHERE = {'arguments', 'registry'}
 

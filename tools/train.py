@@ -94,12 +94,12 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_loaders(cfg: Config, args: argparse.Namespace) -> None:
-    """Give the loaders mmpretrain's defaults."""
+    """Give the loaders of a project the defaults of its own script."""
+    defaults = dict(pin_memory=is_cuda_available(), persistent_workers=True)
+    # mmdet's and mmseg's images differ in size: mmengine's default is theirs
+    if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
+        defaults.update(collate_fn=dict(type='default_collate'))
     for name in filter(cfg.get, LOADERS):
-        defaults = ConfigDict(
-            pin_memory=is_cuda_available(),
-            persistent_workers=True,
-            collate_fn=dict(type='default_collate'))
         cfg[name] = ConfigDict(defaults, **cfg[name])
         if args.no_pin_memory:
             cfg[name].pin_memory = False

@@ -1,5 +1,15 @@
 """Measures of what a pre-trained model learned."""
 
+from .features import draw_subsets, extract_features, labels_of
+from .knn import (
+    Neighbours,
+    count_not_finite,
+    nearest,
+    top_accuracies,
+    vote,
+    weighted_knn,
+)
+from .linear_probe import linear_probe
 from .localization import (
     Estimate,
     Localization,
@@ -18,8 +28,10 @@ from .saliency_of_images import (
 )
 
 __all__ = [
-    'Estimate', 'Localization', 'average_precision', 'box_mask',
-    'centre_prior', 'localize', 'masks_from_boxes', 'masks_from_folder',
-    'measure_localization', 'object_roles', 'pointing_accuracy',
-    'saliency_of_images'
+    'Estimate', 'Localization', 'Neighbours', 'average_precision', 'box_mask',
+    'centre_prior', 'count_not_finite', 'draw_subsets', 'extract_features',
+    'labels_of', 'linear_probe', 'localize', 'masks_from_boxes',
+    'masks_from_folder', 'measure_localization', 'nearest', 'object_roles',
+    'pointing_accuracy', 'saliency_of_images', 'top_accuracies', 'vote',
+    'weighted_knn'
 ]

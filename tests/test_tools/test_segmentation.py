@@ -78,15 +78,6 @@ def test_ade20k_schedule_is_the_published_one():
     assert cfg.model.decode_head.num_classes == 150
 
 
-def test_an_encoder_must_be_named(tool, tmp_path):
-    write_demo_data(tmp_path / 'data', num_train=8, num_val=8, image_size=64)
-    done = tool('train', DEMO, '--work-dir', tmp_path / 'run',
-                '--cfg-options', f'data_root={tmp_path / "data"}',
-                cwd=tmp_path)
-    assert done.returncode
-    assert 'checkpoint must name the pre-trained weights' in done.stderr
-
-
 def test_demo_trains_from_a_checkpoint_and_is_tested(tool, encoder, tmp_path):
     write_demo_data(tmp_path / 'data', num_train=16, num_val=8, image_size=64)
     options = (*SMALL, f'data_root={tmp_path / "data"}',

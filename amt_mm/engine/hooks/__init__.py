@@ -1,9 +1,10 @@
 from .epoch_seed_hook import EpochSeedHook
 from .mask_statistics_hook import MaskStatisticsHook
+from .probe_hook import ProbeHook
 from .saliency_update_hook import SaliencyUpdateHook
 from .unreadable_images_hook import UnreadableImagesHook
 
 __all__ = [
-    'EpochSeedHook', 'MaskStatisticsHook', 'SaliencyUpdateHook',
+    'EpochSeedHook', 'MaskStatisticsHook', 'ProbeHook', 'SaliencyUpdateHook',
     'UnreadableImagesHook'
 ]

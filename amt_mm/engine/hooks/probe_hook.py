@@ -1,0 +1,235 @@
+"""Tell during pre-training whether the encoder learns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from mmengine.dataset import BaseDataset
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor
+
+from amt_mm.arguments import check_int, check_number
+from amt_mm.datasets.training_set import unwrap
+from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
+from amt_mm.engine.sources import SaliencySource
+from amt_mm.engine.sources.model_saliency import unwrap_model
+from amt_mm.evaluation import (
+    count_not_finite,
+    draw_subsets,
+    extract_features,
+    labels_of,
+    linear_probe,
+    top_accuracies,
+    weighted_knn,
+)
+from amt_mm.registry import HOOKS
+
+QUERIES_OF = 5  # one in so many images is a query
+SCALARS = {'k-NN': 'probe/knn_top1', 'linear': 'probe/linear_top1'}
+
+
+class Labelled(NamedTuple):
+    """Labelled images, shown as the run's own would be without its crop."""
+
+    images: BaseDataset
+    labels: Tensor
+
+
+@HOOKS.register_module()
+class ProbeHook(Hook):
+    """Classify held-out images by the frozen encoder, every so many epochs.
+
+    Reports the top-1 accuracy of weighted k-NN (:func:`weighted_knn`) and of
+    a linear classifier (:func:`linear_probe`) on the class token after the
+    final norm. Images are resized whole to the input size, with nothing
+    masked. No gradient reaches the encoder and no random number is drawn: the
+    run is bit for bit the one without the hook. Each process encodes its
+    share, the main process classifies. A final probe follows the last epoch.
+
+    One line turns it on::
+
+        --cfg-options default_hooks.probe.type=amt_mm.ProbeHook
+
+    and ``default_hooks.probe.dataset=DIR`` where the run's own images have no
+    labels. The results go to the log, to the visualizer and to the message
+    hub, as ``probe/knn_top1`` and ``probe/linear_top1``.
+
+    Args:
+        interval (int): Epochs between two probes. Defaults to 10.
+        at_start (bool): Whether to probe the weights the run starts from,
+            as a baseline. Defaults to True.
+        dataset (str | dict, optional): Labelled images: a folder with one
+            folder for each class, or the config of a data set, whose pipeline
+            has no effect. Defaults to the training set of the run.
+        val_dataset (str | dict, optional): The queries. Defaults to every
+            fifth image of ``dataset``, drawn once and for all; the others are
+            the bank.
+        max_images (int): Images of a probe at most, a fifth of them queries.
+            Defaults to 20000.
+        k (int): Neighbours that vote. Defaults to 20.
+        temperature (float): Temperature of their votes. Defaults to 0.07.
+        linear (bool): Whether to fit the linear classifier too.
+            Defaults to True.
+        batch_size (int, optional): Images per forward pass and process.
+            Defaults to that of the training loader.
+        num_workers (int, optional): Workers that load the images.
+            Defaults to that of the training loader.
+
+    Raises:
+        ValueError: At the start of a run, if the images have no labels, are
+            of one class, or are too few for ``k``.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self,
+                 interval: int = 10,
+                 at_start: bool = True,
+                 dataset: str | dict | None = None,
+                 val_dataset: str | dict | None = None,
+                 max_images: int = 20_000,
+                 k: int = 20,
+                 temperature: float = 0.07,
+                 linear: bool = True,
+                 batch_size: int | None = None,
+                 num_workers: int | None = None) -> None:
+        self.interval = check_int('interval', interval, 1)
+        self.at_start = at_start
+        self.dataset = dataset
+        self.val_dataset = val_dataset
+        self.max_images = check_int('max_images', max_images, QUERIES_OF)
+        self.k = check_int('k', k, 1)
+        self.temperature = check_number('temperature', temperature, '(0, inf)')
+        self.linear = linear
+        self.batch_size = batch_size if batch_size is None else check_int(
+            'batch_size', batch_size, 1)
+        self.num_workers = num_workers if num_workers is None else check_int(
+            'num_workers', num_workers, 0)
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the labelled images, and probe the weights of the start."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError('ProbeHook counts epochs: train_cfg must be an '
+                             'EpochBasedTrainLoop, got '
+                             f'{type(runner.train_loop).__name__}.')
+        train = unwrap(runner.train_dataloader.dataset)
+        whole_images(train)  # refuses a pipeline without the crop
+        self.bank, self.queries = (
+            self._labelled(images, train) for images in self._split(train))
+        self.num_classes = 1 + int(
+            max(self.bank.labels.max(), self.queries.labels.max()))
+        self._check()
+        if self.at_start and runner.epoch == 0:
+            self.probe(runner, 0)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Probe every ``interval`` epochs and after the last."""
+        if self.every_n_epochs(runner, self.interval) or \
+                self.is_last_train_epoch(runner):
+            self.probe(runner, runner.epoch + 1)
+
+    # ---- the images
+
+    def _split(self, train: BaseDataset) -> list[BaseDataset]:
+        """Return the images of the bank and the queries."""
+        images = train if self.dataset is None else _build(self.dataset)
+        if self.val_dataset is None:
+            num = min(len(images), self.max_images)
+            num_queries = num // QUERIES_OF
+            return draw_subsets(images, num - num_queries, num_queries)
+        num_queries = self.max_images // QUERIES_OF
+        return [
+            *draw_subsets(images, self.max_images - num_queries),
+            *draw_subsets(_build(self.val_dataset), num_queries)
+        ]
+
+    @staticmethod
+    def _labelled(images: BaseDataset, train: BaseDataset) -> Labelled:
+        """Give images their labels and the pipeline of the training set."""
+        try:
+            labels = labels_of(images)
+        except ValueError as error:
+            raise ValueError(
+                f'ProbeHook needs labels: {error} Give it a folder with one '
+                'folder for each class, default_hooks.probe.dataset=DIR, or '
+                'the config of a labelled data set.') from error
+        images.pipeline = train.pipeline
+        return Labelled(images, labels)
+
+    def _check(self) -> None:
+        """Refuse images that tell nothing."""
+        num_bank, num_queries = len(self.bank.labels), len(self.queries.labels)
+        if self.k > num_bank or not num_queries:
+            raise ValueError(
+                f'ProbeHook needs at least k={self.k} images in the bank and '
+                f'one query, got {num_bank} and {num_queries}.')
+        if len(self.bank.labels.unique()) < 2:
+            raise ValueError('ProbeHook needs images of two classes or more, '
+                             f'got one class of {num_bank} images.')
+
+    # ---- the probe
+
+    def probe(self, runner: Runner, epoch: int) -> None:
+        """Report how well the present weights tell the classes apart."""
+        start = time.perf_counter()
+        bank = self.features(runner, self.bank.images)
+        queries = self.features(runner, self.queries.images)
+        if not is_main_process():
+            return
+        num_bad = count_not_finite(bank) + count_not_finite(queries)
+        if num_bad:
+            runner.logger.warning(
+                f'probe: epoch {epoch}, none, as the features of {num_bad:,} '
+                f'of {len(bank) + len(queries):,} images are not finite.')
+            return
+        results = self.classify(queries, bank)
+        seconds = time.perf_counter() - start
+        tops = ', '.join(f'{name} top-1 {top:.2f}'
+                         for name, top in results.items())
+        runner.logger.info(
+            f'probe: epoch {epoch}, {tops} ({len(bank):,} bank and '
+            f'{len(queries):,} query images, {seconds:.0f} s)')
+        scalars = {SCALARS[name]: top for name, top in results.items()}
+        runner.message_hub.update_scalars(scalars)
+        runner.visualizer.add_scalars(
+            dict(scalars, epoch=epoch), step=epoch,
+            file_path=f'{runner.timestamp}.json')
+
+    def features(self, runner: Runner, images: BaseDataset) -> Tensor:
+        """Encode images, each process its share, as the run computes."""
+        train = runner.train_dataloader
+        num_workers = train.num_workers if self.num_workers is None \
+            else self.num_workers
+        loader = whole_image_loader(
+            images, SaliencySource.prepare,
+            self.batch_size or train.batch_size, num_workers,
+            train.multiprocessing_context if num_workers else None)
+        model = unwrap_model(runner)
+        with runner.optim_wrapper.optim_context(model):
+            features = extract_features(model, loader)
+        return features.to(model.data_preprocessor.device)
+
+    def classify(self, queries: Tensor, bank: Tensor) -> dict[str, float]:
+        """Return the top-1 accuracies in percent, by name."""
+        labels, num = self.bank.labels, self.num_classes
+        scores = {'k-NN': weighted_knn(
+            queries, bank, labels, num, self.k, self.temperature)}
+        if self.linear:
+            scores['linear'] = linear_probe(queries, bank, labels, num)
+        return {
+            name: top_accuracies(score, self.queries.labels)[1]
+            for name, score in scores.items()
+        }
+
+
+def _build(dataset: str | dict[str, Any]) -> BaseDataset:
+    """Build the data set of a folder, or of a config."""
+    if isinstance(dataset, str):
+        dataset = dict(type='mmpretrain.CustomDataset', data_root=dataset)
+    built = unwrap(DATASETS.build(dataset))
+    built.full_init()
+    return built

@@ -1,0 +1,77 @@
+"""Features of labelled images, and the labels.
+
+Shape letters: N images, B batch, C channels, L patch tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.dist import all_gather
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+
+@torch.no_grad()
+def extract_features(model: Any, loader: DataLoader) -> Tensor:
+    """Return the features of a data set, in its order.
+
+    In a distributed run each process encodes its share, and all get all.
+
+    Args:
+        model (nn.Module): A classifier without a head, or a method of
+            pre-training: what has a ``data_preprocessor`` and an
+            ``extract_feat``, which gives features (B, D) or tokens
+            (B, 1 + L, D), class token first.
+        loader (DataLoader): Batches of ``inputs``, sampled by mmengine's
+            ``DefaultSampler(shuffle=False)``, the last one not dropped.
+
+    Returns:
+        Tensor: (N, D) float32 on the CPU.
+    """
+    was_training = model.training
+    model.eval()
+    features = torch.cat([_encode(model, batch['inputs']) for batch in loader])
+    model.train(was_training)
+    # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
+    # repeat the first where R does not divide them
+    shares = torch.stack(all_gather(features), 1)
+    num_images = len(loader.dataset)  # type: ignore[arg-type]
+    return shares.flatten(0, 1)[:num_images]
+
+
+def _encode(model: Any, images: Any) -> Tensor:
+    """Return the class token of images, (B, D) float32."""
+    data = dict(inputs=images, data_samples=None)
+    tokens = model.extract_feat(model.data_preprocessor(data)['inputs'])[-1]
+    tokens = tokens[:, 0] if tokens.ndim == 3 else tokens
+    return tokens.float().cpu()
+
+
+def labels_of(dataset: BaseDataset) -> Tensor:
+    """Return the class of every image (N,), int64.
+
+    Raises:
+        ValueError: If an image has none, or several.
+    """
+    labels = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        label = info.get('gt_label')
+        if not isinstance(label, (int, np.integer)) or label < 0:
+            raise ValueError(
+                f'each image of {type(dataset).__name__} must have one class, '
+                f'gt_label >= 0; {info.get("img_path")} has {label!r}.')
+        labels.append(int(label))
+    return torch.tensor(labels)
+
+
+def draw_subsets(dataset: BaseDataset, *sizes: int) -> list[BaseDataset]:
+    """Draw disjoint subsets of a data set, the same in every run."""
+    # drawn, for the classes of a list may come in any regular order
+    order = np.random.default_rng(0).permutation(len(dataset))
+    parts = np.split(order, np.cumsum(sizes))[:-1]
+    return [dataset.get_subset(sorted(part.tolist())) for part in parts]

@@ -1,0 +1,182 @@
+"""A folder that transformers loads: ViTMAE with a decoder, ViT without.
+
+The tensors have the names of transformers 4, which later versions read too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .checkpoint import Checkpoint
+from .write import save_tensors, staging
+
+STEM = {
+    'cls_token': 'embeddings.cls_token',
+    'pos_embed': 'embeddings.position_embeddings',
+    'patch_embed.projection.weight':
+    'embeddings.patch_embeddings.projection.weight',
+    'patch_embed.projection.bias':
+    'embeddings.patch_embeddings.projection.bias',
+    'ln1.weight': 'layernorm.weight',
+    'ln1.bias': 'layernorm.bias',
+}
+BLOCK = {
+    'ln1': 'layernorm_before',
+    'attn.proj': 'attention.output.dense',
+    'ln2': 'layernorm_after',
+    'ffn.layers.0.0': 'intermediate.dense',
+    'ffn.layers.1': 'output.dense',
+}
+BICUBIC = 3  # PIL.Image.Resampling
+
+
+def to_hf(checkpoint: Checkpoint, out: Path,
+          encoder_only: bool = False) -> str:
+    """Write a folder; return how to load it.
+
+    Args:
+        checkpoint (Checkpoint): Weights of MAE are written as
+            ``ViTMAEForPreTraining``, all others as ``ViTModel``.
+        out (Path): The folder.
+        encoder_only (bool): Leave MAE's decoder out. Defaults to False.
+
+    Raises:
+        ValueError: If transformers has no such model.
+    """
+    if checkpoint.normalization.channels != 'RGB':
+        raise ValueError('the model was trained on BGR images, which no image '
+                         'processor of transformers gives: use another --to.')
+    has_decoder = bool(checkpoint.decoder) and not encoder_only
+    state = encoder_state(checkpoint)
+    if has_decoder:
+        state = {f'vit.{key}': value for key, value in state.items()}
+        state.update(decoder_state(checkpoint))
+    write_folder(
+        out, state, {
+            'preprocessor_config.json': processor_config(checkpoint),
+            'config.json': model_config(checkpoint, has_decoder),
+        })
+    if has_decoder:
+        return ('model = transformers.ViTMAEForPreTraining.from_pretrained('
+                f'{str(out)!r})')
+    return (f'model = transformers.ViTModel.from_pretrained({str(out)!r}, '
+            'add_pooling_layer=False)')
+
+
+def encoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Rename the encoder's tensors."""
+    vit, encoder = checkpoint.vit, checkpoint.encoder
+    if vit.averages:
+        raise ValueError(
+            'its encoder ends in a norm of the averaged patches, which ViT of '
+            'transformers has not: --to timm has it.')
+    state = {new: encoder[old] for old, new in STEM.items()}
+    for i in range(vit.depth):
+        state.update(block(encoder, f'layers.{i}.', f'encoder.layer.{i}.'))
+    return state
+
+
+def decoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Rename the decoder's tensors."""
+    decoder = checkpoint.decoder
+    state = {}
+    for key, value in decoder.items():
+        if not key.startswith('decoder_blocks.'):
+            state['decoder.' + key.replace('ln1.', 'decoder_norm.')] = value
+    for i in range(checkpoint.mae_decoder.depth):
+        state.update(
+            block(decoder, f'decoder_blocks.{i}.',
+                  f'decoder.decoder_layers.{i}.'))
+    return state
+
+
+def block(state: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    """Rename the tensors of a block; queries, keys and values part ways."""
+    renamed = {
+        f'{new}{theirs}.{kind}': state[f'{old}{ours}.{kind}']
+        for ours, theirs in BLOCK.items() for kind in ('weight', 'bias')
+    }
+    for kind in ('weight', 'bias'):
+        qkv = state.get(f'{old}attn.qkv.{kind}')
+        if qkv is not None:
+            for name, third in zip(('query', 'key', 'value'), qkv.chunk(3),
+                                   strict=True):
+                renamed[f'{new}attention.attention.{name}.{kind}'] = third
+    return renamed
+
+
+def model_config(checkpoint: Checkpoint, has_decoder: bool) -> dict[str, Any]:
+    """Return the contents of ``config.json``."""
+    vit = checkpoint.vit
+    h, w = vit.image_size
+    config = dict(
+        architectures=['ViTModel'],
+        model_type='vit',
+        hidden_size=vit.width,
+        num_hidden_layers=vit.depth,
+        num_attention_heads=vit.num_heads,
+        intermediate_size=vit.hidden_width,
+        hidden_act='gelu',
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        layer_norm_eps=vit.eps,
+        image_size=h if h == w else [h, w],
+        patch_size=vit.patch_size,
+        num_channels=vit.in_channels,
+        qkv_bias=vit.qkv_bias,
+        torch_dtype=str(checkpoint.encoder['pos_embed'].dtype).split('.')[-1])
+    return {**config, **decoder_config(checkpoint)} if has_decoder else config
+
+
+def decoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what ``config.json`` says of a decoder."""
+    decoder, (h, w) = checkpoint.mae_decoder, checkpoint.vit.image_size
+    if h != w:
+        raise ValueError('ViTMAE of transformers takes square images, got '
+                         f'{h} x {w}: pass --encoder-only.')
+    if not checkpoint.vit.qkv_bias:
+        raise ValueError('ViTMAE of transformers has one qkv_bias for both, '
+                         'got False in the encoder and True in the decoder: '
+                         'pass --encoder-only.')
+    return dict(
+        architectures=['ViTMAEForPreTraining'],
+        model_type='vit_mae',
+        decoder_hidden_size=decoder.width,
+        decoder_num_hidden_layers=decoder.depth,
+        decoder_num_attention_heads=decoder.num_heads,
+        decoder_intermediate_size=decoder.hidden_width,
+        mask_ratio=decoder.mask_ratio,
+        norm_pix_loss=decoder.norm_pix)
+
+
+def processor_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the contents of ``preprocessor_config.json``."""
+    h, w = checkpoint.vit.image_size
+    mean, std = checkpoint.normalization.scaled()
+    return dict(
+        image_processor_type='ViTImageProcessor',
+        do_resize=True,
+        size=dict(height=h, width=w),
+        resample=BICUBIC,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=mean,
+        image_std=std)
+
+
+def write_folder(out: Path, state: dict[str, Tensor],
+                 texts: dict[str, dict[str, Any]]) -> None:
+    """Write all files, then put them in place, the weights first."""
+    with staging(out) as folder:
+        save_tensors(state, folder / 'model.safetensors')
+        for name, content in texts.items():
+            (folder / name).write_text(json.dumps(content, indent=2) + '\n')
+        out.mkdir(exist_ok=True)
+        for name in ('model.safetensors', *texts):
+            os.replace(folder / name, out / name)

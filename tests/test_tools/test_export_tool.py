@@ -1,0 +1,173 @@
+"""tools/export.py from the command line, on good and on bad files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
+MODEL = dict(
+    type='amt_mm.AMTMAE',
+    backbone=dict(type='amt_mm.AMTMAEViT', arch=ARCH, img_size=32,
+                  patch_size=8),
+    neck=dict(type='amt_mm.AMTMAEPretrainDecoder', num_patches=16,
+              patch_size=8, embed_dim=32, decoder_embed_dim=16,
+              decoder_depth=1, decoder_num_heads=2),
+    head=dict(type='amt_mm.AMTMAEPretrainHead', patch_size=8, loss=dict(
+        type='mmpretrain.PixelReconstructionLoss', criterion='L2')))
+
+
+class Harm:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+@pytest.fixture(scope='module')
+def state():
+    return MODELS.build(MODEL).state_dict()
+
+
+@pytest.fixture
+def checkpoint(state, tmp_path):
+    """A checkpoint with the text of its config."""
+    path = tmp_path / 'epoch_2.pth'
+    cfg = Config(dict(model=MODEL)).pretty_text
+    torch.save(dict(state_dict=state, meta=dict(cfg=cfg)), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def script():
+    """The tool as a module: a process for each call takes seconds."""
+    path = Path(__file__).parents[2] / 'tools' / 'export.py'
+    spec = importlib.util.spec_from_file_location('export_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def export(script, monkeypatch, capsys):
+    """Return a function that calls the tool as a process would be."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', ['export.py', *map(str, args)])
+        code, error = 0, ''
+        try:
+            script.main()
+        except SystemExit as stop:
+            code, error = 1, f'{stop.code}\n'
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(args, code, out, err + error)
+
+    return run
+
+
+def test_in_a_process_of_its_own(tool, checkpoint, tmp_path):
+    result = tool('export', checkpoint, '--to', 'timm')
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 'model.load_state_dict(' in result.stdout
+    refused(tool('export', tmp_path / 'none.pth', '--to', 'hf'), 'none.pth')
+
+
+def refused(result, *words):
+    """Assert one line that tells, status 1 and no traceback."""
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    lines = [line for line in result.stderr.splitlines()
+             if line.startswith('cannot export')]
+    assert len(lines) == 1 and result.stderr.splitlines()[-1] == lines[0]
+    for word in words:
+        assert word in lines[0]
+
+
+def test_every_target_beside_the_checkpoint(export, checkpoint, tmp_path):
+    made = dict(timm='epoch_2_timm.safetensors', hf='epoch_2_hf',
+                mmpretrain='epoch_2_mmpretrain.pth',
+                safetensors='epoch_2_encoder.safetensors')
+    for target, name in made.items():
+        result = export(checkpoint, '--to', target)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert str(tmp_path / name) in result.stdout
+        assert ('ViT of 2 layers, width 32, 4 heads' in result.stdout) == (
+            target != 'mmpretrain')
+    assert 'VisionTransformer(num_classes=0, img_size=32' in export(
+        checkpoint, '--to', 'timm', '--force').stdout
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {'epoch_2.pth', *made.values()}  # nothing half-written
+
+
+def test_config_and_heads_from_the_command_line(export, state, tmp_path):
+    torch.save(state, tmp_path / 'bare.pth')
+    (tmp_path / 'config.py').write_text(Config(dict(model=MODEL)).pretty_text)
+    command = tmp_path / 'bare.pth', '--to', 'hf'
+    refused(export(*command), 'Pass --num-heads N or --config')
+    refused(export(*command, '--num-heads', 4), 'pass --config, or --encoder-')
+    result = export(*command, '--num-heads', 4, '--encoder-only', '--out',
+                  tmp_path / 'vit')
+    assert result.returncode == 0 and 'ViTModel' in result.stdout
+    result = export(*command, '--config', tmp_path / 'config.py', '--out',
+                  tmp_path / 'mae')
+    assert result.returncode == 0 and 'ViTMAEForPreTr' in result.stdout
+    text = json.loads((tmp_path / 'mae/config.json').read_text())
+    assert text['decoder_num_attention_heads'] == 2
+
+
+def test_nothing_is_overwritten_unasked(export, checkpoint, tmp_path):
+    out = tmp_path / 'folder'
+    out.mkdir()
+    command = checkpoint, '--to', 'hf', '--out', out
+    assert export(*command).returncode == 0  # into an empty folder
+    (out / 'mine.txt').write_text('mine')
+    before = (out / 'config.json').stat().st_mtime_ns
+    refused(export(*command), 'exists and is not empty', '--force')
+    assert (out / 'config.json').stat().st_mtime_ns == before
+    assert export(*command, '--force').returncode == 0
+    assert (out / 'config.json').stat().st_mtime_ns > before
+    assert (out / 'mine.txt').read_text() == 'mine'
+    for force in ((), ('--force',)):
+        refused(export(checkpoint, '--to', 'mmpretrain', '--out',
+                     checkpoint, *force), 'is the checkpoint itself')
+    refused(export(checkpoint, '--to', 'timm', '--out',
+                 tmp_path / 'vit.pth'), 'must end in .safetensors')
+    refused(export(checkpoint, '--to', 'timm', '--force', '--out',
+                 out), 'safetensors')
+    assert torch.load(checkpoint, weights_only=True)['state_dict']
+
+
+def test_bad_files(export, checkpoint, state, tmp_path):
+    def of(name, content):
+        torch.save(content, tmp_path / name)
+        return export(tmp_path / name, '--to', 'timm')
+
+    refused(export(tmp_path / 'none.pth', '--to', 'timm'),
+            'cannot read', 'none.pth')
+    whole = checkpoint.read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(whole[:len(whole) // 2])
+    refused(export(tmp_path / 'cut.pth', '--to', 'timm'),
+            'cannot read')
+    harm = tmp_path / 'harm'
+    refused(of('code.pth', dict(state, x=Harm(harm))), 'pickled code')
+    assert not harm.exists()
+    heads = {k: v for k, v in state.items() if 'backbone' not in k}
+    refused(of('decoder.pth', heads), 'holds no encoder')
+    refused(of('empty.pth', {}), 'holds no weights')
+    refused(of('list.pth', dict(state_dict=[1])), 'holds no weights')
+    cfg = f'model = open({str(harm)!r}, "w")'
+    refused(of('text.pth', dict(state_dict=state, meta=dict(cfg=cfg))),
+            '--num-heads')
+    assert not harm.exists()
+    assert not list(tmp_path.glob('*safetensors'))

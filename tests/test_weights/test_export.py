@@ -1,0 +1,238 @@
+"""What is exported gives in timm and mmpretrain what it gave before."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from mmengine.registry import MODELS
+from mmengine.runner import load_checkpoint
+from tiny_checkpoints import (
+    ARCH,
+    build,
+    classifier_config,
+    expected_features,
+    mae_config,
+    make_images,
+    save,
+    simmim_config,
+)
+from torch import Tensor, nn
+
+from amt_mm.weights import load_encoder
+from amt_mm.weights.export import (
+    PlainViT,
+    open_checkpoint,
+    to_mmpretrain,
+    to_safetensors,
+    to_timm,
+)
+from amt_mm.weights.export.to_timm import timm_model
+
+MASKFEAT_VIT = dict(type='amt_mm.AMTMaskFeatViT', arch=ARCH, img_size=32,
+                    patch_size=8)
+CONFIGS = {
+    'mae': mae_config(),
+    'mae, not square': mae_config((24, 40)),
+    'mae, no bias': mae_config(layer_cfgs=dict(qkv_bias=False)),
+    'mae, eps': mae_config(norm_cfg=dict(type='LN', eps=1e-2)),
+    'simmim': simmim_config(),
+    'maskfeat': dict(simmim_config(), backbone=MASKFEAT_VIT),
+    'classifier': classifier_config(),
+}
+
+
+def exported(config: dict, path: Path, target=to_timm) -> tuple:
+    """Return a model, what was written of it and how to load that."""
+    model = build(config)
+    checkpoint = open_checkpoint(save(model, path / 'run.pth', config))
+    suffix = 'pth' if target is to_mmpretrain else 'safetensors'
+    out = path / f'out.{suffix}'
+    return model, out, target(checkpoint, out)
+
+
+def run(usage: str) -> nn.Module:
+    """Do what the tool says."""
+    scope = dict(timm=timm, torch=torch, functools=functools,
+                 safetensors=safetensors)
+    exec(usage, scope)
+    return scope['model'].eval()
+
+
+def size_of(config: dict) -> tuple[int, int]:
+    size = config['backbone']['img_size']
+    return (size, size) if isinstance(size, int) else size
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+@torch.no_grad()
+def test_timm_gives_the_same_features(name, tmp_path, show):
+    config = CONFIGS[name]
+    model, _, usage = exported(config, tmp_path)
+    images = make_images(*size_of(config))
+    expected = expected_features(config, model, images)
+    got = run(usage).forward_features(images)  # loads strictly
+    error = (got - expected).abs().max().item()
+    show(f'timm, {name}: {tuple(got.shape)} up to '
+         f'{expected.abs().max():.2f}, off by {error:.1e}')
+    assert got.shape == expected.shape and expected.std() > 0.5
+    assert error < 1e-5
+
+
+@torch.no_grad()
+def test_timm_averages_as_the_classifier_does(tmp_path):
+    """MAE is fine-tuned with a norm of the averaged patches."""
+    config = classifier_config(out_type='avg_featmap', final_norm=False)
+    model, _, usage = exported(config, tmp_path)
+    images = make_images()
+    expected = model.backbone(images)[-1]
+    timm_vit = run(usage)
+    assert (timm_vit(images) - expected).abs().max() < 1e-5
+    assert expected.shape == (2, 32)
+
+
+@pytest.mark.parametrize(('sizes', 'name'), [
+    ((192, 12, 3, 768, 16), 'vit_tiny_patch16_224'),
+    ((384, 12, 6, 1536, 16), 'vit_small_patch16_224'),
+    ((768, 12, 12, 3072, 16), 'vit_base_patch16_224'),
+    ((1024, 24, 16, 4096, 16), 'vit_large_patch16_224'),
+    ((1280, 32, 16, 5120, 14), 'vit_huge_patch14_224'),
+    # timm rounds the hidden width down: 120 of 88 would become 119
+    ((88, 2, 2, 120, 16), None)])
+def test_sizes_of_the_timm_models(sizes, name):
+    width, depth, heads, hidden, patch = sizes
+    line = timm_model(PlainViT(width, depth, heads, hidden, patch, (224, 224),
+                               3, True, 1e-6, False))
+    assert (name is None) or line == (
+        f"timm.create_model('{name}', num_classes=0)")
+    with torch.device('meta'):
+        model = eval(line)
+    block = model.blocks[0]
+    assert (model.embed_dim, len(model.blocks), block.attn.num_heads,
+            block.mlp.fc1.out_features,
+            model.patch_embed.patch_size[0]) == sizes
+    assert block.norm1.eps == 1e-6
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_mmpretrain_reads_the_encoder(name, tmp_path):
+    config = CONFIGS[name]
+    model, out, usage = exported(config, tmp_path, to_mmpretrain)
+    plain = torch.load(out, weights_only=True)
+    assert set(plain) == {'meta', 'state_dict'} and plain['meta'] == {}
+    assert str(out) in usage and "prefix='backbone.'" in usage
+    encoder = {k: v for k, v in model.backbone.state_dict().items()
+               if k != 'mask_token'}
+    assert {k.removeprefix('backbone.') for k in plain['state_dict']} == set(
+        encoder)
+    backbone = dict(config['backbone'], type='mmpretrain.VisionTransformer',
+                    init_cfg=dict(type='Pretrained', checkpoint=str(out),
+                                  prefix='backbone.'))
+    backbone.pop('mask_ratio', None)
+    vit = MODELS.build(backbone)
+    vit.init_weights()
+    for key, value in vit.state_dict().items():
+        assert torch.equal(value, encoder[key]), key
+    assert load_encoder(vit, str(out)).count('resized nothing') == 1
+
+
+def test_relative_positions_go_to_mmpretrain_alone(tmp_path):
+    config = simmim_config('AMTBEiTPretrainViT', use_shared_rel_pos_bias=True)
+    model, out, _ = exported(config, tmp_path, to_mmpretrain)
+    keys = load_checkpoint(model, str(out), strict=False)['state_dict']
+    assert 'backbone.rel_pos_bias.relative_position_bias_table' in keys
+    checkpoint = open_checkpoint(str(tmp_path / 'run.pth'))
+    for target in (to_timm, to_safetensors):
+        with pytest.raises(ValueError, match='relative position'):
+            target(checkpoint, tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
+
+
+def test_safetensors_tell_what_they_are(tmp_path):
+    model, out, _ = exported(mae_config((24, 40)), tmp_path, to_safetensors)
+    with safetensors.safe_open(out, 'pt') as file:
+        facts = file.metadata()
+        state = {key: file.get_tensor(key) for key in file.keys()}
+    assert {k: facts[k] for k in ('embed_dims', 'num_layers', 'num_heads',
+                                  'feedforward_channels', 'patch_size')} == {
+        'embed_dims': '32', 'num_layers': '2', 'num_heads': '4',
+        'feedforward_channels': '72', 'patch_size': '8'}
+    assert facts['image_size'] == '24x40' and facts['norm_eps'] == '1e-06'
+    assert json.loads(facts['mean']) == [110, 120, 130]
+    assert json.loads(facts['std']) == [50, 60, 70]
+    assert facts['channels'] == 'RGB' and facts['qkv_bias'] == 'True'
+    expected = {f'backbone.{k}': v
+                for k, v in model.backbone.state_dict().items()}
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[k], expected[k]) for k in state)
+
+
+# ---- what the tensors do not tell
+
+
+def test_heads_are_told_or_refused(tmp_path):
+    path = save(build(mae_config()), tmp_path / 'bare.pth')
+    with pytest.raises(ValueError, match='width 32, 2 layers and hidden '
+                       'width 72. Pass --num-heads'):
+        _ = open_checkpoint(path).vit
+    assert open_checkpoint(path, num_heads=8).vit.num_heads == 8
+    config = dict(model=mae_config())
+    assert open_checkpoint(path, config=config).vit.num_heads == 4
+    with pytest.raises(ValueError, match='divide the width, got 5'):
+        _ = open_checkpoint(path, num_heads=5).vit
+    with pytest.raises(ValueError, match='divide the width, got 0'):
+        _ = open_checkpoint(path, num_heads=0).vit
+    with pytest.raises(ValueError, match='--num-heads 8 contradicts'):
+        _ = open_checkpoint(path, num_heads=8, config=config).vit
+
+
+def test_heads_of_a_known_architecture(tmp_path):
+    """mmpretrain's deit-tiny has 3 heads; no config is needed."""
+    vit = MODELS.build(dict(type='mmpretrain.VisionTransformer',
+                            arch='deit-tiny', img_size=32, patch_size=16))
+    path = tmp_path / 'bare.pth'
+    torch.save(vit.state_dict(), path)
+    found = open_checkpoint(str(path)).vit
+    assert (found.num_heads, found.image_size) == (3, (32, 32))
+
+
+def test_grid_that_is_not_square_needs_a_config(tmp_path):
+    path = save(build(mae_config((24, 40))), tmp_path / 'bare.pth')
+    with pytest.raises(ValueError, match='15 tokens are no square grid'):
+        _ = open_checkpoint(path, num_heads=4).vit
+
+
+@pytest.mark.parametrize(('backbone', 'words'), [
+    (dict(layer_scale_init_value=0.1), 'has besides'),
+    (dict(pre_norm=True), 'has besides'),
+    (dict(with_cls_token=False, out_type='featmap'), 'lacks cls_token'),
+    (dict(layer_cfgs=dict(act_cfg=dict(type='ReLU'))), 'GELU, got ReLU')])
+def test_another_vit_is_refused(backbone, words, tmp_path):
+    config = classifier_config(**backbone)
+    path = save(build(config), tmp_path / 'run.pth', config)
+    with pytest.raises(ValueError, match=words):
+        to_timm(open_checkpoint(path), tmp_path / 'none')
+
+
+def _without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if name not in k}
+
+
+@pytest.mark.parametrize(('name', 'words'), [
+    ('layers.', 'lacks 11 keys'), ('layers.0.', 'lacks 12 keys'),
+    ('pos_embed', 'lacks pos_embed'), ('ln1', 'lacks'),
+    ('patch_embed', 'holds no encoder')])
+def test_an_incomplete_encoder_is_refused(name, words, tmp_path):
+    config = mae_config()
+    state = _without(build(config).state_dict(), name)
+    path = tmp_path / 'part.pth'
+    torch.save(dict(state_dict=state), path)
+    with pytest.raises(ValueError, match=words):
+        to_timm(open_checkpoint(str(path), num_heads=4), tmp_path / 'none')
+    assert [p.name for p in tmp_path.iterdir()] == ['part.pth']

@@ -1,0 +1,82 @@
+"""The config in a checkpoint is text from a stranger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from tiny_checkpoints import NORM, build, mae_config, save
+
+from amt_mm.weights.export import open_checkpoint
+from amt_mm.weights.export.config_text import parse_config, part
+from amt_mm.weights.export.normalization import Normalization
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def same(value):
+    """Forget the difference between lists and tuples."""
+    if isinstance(value, dict):
+        return {key: same(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [same(child) for child in value]
+    return value
+
+
+@pytest.mark.parametrize('name', [
+    'mae_amt_vit-b_400e_in1k', 'simmim_amt_vit-b_200e_in1k',
+    'maskfeat_amt_vit-b_300e_in1k', 'mae_amt_vit-t_30e_demo'])
+def test_a_dumped_config_is_read_as_it_was(name):
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    parsed = parse_config(cfg.pretty_text)
+    assert same(parsed) == same(cfg.to_dict())
+
+
+def test_nothing_is_executed(tmp_path):
+    harm = tmp_path / 'harm'
+    text = '\n'.join([
+        f'open({str(harm)!r}, "w")', f'a = open({str(harm)!r}, "w")',
+        f'b = dict(x=open({str(harm)!r}, "w"))',
+        f'c = [open({str(harm)!r}, "w") for _ in "x"]', 'd = dict(**e)',
+        'e = dict([(1, 2)])', 'f = dict(x=-1, y=None)', 'import os'])
+    assert parse_config(text) == dict(f=dict(x=-1, y=None))
+    assert not harm.exists()
+
+
+@pytest.mark.parametrize('text', ['model = dict(', '\0', '(' * 10000,
+                                  'a = ' + '-' * 100000 + '1', ''])
+def test_no_config_at_all(text):
+    assert parse_config(text) == {}
+
+
+def test_parts():
+    config = dict(model=dict(neck=None, head=3, backbone=dict(arch='b')))
+    assert part(config, 'model', 'backbone') == dict(arch='b')
+    for name in ('neck', 'head', 'none'):
+        assert part(config, 'model', name, 'deeper') == {}
+
+
+def test_normalization_of_the_config(tmp_path):
+    model, config = build(mae_config()), mae_config()
+    path = save(model, tmp_path / 'run.pth', config)
+    assert open_checkpoint(path).normalization == Normalization(
+        (110, 120, 130), (50, 60, 70))
+    bare = open_checkpoint(save(model, tmp_path / 'bare.pth'))
+    assert bare.normalization == Normalization()
+    mean, std = Normalization().scaled()
+    assert mean == pytest.approx([0.485, 0.456, 0.406], abs=1e-6)
+    assert std == pytest.approx([0.229, 0.224, 0.225], abs=1e-3)
+    other = dict(data_preprocessor=dict(NORM, to_rgb=False), model=config)
+    assert open_checkpoint(path, config=other).normalization.channels == 'BGR'
+
+
+def test_normalization_of_the_tensors(tmp_path):
+    state = build(mae_config()).state_dict()
+    state['data_preprocessor.mean'] = torch.tensor([[[1.]], [[2.]], [[3.]]])
+    state['data_preprocessor.std'] = torch.tensor([[[4.]], [[5.]], [[6.]]])
+    torch.save(state, tmp_path / 'run.pth')
+    assert open_checkpoint(str(
+        tmp_path / 'run.pth')).normalization == Normalization((1, 2, 3),
+                                                              (4, 5, 6))

@@ -1,0 +1,185 @@
+"""What transformers makes of an export is what it was before."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from tiny_checkpoints import (
+    SIDE,
+    build,
+    classifier_config,
+    expected_features,
+    mae_config,
+    make_images,
+    save,
+    simmim_config,
+)
+from torch import Tensor, nn
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForPreTraining,
+    ViTMAEForPreTraining,
+    ViTMAEModel,
+    ViTModel,
+)
+
+from amt_mm.masking.plan import MaskPlan
+from amt_mm.weights.export import open_checkpoint, to_hf
+
+CONFIGS = {
+    'mae': mae_config(),
+    'mae, not square': mae_config((24, 40)),
+    'mae, no bias': mae_config(layer_cfgs=dict(qkv_bias=False)),
+    'mae, eps': mae_config(norm_cfg=dict(type='LN', eps=1e-2)),
+    'simmim': simmim_config(),
+    'classifier': classifier_config(),
+}
+
+
+def exported(config: dict, tmp_path, **options) -> tuple[nn.Module, str]:
+    """Return a model and the folder it was written to."""
+    model = build(config)
+    path = save(model, tmp_path / 'run.pth', config)
+    to_hf(open_checkpoint(path), tmp_path / 'hf', **options)
+    return model, str(tmp_path / 'hf')
+
+
+def load(kind: type, folder: str, **options) -> nn.Module:
+    """Load a model, all of it and nothing else."""
+    model, info = kind.from_pretrained(
+        folder, output_loading_info=True, **options)
+    assert not any(info.values()), info
+    return model.eval()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+@torch.no_grad()
+def test_vit_gives_the_same_features(name, tmp_path, show):
+    config = CONFIGS[name]
+    model, folder = exported(config, tmp_path, encoder_only=True)
+    vit = load(ViTModel, folder, add_pooling_layer=False)
+    size = config['backbone']['img_size']
+    images = make_images(*((size, size) if isinstance(size, int) else size))
+    expected = expected_features(config, model, images)
+    got = vit(images).last_hidden_state
+    error = (got - expected).abs().max().item()
+    show(f'transformers ViT, {name}: {tuple(got.shape)} up to '
+         f'{expected.abs().max():.2f}, off by {error:.1e}')
+    assert got.shape == expected.shape and expected.std() > 0.5
+    assert error < 1e-5
+
+
+def random_plan() -> tuple[MaskPlan, Tensor]:
+    """Return a plan, 4 of 16 tokens visible, and noise that gives it."""
+    noise = torch.rand(2, 16, generator=torch.Generator().manual_seed(3))
+    ids = noise.argsort(1)
+    return MaskPlan(ids[:, :4], ids[:, 4:], (4, 4)), noise
+
+
+@pytest.mark.parametrize('norm_pix', [True, False])
+@torch.no_grad()
+def test_mae_gives_the_same_latent_prediction_and_loss(norm_pix, tmp_path,
+                                                       show):
+    config = mae_config()
+    config['head']['norm_pix'] = norm_pix
+    model, folder = exported(config, tmp_path)
+    mae = load(ViTMAEForPreTraining, folder)
+    images, (plan, noise) = make_images(), random_plan()
+    got = mae(images, noise=noise, output_hidden_states=True)
+    latent = model.backbone(images, plan)
+    pred = model.neck(latent, plan)
+    loss = model.head.loss(pred, images, plan)
+    ids = plan.ids_masked[..., None].expand(-1, -1, pred.shape[-1])
+    theirs = mae.vit(images, noise=noise).last_hidden_state
+    errors = [(theirs - latent).abs().max().item(),
+              (got.logits.gather(1, ids) - pred).abs().max().item(),
+              abs(got.loss - loss).item()]
+    show(f'ViTMAE, norm_pix {norm_pix}: latent, prediction, loss off by '
+         + ', '.join(f'{error:.1e}' for error in errors)
+         + f'; loss {loss:.4f}')
+    assert latent.shape == (2, 5, 32) and pred.shape == (2, 12, SIDE**2 * 3)
+    assert loss > 0.1 and max(errors) < 1e-5
+    assert got.mask.sum() == 24
+
+
+@torch.no_grad()
+def test_mae_equals_mmpretrains_over_all_patches(tmp_path):
+    """All 16 predictions, not the masked ones alone."""
+    model, folder = exported(mae_config(), tmp_path)
+    config = mae_config()
+    for part, name in (('backbone', 'MAEViT'), ('neck', 'MAEPretrainDecoder'),
+                       ('head', 'MAEPretrainHead')):
+        config[part]['type'] = f'mmpretrain.{name}'
+    config['type'], config['neck']['num_patches'] = 'mmpretrain.MAE', 16
+    theirs = MODELS.build(config)
+    theirs.load_state_dict(model.state_dict())
+    images, (plan, noise) = make_images(), random_plan()
+    latent = model.backbone(images, plan)
+    expected = theirs.eval().neck(latent, noise.argsort(1).argsort(1))
+    mae = load(ViTMAEForPreTraining, folder)
+    got = mae(images, noise=noise)
+    assert (got.logits - expected).abs().max() < 1e-5
+    # and a pixel of the prediction is where transformers looks for it
+    patches = model.head.unpatchify(expected)
+    assert (mae.unpatchify(got.logits) - patches).abs().max() < 1e-5
+
+
+def test_config_says_what_is_inside(tmp_path):
+    _, folder = exported(mae_config(), tmp_path)
+    mae = load(AutoModelForPreTraining, folder)
+    cfg = mae.config
+    assert (cfg.hidden_size, cfg.num_hidden_layers, cfg.num_attention_heads,
+            cfg.intermediate_size, cfg.patch_size, cfg.image_size) == (
+                32, 2, 4, 72, 8, 32)
+    assert (cfg.decoder_hidden_size, cfg.decoder_num_hidden_layers,
+            cfg.decoder_num_attention_heads,
+            cfg.decoder_intermediate_size) == (24, 2, 3, 96)
+    assert cfg.norm_pix_loss is True and cfg.mask_ratio == 0.75
+    assert mae.vit.layernorm.eps == mae.decoder.decoder_norm.eps == 1e-6
+    names = sorted(p.name for p in (tmp_path / 'hf').iterdir())
+    assert names == ['config.json', 'model.safetensors',
+                     'preprocessor_config.json']
+    assert isinstance(ViTMAEModel.from_pretrained(folder), nn.Module)
+
+
+def test_processor_normalises_as_the_preprocessor_does(tmp_path):
+    config = dict(mae_config(), data_preprocessor=dict(
+        type='mmpretrain.SelfSupDataPreprocessor', mean=[110., 120., 130.],
+        std=[50., 60., 70.], to_rgb=True))
+    model, folder = exported(config, tmp_path)
+    processor = AutoImageProcessor.from_pretrained(folder, use_fast=True)
+    pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))
+    got = processor(pixels, return_tensors='pt')['pixel_values']
+    # mmpretrain reads its images as BGR
+    expected = model.data_preprocessor(
+        dict(inputs=pixels[None, [2, 1, 0]], data_samples=None))['inputs']
+    assert got.shape == (1, 3, 32, 32)
+    assert (got - expected).abs().max() < 1e-4
+
+
+def test_what_transformers_has_not_is_refused(tmp_path):
+    for i, (config, words) in enumerate([
+        (classifier_config(out_type='avg_featmap', final_norm=False),
+         'averaged patches'),
+        (mae_config((24, 40)), 'square images, got 24 x 40'),
+        (mae_config(layer_cfgs=dict(qkv_bias=False)), '--encoder-only'),
+        (simmim_config('AMTBEiTPretrainViT', use_shared_rel_pos_bias=True),
+         'relative position')]):
+        (tmp_path / str(i)).mkdir()
+        with pytest.raises(ValueError, match=words):
+            exported(config, tmp_path / str(i))
+        assert not (tmp_path / str(i) / 'hf').exists()
+
+
+def test_decoder_without_a_config_is_refused(tmp_path):
+    path = save(build(mae_config()), tmp_path / 'bare.pth')
+    checkpoint = open_checkpoint(path, num_heads=4)
+    with pytest.raises(ValueError, match='pass --config, or --encoder-only'):
+        to_hf(checkpoint, tmp_path / 'hf')
+    to_hf(checkpoint, tmp_path / 'hf', encoder_only=True)
+    text = json.loads((tmp_path / 'hf/config.json').read_text())
+    assert text['architectures'] == ['ViTModel']

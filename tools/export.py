@@ -1,0 +1,92 @@
+"""Write a checkpoint's encoder for another library.
+
+    python tools/export.py CHECKPOINT --to timm
+    python tools/export.py CHECKPOINT --to hf --out DIR
+    python tools/export.py CHECKPOINT --to mmpretrain --out FILE.pth
+    python tools/export.py CHECKPOINT --to safetensors
+
+CHECKPOINT comes from pre-training by MAE, SimMIM or MaskFeat, or from an
+mmpretrain classifier, whose head is left. For `hf` MAE keeps its decoder.
+Nothing in CHECKPOINT is executed. Prints what was found and how to load what
+was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from amt_mm.weights.export import (
+    Checkpoint,
+    open_checkpoint,
+    to_hf,
+    to_mmpretrain,
+    to_safetensors,
+    to_timm,
+)
+from amt_mm.weights.export.write import refuse_to_overwrite
+
+ENDINGS = dict(
+    timm='_timm.safetensors',
+    hf='_hf',
+    mmpretrain='_mmpretrain.pth',
+    safetensors='_encoder.safetensors')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', help='file or URL')
+    parser.add_argument('--to', required=True, choices=sorted(ENDINGS))
+    parser.add_argument(
+        '--out', type=Path, help='defaults to a name beside the checkpoint')
+    parser.add_argument(
+        '--config', help='config to go by, if the checkpoint holds none')
+    parser.add_argument(
+        '--num-heads', type=int, help='if neither config nor sizes tell')
+    parser.add_argument(
+        '--encoder-only', action='store_true', help='hf: no decoder')
+    parser.add_argument(
+        '--force', action='store_true', help='overwrite what exists')
+    return parser.parse_args()
+
+
+def default_out(source: str, target: str) -> Path:
+    """Name the result after the checkpoint; of a URL, here."""
+    path = Path(source.rsplit('/', 1)[-1] if '://' in source else source)
+    return path.with_name(path.stem + ENDINGS[target])
+
+
+def write(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> str:
+    """Write the result; return how to load it."""
+    if args.to == 'hf':
+        return to_hf(checkpoint, out, args.encoder_only)
+    writers = dict(
+        timm=to_timm, mmpretrain=to_mmpretrain, safetensors=to_safetensors)
+    return writers[args.to](checkpoint, out)
+
+
+def main() -> None:
+    """Parse, read, write; say in one line what does not work."""
+    args = parse_args()
+    out = args.out or default_out(args.checkpoint, args.to)
+    try:
+        config = Config.fromfile(args.config).to_dict() \
+            if args.config else None
+        refuse_to_overwrite(out, args.checkpoint, args.force)
+        checkpoint = open_checkpoint(args.checkpoint, args.num_heads, config)
+        usage = write(checkpoint, args, out)
+        if args.to != 'mmpretrain':
+            print_log(f'{checkpoint.vit}; {checkpoint.normalization}')
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'cannot export {args.checkpoint}: {error}') from None
+    print_log(f'{out} is written; to load it:\n{usage}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,185 @@
+"""Classify a validation set by the nearest neighbours of a frozen encoder.
+
+    python tools/knn.py CONFIG CHECKPOINT
+    python tools/knn.py CONFIG CHECKPOINT --k 10 20 100 200
+    python tools/knn.py CONFIG none --max-train 20000
+
+CONFIG is a classification config of mmpretrain with labelled train_dataloader
+and val_dataloader (or test_dataloader); the pipeline of the latter shows both.
+CHECKPOINT is one of pre-training, or "none" for random weights. Prints top-1
+and top-5 accuracy for each k, and with --linear top-1 of a linear classifier.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmengine.device import get_device
+from mmengine.logging import MMLogger, print_log
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor
+
+from amt_mm.datasets.training_set import unwrap
+from amt_mm.engine.fit_config import move_data_root
+from amt_mm.evaluation import (
+    draw_subsets,
+    extract_features,
+    labels_of,
+    linear_probe,
+    nearest,
+    top_accuracies,
+    vote,
+)
+from amt_mm.weights import load_encoder
+
+FEATURES = ('cls_token', 'avg_featmap')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config of classification')
+    parser.add_argument(
+        'checkpoint', help='one of pre-training, or "none" for random weights')
+    parser.add_argument(
+        '--k', type=int, nargs='+', default=[20], help='neighbours that vote')
+    parser.add_argument('--temperature', type=float, default=0.07)
+    parser.add_argument(
+        '--feature',
+        choices=FEATURES,
+        default=FEATURES[0],
+        help='class token after the final norm, or mean of the patch tokens')
+    parser.add_argument(
+        '--max-train', type=int, help='draw so many training images at most')
+    parser.add_argument(
+        '--batch-size', type=int, help="default: the val_dataloader's")
+    parser.add_argument(
+        '--linear', action='store_true',
+        help='also fit a linear classifier on the features')
+    parser.add_argument('--device', default=get_device())
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse, build, run."""
+    args = parse_args()
+    # mmengine tells of the initialisation of every parameter
+    MMLogger.get_current_instance().setLevel('WARNING')
+    cfg = Config.fromfile(args.config)
+    old_root = cfg.get('data_root')
+    cfg.merge_from_dict(args.cfg_options or {})
+    if cfg.get('data_root') != old_root:
+        move_data_root(cfg, old_root)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    start = time.perf_counter()
+    train, val = build_datasets(cfg, args.max_train)
+    labels, truth = labels_of(train), labels_of(val)
+    if max(args.k) > len(train):
+        raise SystemExit(f'--k must be at most the {len(train):,} training '
+                         f'images, got {max(args.k)}.')
+    model = build_model(cfg, args.checkpoint, args.feature).to(args.device)
+    bank, queries = (
+        encode(model, dataset, cfg, args.batch_size)
+        for dataset in (train, val))
+    neighbours = nearest(queries.to(args.device), bank, max(args.k))
+    num_classes = 1 + int(max(labels.max(), truth.max()))
+    seconds = time.perf_counter() - start
+    for k in args.k:
+        own = type(neighbours)(*(part[:, :k] for part in neighbours))
+        scores = vote(own, labels, num_classes, args.temperature)
+        tops = ', '.join(f'top-{n} {value:.2f}'
+                         for n, value in top_accuracies(scores, truth).items())
+        print_log(f'k-NN {tops} (k={k}, T={args.temperature:g}, '
+                  f'{len(bank):,} train and {len(queries):,} val images, '
+                  f'{bank.shape[1]} features, {seconds:.0f} s)')
+    if args.linear:
+        scores = linear_probe(queries, bank, labels, num_classes)
+        tops = top_accuracies(scores, truth)
+        print_log(f'linear probe top-1 {tops[1]:.2f}, of the same features')
+
+
+def build_datasets(cfg: Config,
+                   max_train: int | None) -> tuple[BaseDataset, BaseDataset]:
+    """Build both data sets with the pipeline of the second."""
+    configs = [
+        without_wrappers(loader.dataset)
+        for loader in (cfg.train_dataloader, evaluation_loader(cfg))
+    ]
+    pipeline = configs[1].pipeline
+    train, val = (
+        unwrap(DATASETS.build(dict(config, pipeline=pipeline)))
+        for config in configs)
+    train.full_init()
+    val.full_init()
+    if max_train is not None and max_train < len(train):
+        train, = draw_subsets(train, max_train)
+    return train, val
+
+
+def without_wrappers(dataset: Any) -> Any:
+    """Return the config of the data set inside of RepeatDataset and such."""
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def evaluation_loader(cfg: Config) -> Any:
+    """Return the config of the loader that is not the training's."""
+    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if not (loader and cfg.get('train_dataloader')):
+        raise SystemExit(
+            f'{cfg.filename} must have a train_dataloader and a '
+            'val_dataloader or test_dataloader, both with labels, as the '
+            'configs of classification have.')
+    return loader
+
+
+def build_model(cfg: Config, checkpoint: str, feature: str) -> Any:
+    """Build a classifier without its head, which gives the features."""
+    backbone = dict(
+        cfg.model.backbone,
+        out_type=feature,
+        final_norm=True,
+        frozen_stages=-1,
+        init_cfg=None)
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
+        'data_preprocessor')
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=backbone,
+            data_preprocessor=preprocessor))
+    model.init_weights()
+    if checkpoint != 'none':
+        print_log(load_encoder(model.backbone, checkpoint))
+    return model
+
+
+def encode(model: Any, dataset: BaseDataset, cfg: Config,
+           batch_size: int | None) -> Tensor:
+    """Return the features of a data set, in its order."""
+    loader = evaluation_loader(cfg)
+    return extract_features(
+        model,
+        Runner.build_dataloader(
+            dict(
+                dataset=dataset,
+                batch_size=batch_size or loader.batch_size,
+                num_workers=loader.num_workers,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                collate_fn=dict(type='default_collate'))))
+
+
+if __name__ == '__main__':
+    main()
