@@ -83,3 +83,8 @@ default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=400, max_keep_ckpts=1),
     visualization=dict(draw=True, interval=20))
+# named after the run: a second one in the same process draws in its own folder
+visualizer = dict(
+    _delete_=True,
+    type='SegLocalVisualizer',
+    vis_backends=[dict(type='LocalVisBackend')])
