@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from urllib.error import URLError
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import is_cuda_available
@@ -113,7 +114,7 @@ def check_data(cfg: Config) -> None:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     root = dataset.get('data_root')
-    if not root or '://' in root:
+    if not root or '://' in root or dataset.get('download'):
         return
     split = dataset.get('split', '')
     folder = Path(root, split)
@@ -134,11 +135,17 @@ def main() -> None:
     # worked out first, so that a config that makes no sense stops here
     world_size = int(os.environ.get('WORLD_SIZE', 1))
     plan = training_plan(cfg, world_size) if is_amt else None
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(
-        cfg)
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner = build(cfg)
     if plan:
         runner.logger.info(str(plan))
-    runner.train()
+    try:
+        runner.train()
+    except URLError as error:
+        raise SystemExit(
+            f'There is no data set in {cfg.get("data_root")}, and it could '
+            f'not be downloaded ({error.reason}): place it there by hand.'
+        ) from error
 
 
 if __name__ == '__main__':

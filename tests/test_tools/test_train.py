@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -109,3 +110,20 @@ def test_flagship_on_real_imagenet_files(tool, unpack, tmp_path):
         assert result.returncode == 0, result.stderr[-2000:]
     assert 'resumed epoch: 2' in result.stdout
     assert 'saliency updated: epoch 2, 6 images' in result.stdout
+
+
+def test_download_without_a_network(tool, tmp_path, monkeypatch):
+    """CIFAR-10 is mmpretrain's own data set, which ends in a URLError."""
+    for name in ('http_proxy', 'https_proxy'):
+        monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    done = tool('train',
+                CONFIGS / 'classification' / 'vit-b_linear_90e_cifar10.py',
+                '--work-dir', tmp_path / 'run', '--cfg-options',
+                f'data_root={tmp_path / "cifar10"}',
+                'model.backbone.init_cfg=None',
+                'model.backbone.arch=deit-tiny',
+                'model.neck.input_features=192', 'model.head.in_channels=192')
+    assert done.returncode == 1
+    assert re.search(r'There is no data set in \S+cifar10, and it could not '
+                     r'be downloaded \(.+\): place it there by hand',
+                     done.stderr), done.stderr[-2000:]
