@@ -32,13 +32,27 @@ COLUMNS = """\
 def row(path: Path) -> str:
     """Describe a config in one line of the table."""
     doc = ast.get_docstring(ast.parse(path.read_text())) or ''
-    title = doc.split('\n')[0].rstrip('.')
     plan = training_plan(Config.fromfile(path))
     counts = ' / '.join(map(str, plan.phases[1].counts))
     text = ' '.join(doc.split())
     reported = re.search(r'[Tt]he paper reports (.*?)[;.] ?(?!\d)', text)
-    return (f'| [{path.stem}]({path.name}) | {title} | {counts} | '
+    return (f'| [{path.stem}]({path.name}) | {title(path)} | {counts} | '
             f'{plan.cost:.3f} | {reported.group(1) if reported else ""} |')
+TASKS = """
+## With a pre-trained encoder
+
+These start from `model.backbone.init_cfg.checkpoint=FILE`: see
+[docs/transfer.md](../docs/transfer.md). The paper's results are in the files.
+
+| config | what |
+|---|---|
+"""
+
+
+def title(path: Path) -> str:
+    """Return the first line of a config's docstring."""
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ''
+    return doc.split('\n')[0].rstrip('.')
 
 
 def table() -> str:
@@ -46,11 +60,16 @@ def table() -> str:
     groups: dict[str, list[str]] = {}
     for path in sorted(CONFIGS.glob('*.py')):
         tables = re.findall(r'Table \d', path.read_text())
-        title = f"The paper's {min(tables)}" if tables else 'Not in the paper'
-        groups.setdefault(title, []).append(row(path))
+        name = f"The paper's {min(tables)}" if tables else 'Not in the paper'
+        groups.setdefault(name, []).append(row(path))
+    tasks = [
+        f'| [{path.stem}]({path.relative_to(CONFIGS)}) | {title(path)} |\n'
+        for path in sorted(CONFIGS.glob('*/*.py'))
+    ]
     return HEAD + '\n'.join(
-        f'## {title}\n\n{COLUMNS}' + '\n'.join(groups[title]) + '\n'
-        for title in sorted(groups, key=lambda t: (t[0] != 'T', t)))
+        f'## {name}\n\n{COLUMNS}' + '\n'.join(groups[name]) + '\n'
+        for name in sorted(groups, key=lambda t: (t[0] != 'T', t))
+    ) + TASKS + ''.join(tasks)
 
 
 if __name__ == '__main__':
