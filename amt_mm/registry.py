@@ -24,6 +24,8 @@ DATASETS = _child(root.DATASETS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets')
 HOOKS = _child(root.HOOKS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+# apart, as it needs mmdet
+METRICS = _child(root.METRICS, 'evaluation.lvis_metric')
 TASK_UTILS = _child(root.TASK_UTILS, 'masking')
 VISUALIZERS = _child(root.VISUALIZERS, 'visualization')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'weights')

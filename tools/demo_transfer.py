@@ -76,8 +76,10 @@ def train(cfg: Config, metrics: list[str]) -> str:
     start = time.perf_counter()
     runner.train()
     seconds = time.perf_counter() - start
-    scalar = runner.message_hub.get_scalar
-    reached = (f'{m} {scalar(f"val/{m}").current():.4g}' for m in metrics)
+    scalars = runner.message_hub.log_scalars
+    # mmdet reports no precision where nothing was detected
+    reached = (f'{m} {scalars[f"val/{m}"].current():.4g}'
+               if f'val/{m}' in scalars else f'{m} none' for m in metrics)
     return f'{", ".join(reached)} ({seconds:.0f} s)'
 
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import is_cuda_available, is_npu_available
 from mmengine.logging import print_log
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+EVALUATORS = ('val_evaluator', 'test_evaluator')
 
 
 def move_data_root(cfg: Config, old_root: str | None) -> None:
-    """Let data sets that had the config's old data_root follow the new."""
+    """Let what was below the config's old data_root follow the new."""
     for name in filter(cfg.get, LOADERS):
         dataset = cfg[name].get('dataset')
         while dataset:
             if dataset.get('data_root') == old_root:
                 dataset.data_root = cfg.data_root
             dataset = dataset.get('dataset')
+    for name in filter(cfg.get, EVALUATORS):
+        evaluators = cfg[name] if isinstance(cfg[name], list) else [cfg[name]]
+        for evaluator in evaluators:
+            path = evaluator.get('ann_file')
+            if path and old_root and Path(path).is_relative_to(old_root):
+                evaluator.ann_file = str(
+                    Path(cfg.data_root, Path(path).relative_to(old_root)))
 
 
 def fit_machine(cfg: Config) -> None:

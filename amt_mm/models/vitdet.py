@@ -170,15 +170,3 @@ class ViTDet(ViTSAM):
             f'pos_embed of {num_tokens} tokens is neither that of a square '
             f'grid nor of the grid {tuple(self.patch_resolution)}; set '
             'img_size to that of the checkpoint.')
-
-    def get_layer_depth(self,
-                        param_name: str,
-                        prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter and the number of depths.
-
-        Relative positions, which no checkpoint brings, count as new.
-        """
-        depth, num_depths = super().get_layer_depth(param_name, prefix)
-        if 'rel_pos_' in param_name:
-            depth = num_depths - 1
-        return depth, num_depths

@@ -45,7 +45,8 @@ val_dataloader = dict(
         data_prefix=dict(img='')))
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='LVISMetric', ann_file=data_root + 'annotations/lvis_v1_val.json')
+    type='amt_mm.LVISMetric',
+    ann_file=data_root + 'annotations/lvis_v1_val.json')
 test_evaluator = val_evaluator
 
 max_iters = 75_000

@@ -182,7 +182,7 @@ def test_layer_depth(tiny_arch):
     assert depth == {
         'pos_embed': (0, 4), 'patch_embed.projection.weight': (0, 4),
         'layers.0.ln1.weight': (1, 4), 'layers.1.attn.qkv.bias': (2, 4),
-        'layers.0.attn.rel_pos_h': (3, 4)}
+        'layers.0.attn.rel_pos_h': (1, 4)}
     assert model.get_layer_depth('neck.weight', 'backbone.') == (3, 4)
 
 
