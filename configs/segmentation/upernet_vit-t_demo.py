@@ -74,14 +74,14 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-train_cfg = dict(max_iters=400, val_interval=400)
+train_cfg = dict(max_iters=150, val_interval=150)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=40),
-    dict(type='PolyLR', power=1., begin=40, end=400, by_epoch=False)
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=20),
+    dict(type='PolyLR', power=1., begin=20, end=150, by_epoch=False)
 ]
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(interval=400, max_keep_ckpts=1),
+    checkpoint=dict(interval=150, max_keep_ckpts=1),
     visualization=dict(draw=True, interval=20))
 # named after the run: a second one in the same process draws in its own folder
 visualizer = dict(
