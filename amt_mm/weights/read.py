@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine import fileio
-from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 
@@ -18,11 +17,22 @@ def _nothing(*args: Any) -> None:
     """Stand in for what a checkpoint would look up or call."""
 
 
+class _Log:
+    """Stand in for mmengine's HistoryBuffer.
+
+    Unpickling one of those writes into what all of them share.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Forget it."""
+
+
 _ARRAY: Any = np.zeros(0).__reduce__()[0]
 # mmengine's checkpoints hold its log beside the weights; it is not needed
 LOG_TYPES: tuple[Any, ...] = (
-    HistoryBuffer, np.ndarray, np.dtype, np.dtypes.Float64DType,
-    np.dtypes.Int64DType, (_nothing, 'builtins.getattr'),
+    (_Log, 'mmengine.logging.history_buffer.HistoryBuffer'), np.ndarray,
+    np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType,
+    (_nothing, 'builtins.getattr'),
     (_nothing, 'numpy.core.multiarray.scalar'),
     (_nothing, 'numpy._core.multiarray.scalar'),
     (_ARRAY, 'numpy.core.multiarray._reconstruct'),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS
 from mmpretrain.models import SwinTransformer, VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
@@ -161,6 +162,17 @@ def test_a_checkpoint_without_an_encoder(tmp_path):
 def test_a_checkpoint_that_is_not_named(name):
     with pytest.raises(ValueError, match='init_cfg.checkpoint=FILE'):
         build(name)
+
+
+def test_a_log_in_a_checkpoint_leaves_ours_alone(tmp_path):
+    """A HistoryBuffer shares its methods with all others."""
+    log = HistoryBuffer([1., 3.], [1, 1])
+    path = str(tmp_path / 'run.pth')
+    torch.save(dict(state_dict=vit().state_dict(),
+                    message_hub=dict(log_scalars=dict(loss=log))), path)
+    read_state_dict(path)
+    for name in ('mean', 'min', 'max', 'current'):
+        assert HistoryBuffer([1., 3.], [1, 1]).statistics(name) in (1, 2, 3)
 
 
 class Harm:
