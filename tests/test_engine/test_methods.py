@@ -141,6 +141,22 @@ def test_relative_positions_by_one_option(tiny_method, run):
     assert np.isfinite(loss_trace(runner)).all()
 
 
+@pytest.mark.parametrize('name, backbone', [
+    ('simmim_amt_vit-b_200e_in1k', 'AMTSimMIMViT'),
+    ('simmim_amt_vit-b_200e_in1k', 'AMTBEiTPretrainViT'),
+    ('maskfeat_amt_vit-b_300e_in1k', 'AMTMaskFeatViT')])
+def test_probe_of_every_method(tiny_method, run, images, name, backbone):
+    probe = dict(
+        type='amt_mm.ProbeHook', dataset=str(images), k=2, num_workers=0)
+    runner = run(tiny_method(name, **{
+        'model.backbone.type': f'amt_mm.{backbone}', 'train_cfg.max_epochs': 1,
+        'default_hooks.probe': probe}))
+    for scalar in ('probe/knn_top1', 'probe/linear_top1'):
+        found, _ = runner.message_hub.log_scalars[scalar].data
+        assert len(found) == 2  # before and after the epoch
+        assert all(0 <= top1 <= 100 for top1 in found)
+
+
 STRATEGIES = {
     'block': dict(ordering=dict(type='amt_mm.BlockOrdering', min_patches=4)),
     'grid': dict(ordering=dict(type='amt_mm.GridOrdering')),
