@@ -1,7 +1,6 @@
-from .compatibility import check_installed, let_configs_inherit_mmseg
+from .compatibility import check_installed
 from .version import __version__
 
 check_installed()
-let_configs_inherit_mmseg()
 
 __all__ = ['__version__']

@@ -10,6 +10,10 @@ from __future__ import annotations
 from mmengine import registry as root
 from mmengine.registry import Registry
 
+from .compatibility import let_configs_inherit_mmseg
+
+let_configs_inherit_mmseg()
+
 
 def _child(parent: Registry, location: str) -> Registry:
     return Registry(
