@@ -24,7 +24,9 @@ model = dict(
         bbox_head=dict(num_classes=len(classes)),
         mask_roi_extractor=dict(
             featmap_strides=[2, 4, 8, 16], finest_scale=28),
-        mask_head=dict(num_classes=len(classes))))
+        mask_head=dict(num_classes=len(classes))),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
+    test_cfg=dict(rcnn=dict(score_thr=0.01)))
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(scale=(128, 128))
@@ -32,6 +34,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=(128, 128))
 
 train_dataloader = dict(
+    batch_size=4,
     dataset=dict(
         data_root=data_root,
         ann_file=train_ann,
@@ -47,6 +50,9 @@ val_dataloader = dict(
         metainfo=dict(classes=classes),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
+
+# so few steps must move all layers, more so from random weights
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.))
 
 default_hooks = dict(
     visualization=dict(draw=True, interval=5, score_thr=0.5))

@@ -73,7 +73,9 @@ val_dataloader = dict(
         **dataset))
 test_dataloader = val_dataloader
 
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# so few steps must move all layers, more so from random weights
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=1.))
 train_cfg = dict(max_iters=150, val_interval=150)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, end=20),
