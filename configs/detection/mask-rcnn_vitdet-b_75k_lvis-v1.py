@@ -12,8 +12,8 @@ this project has not run it:
     python tools/train.py configs/detection/mask-rcnn_vitdet-b_75k_lvis-v1.py \
         --cfg-options model.backbone.init_cfg.checkpoint=FILE
 
-Needs lvis-api in its state on GitHub, as mmdet asks for it; the release 0.5.3
-on PyPI cannot evaluate with numpy 1.24 or later.
+Needs the package lvis, which the extra ``det`` brings; ``amt_mm.LVISMetric``
+lets its release 0.5.3 evaluate with the numpy of today.
 """
 _base_ = './mask-rcnn_vitdet-b_90k_coco.py'
 
