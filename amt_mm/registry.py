@@ -27,6 +27,7 @@ MODELS = _child(root.MODELS, 'models')
 DATASETS = _child(root.DATASETS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets')
 HOOKS = _child(root.HOOKS, 'engine')
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
 # apart, as it needs mmdet
 METRICS = _child(root.METRICS, 'evaluation.lvis_metric')

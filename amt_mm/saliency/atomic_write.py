@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,4 +49,12 @@ def sync_folder(folder: Path) -> None:
 def remove_parts(folder: Path) -> None:
     """Remove what interrupted writes left; not while others write."""
     for part in folder.glob(f'*{ENDING}'):
-        part.unlink(missing_ok=True)
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

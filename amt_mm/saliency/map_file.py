@@ -32,8 +32,8 @@ def write_maps(file: BinaryIO, maps: np.ndarray) -> int:
         records = np.empty(len(maps[start:start + CHUNK]), dtype)
         records['map'] = maps[start:start + CHUNK]
         records['crc32'] = [
-            zlib.crc32(np.ascontiguousarray(record), start + i)
-            for i, record in enumerate(records['map'])
+            zlib.crc32(saliency_map.tobytes(), start + i)
+            for i, saliency_map in enumerate(records['map'])
         ]
         checksum = zlib.crc32(records.tobytes(), checksum)
         file.write(records.tobytes())
