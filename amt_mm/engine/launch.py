@@ -30,7 +30,8 @@ def join_on_cpu(cfg: Config) -> None:
     group is there already, they leave it as it is.
 
     Raises:
-        ValueError: If the launcher is neither ``'pytorch'`` nor ``'slurm'``.
+        ValueError: If the launcher is neither ``'pytorch'`` nor ``'slurm'``,
+            or FSDP is to save whole weights.
     """
     if cfg.get('launcher', 'none') == 'none' or is_distributed():
         return
@@ -47,10 +48,16 @@ def join_on_cpu(cfg: Config) -> None:
         cfg.model_wrapper_cfg = dict(
             dict(type='MMDistributedDataParallel', broadcast_buffers=False),
             **cfg.get('model_wrapper_cfg') or {}, device_ids=None)
-    elif strategy.type == 'FSDPStrategy':
+    elif str(strategy.type).endswith('FSDPStrategy'):
         strategy.setdefault('model_wrapper', {})
         strategy.model_wrapper.setdefault('type', 'MMFullyShardedDataParallel')
-        strategy.model_wrapper.device_id = None
+        strategy.model_wrapper.device_id = 'cpu'
+        if strategy.get('state_dict_cfg', 'local') != 'local':
+            # torch gathers each kind of state into one buffer, and counts on
+            # the copy to the CPU: on one, all kinds get the last one's values
+            raise ValueError(
+                "strategy.state_dict_cfg must be 'local' where there is no "
+                f'accelerator, got {strategy.state_dict_cfg!r}.')
 
 
 def slurm_environment() -> dict[str, str]:

@@ -58,7 +58,9 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_node_leader():
             remove_parts(Path(folder))
         barrier()
-        if runner._resume is True and runner._load_from is None:
+        # FlexibleRunner has loaded by now, what last_checkpoint names
+        is_auto = runner._resume is True and runner._load_from is None
+        if is_auto and not runner._has_loaded:
             path = _agree_on_checkpoint(runner, Path(folder))
             runner._load_from, runner._resume = path, path is not None
 
@@ -153,22 +155,23 @@ def _agree_on_checkpoint(runner: Runner, folder: Path) -> str | None:
     if is_main_process():
         try:
             found, problems = find_checkpoint(folder)
-            choice[0] = found and str(found)
+            choice[0] = found and found.name
             for problem in problems:
                 runner.logger.warning(f'passed over: {problem}')
         except CheckpointLostError as error:
             choice[1] = str(error)
     broadcast_object_list(choice)
-    path, reason = choice
+    name, reason = choice
     if reason:
         raise CheckpointLostError(reason)
+    path = name and str(folder / name)  # nodes may have folders of their own
     missing = [rank for rank, has in all_gather_object(
         (get_rank(), path is None or os.path.exists(path))) if not has]
     if missing:
         raise CheckpointLostError(
-            f'the main process resumes from {path}, which the processes '
-            f'{missing} do not have. Copy it to each node, or use a work_dir '
-            'that all of them see.')
+            f'the main process resumes from {name}, which the processes '
+            f'{missing} do not have in their work_dir. Copy it to each node, '
+            'or use a work_dir that all of them see.')
     runner.logger.info(f'resuming from {path}' if path else
                        f'nothing to resume in {folder}: starting afresh')
     return path
