@@ -5,6 +5,7 @@
 #   make demo-det         detect and segment objects with its encoder
 #   make demo-seg         segment scenes with its encoder
 #   make test             lint, type checks and all tests
+#   make torture          kill training runs at bad moments; takes half an hour
 #   make lint             only ruff and mypy
 #   make clean            remove the environment and caches (never work_dirs)
 
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 export DATA
 
-.PHONY: demo demo-cls demo-det demo-seg test lint clean
+.PHONY: demo demo-cls demo-det demo-seg test torture lint clean
 
 demo:
 	@$(PYTHON) -m setup_env demo
@@ -36,6 +37,10 @@ test:
 	@$(PYTHON) -m setup_env test
 	@$(MAKE) --no-print-directory lint
 	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist loadfile
+
+torture:
+	@$(PYTHON) -m setup_env demo
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) tests/torture.py
 
 lint:
 	@$(PYTHON) -m setup_env demo

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
 
 
@@ -22,6 +24,19 @@ def show() -> Callable[[str], None]:
         sys.stdout.write(f'{line}\n')
 
     return write
+
+
+@pytest.fixture
+def tool():
+    """Return a function that runs ``tools/NAME.py`` and returns the result."""
+
+    def run(name, *args, cwd=None):
+        env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+        return subprocess.run(
+            [sys.executable, ROOT / 'tools' / f'{name}.py', *map(str, args)],
+            cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+    return run
 
 
 @pytest.fixture

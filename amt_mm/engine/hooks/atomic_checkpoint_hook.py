@@ -104,12 +104,12 @@ class AtomicCheckpointHook(CheckpointHook):
         """Add a step to those kept and return the one that leaves."""
         if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
             return None
-        is_full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
-        outdated = self.keep_ckpt_ids[0] if is_full else None
+        held = [*self.keep_ckpt_ids, step]
+        # saved with the one that is still there: if the run is killed before
+        # it goes, mmengine removes it on resume
+        runner.message_hub.update_info('keep_ckpt_ids', held)
         self.keep_ckpt_ids.append(step)  # a deque of max_keep_ckpts
-        runner.message_hub.update_info('keep_ckpt_ids',
-                                       list(self.keep_ckpt_ids))
-        return outdated
+        return held[0] if len(held) > self.max_keep_ckpts else None
 
     def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
         """Save under another name, and give it its own when on disk."""
