@@ -18,7 +18,7 @@ from amt_mm.datasets.demo_data import write_demo_data
 TOOLS = Path(__file__).parents[2] / 'tools'
 
 # as much of srun as a task of a job sees: its number, on its node
-SRUN = '''#!/usr/bin/env bash
+SRUN = """#!/usr/bin/env bash
 for arg in "$@"; do
     case "$arg" in
         --ntasks=*) tasks=${arg#*=} ;;
@@ -32,7 +32,7 @@ for ((i = 0; i < tasks; i++)); do
         SLURM_NODELIST=node[0-9] "$@" & pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
-'''
+"""
 SCONTROL = '#!/bin/sh\necho 127.0.0.1\necho node1\n'
 
 
