@@ -1,0 +1,233 @@
+"""Losses, gradients and maps that are not finite, in real runs."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from tiny_run import NUM_IMAGES, log_of, scalars_of, store_of
+
+from amt_mm.engine.hooks import NonFiniteHook
+from amt_mm.engine.optimizers import auto_precision
+from amt_mm.engine.sources.model_saliency import precision_of, unwrap_model
+
+
+@HOOKS.register_module(force=True)
+class Spoil(Hook):
+    """Spoil the images, or the gradients, of some iterations."""
+
+    def __init__(self, at, what='inputs'):
+        self.at, self.what = at, what
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.is_due = runner.iter in self.at
+        if self.is_due and self.what == 'inputs':
+            data_batch['inputs'] = data_batch['inputs'] * math.nan
+
+    def before_train(self, runner):
+        self.weights = []
+        if self.what == 'gradients':
+            weight = unwrap_model(runner).backbone.cls_token
+            weight.register_hook(
+                lambda g: g * math.inf if self.is_due else g)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None,
+                         outputs=None):
+        self.weights.append(torch.cat([
+            p.detach().flatten() for p in runner.model.parameters()]).clone())
+
+
+def spoiled(tiny_cfg, at, what='inputs', name='run', **options):
+    cfg = tiny_cfg(name, **options)
+    cfg.custom_hooks.append(dict(type='Spoil', at=list(at), what=what))
+    return cfg
+
+
+def hook_of(runner, kind):
+    return next(h for h in runner.hooks if isinstance(h, kind))
+
+
+@pytest.mark.parametrize('what', ['inputs', 'gradients'])
+def test_a_bad_step_is_skipped_and_named(tiny_cfg, run, what):
+    runner = run(spoiled(tiny_cfg, [3, 7], what, **{
+        'train_cfg.max_epochs': 2}))
+    weights = hook_of(runner, Spoil).weights
+    assert all(w.isfinite().all() for w in weights)
+    moved = [not torch.equal(a, b)
+             for a, b in zip(weights, weights[1:], strict=False)]
+    # weights[i] is after iteration i
+    assert moved == [i not in (2, 6) for i in range(len(weights) - 1)]
+    log = log_of(runner)
+    assert 'step skipped, 1 of at most 10' in log
+    assert 'step skipped, 2 of at most 10' in log
+    assert 'at epoch 1, iteration 4' in log and 'iteration 8' in log
+    if what == 'inputs':
+        assert log.count('.jpg') >= 8  # two batches of four files
+    else:
+        assert 'the gradients are not finite, though the loss is' in log
+
+
+def test_the_optimizer_knows_nothing_of_a_skipped_step(tiny_cfg, run):
+    """A first step that is skipped leaves the second as the first."""
+    runner = run(spoiled(tiny_cfg, [0], **{'train_cfg.max_epochs': 1}))
+    steps = {float(state['step'])
+             for state in runner.optim_wrapper.optimizer.state.values()}
+    assert steps == {5.}  # of six iterations
+
+
+def test_too_many_stop_the_run_with_the_files(tiny_cfg, run):
+    cfg = spoiled(tiny_cfg, range(8, 99))
+    with pytest.raises(FloatingPointError) as caught:
+        run(cfg)
+    message = str(caught.value)
+    assert "the loss of the batch of ['/" in message and '.jpg' in message
+    assert 'is not finite at epoch 4, iteration 19' in message
+    assert 'happened 11 times in 1,000 iterations, more than max_skips 10' in \
+        message
+    for epoch in (1, 2, 3):
+        state = torch.load(f'{cfg.work_dir}/epoch_{epoch}.pth',
+                           weights_only=False)['state_dict']
+        assert all(value.isfinite().all() for value in state.values())
+
+
+def test_old_skips_are_forgotten(tiny_cfg, run):
+    cfg = spoiled(tiny_cfg, range(0, 30, 6))
+    cfg.custom_hooks[4].update(max_skips=2, window=12)
+    assert cfg.custom_hooks[4].type == 'amt_mm.NonFiniteHook'
+    runner = run(cfg)
+    assert runner.iter == 30
+    assert list(hook_of(runner, NonFiniteHook).skipped_at) == [18, 24]
+
+
+def test_accumulated_gradients_are_skipped_whole(tiny_cfg, run):
+    runner = run(spoiled(tiny_cfg, [1], **{
+        'train_cfg.max_epochs': 1, 'optim_wrapper.accumulative_counts': 3}))
+    weights = hook_of(runner, Spoil).weights
+    for i in (1, 2, 3, 4):
+        assert torch.equal(weights[0], weights[i])  # the step of 0 to 2
+    assert not torch.equal(weights[4], weights[5])
+    assert log_of(runner).count('step skipped') == 2  # loss, then gradients
+
+
+def test_nothing_changes_where_all_is_finite(tiny_cfg, run):
+    with_hook, without = (tiny_cfg(name, **{'train_cfg.max_epochs': 1})
+                          for name in 'ab')
+    assert without.custom_hooks.pop(4).type == 'amt_mm.NonFiniteHook'
+    one, two = (run(cfg).model.state_dict() for cfg in (with_hook, without))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=0)
+
+
+# ---- maps
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, 0.])
+def test_maps_that_say_nothing_are_counted(tiny_cfg, run, value):
+    cfg = tiny_cfg('run', log_level='INFO', **{
+        'train_cfg.max_epochs': 2, 'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False})
+    runner = Runner.from_cfg(cfg)
+    model = unwrap_model(runner)
+    genuine, number = model.saliency, iter(range(99))
+
+    def saliency(inputs):
+        maps = genuine(inputs)
+        if next(number) == 1:
+            maps[:] = value
+        return maps
+
+    model.saliency = saliency
+    runner.train()
+    assert f'saliency updated: epoch 1, {NUM_IMAGES} images, 4 uniform' in \
+        log_of(runner)
+    maps = np.load(store_of(runner).path(1))['map']
+    assert np.isfinite(maps).all() and (maps == 0).all((1, 2)).sum() == 4
+    lines = scalars_of(runner).read_text().splitlines()
+    assert all(math.isfinite(json.loads(line).get('loss', 0.))
+               for line in lines)
+
+
+# ---- precision
+
+
+def build(**options):
+    model = torch.nn.Linear(2, 2)
+    return build_optim_wrapper(model, dict(
+        type='amt_mm.AutoPrecisionOptimWrapper',
+        optimizer=dict(type='AdamW', lr=0.1), **options))
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """Pretend to have a device that has, or has not, bfloat16."""
+
+    def pretend(bfloat16):
+        for name in ('is_cuda_available', 'is_bf16_supported'):
+            owner = auto_precision if name == 'is_cuda_available' else \
+                torch.cuda
+            result = bfloat16 if name == 'is_bf16_supported' else True
+            monkeypatch.setattr(owner, name, lambda *_, r=result, **__: r)
+        monkeypatch.setattr(
+            'mmengine.optim.optimizer.amp_optimizer_wrapper'
+            '.is_cuda_available', lambda: True)
+
+    return pretend
+
+
+def test_float32_without_an_accelerator():
+    wrapper = build(loss_scale='dynamic', dtype='float16',
+                    clip_grad=dict(max_norm=5.))
+    assert type(wrapper) is OptimWrapper
+    assert wrapper.clip_grad_kwargs == dict(max_norm=5.)
+    assert build().clip_grad_kwargs is None
+
+
+def test_bfloat16_where_the_device_has_it(device):
+    device(bfloat16=True)
+    wrapper = build(loss_scale='dynamic')
+    assert isinstance(wrapper, AmpOptimWrapper)
+    assert wrapper.cast_dtype is torch.bfloat16
+    assert not wrapper.loss_scaler.is_enabled()
+    assert not wrapper.clip_grad_kwargs
+
+
+# torch warns that there is no device for the scaler
+@pytest.mark.filterwarnings('ignore:torch.cuda.amp.GradScaler is enabled')
+@pytest.mark.filterwarnings('ignore:.*GradScaler is enabled')
+def test_float16_is_scaled_and_clipped(device):
+    device(bfloat16=False)
+    wrapper = build(loss_scale='dynamic')
+    assert wrapper.cast_dtype is torch.float16
+    assert wrapper.clip_grad_kwargs == dict(max_norm=3.)
+    assert build(clip_grad=dict(max_norm=5.)).clip_grad_kwargs == dict(
+        max_norm=5.)
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_checkpoints_move_between_precisions(device, first):
+    """Trained in bfloat16, resumed in float32; and the other way round."""
+    if first:
+        device(bfloat16=True)
+    state = build().state_dict()
+    assert ('loss_scaler' in state) is first
+    if not first:
+        device(bfloat16=True)
+    build().load_state_dict(state)
+
+
+def test_maps_are_made_in_the_precision_of_the_run(device):
+    class Fake:
+        optim_wrapper = None
+
+    Fake.optim_wrapper = build()
+    assert precision_of(Fake) == dict(enabled=False, dtype=None)
+    device(bfloat16=True)
+    Fake.optim_wrapper = build()
+    assert precision_of(Fake) == dict(enabled=True, dtype=torch.bfloat16)
