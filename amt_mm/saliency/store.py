@@ -118,13 +118,13 @@ class SaliencyStore:
 
     def verify(self, generation: int) -> None:
         """Read a whole generation and compare its checksum."""
-        entry = self._held(generation)
-        if self._open(generation).checksum() != entry['crc32']:
+        crc32 = self._entry(generation)['crc32']
+        if self._open(generation).checksum() != crc32:
             raise SaliencyMapsLostError(
                 f'{self.path(generation)} is damaged: its checksum differs '
                 'from the one in manifest.json.')
 
-    def _held(self, generation: int) -> dict[str, int]:
+    def _entry(self, generation: int) -> dict[str, int]:
         held = self._read_manifest()['generations']
         if str(generation) not in held:
             raise SaliencyMapsLostError(
@@ -225,9 +225,8 @@ class SaliencyStore:
     def activate(self, generation: int | None) -> None:
         """Put a generation that is held in use, or none, as before epoch 0."""
         if generation is not None:
-            self._held(generation)
-        held = self._read_manifest()['generations']
-        self._write_manifest(generation, held)
+            self._entry(generation)
+        self._write_manifest(generation, self._read_manifest()['generations'])
 
     def _write_manifest(self, current: int | None, held: dict) -> None:
         content = dict(
