@@ -301,9 +301,14 @@ class Torture:
         victim = self.random.choice(run.pids)
         kill = self.random.choice([os.kill, os.killpg])
         kill(victim, signal.SIGKILL)
-        status = run.wait()
-        # another rank was killed, and the first one lost its peer
-        return -signal.SIGKILL if victim != run.pids[0] else status
+        if victim != run.pids[0]:
+            # the first one has lost its peer; a launcher ends it soon
+            soon = time.monotonic() + self.random.uniform(0, 0.5)
+            if run.wait(lambda: time.monotonic() > soon) is None:
+                os.kill(run.pids[0], signal.SIGKILL)
+                run.wait()
+            return -signal.SIGKILL
+        return run.wait()  # type: ignore[return-value]
 
     def kill_before_operations(self, numbers: Iterable[int]) -> None:
         """Kill a run before its n-th operation on a file, for each n."""
