@@ -1,0 +1,215 @@
+"""Look into an encoded image before it is decoded.
+
+Decoders give what they have of a file that was cut off, and allocate what a
+header asks for. Both are found here from the bytes, for next to nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+Size = tuple[int, int]
+
+# what Pillow refuses as a bomb
+MAX_PIXELS = 178_956_970
+# as libjpeg looks for the next marker: past stuffing and filling
+MARKER = re.compile(rb'\xff+([^\x00\xff])')
+FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}
+SCAN, END = 0xda, 0xd9
+WITHOUT_LENGTH = {0x01, *range(0xd0, 0xd8)}
+PNM = re.compile(rb'P([1-6])' + rb'(?:\s|#[^\n]*\n)+(\d+)' * 2
+                 + rb'(?:(?:\s|#[^\n]*\n)+(\d+))?')
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_SAMPLE_FORMAT = 256, 257, 339
+TIFF_TILE = (322, 323)
+UNSIGNED = 1
+
+
+class Kind(NamedTuple):
+    """A format of image files.
+
+    Attributes:
+        signature (re.Pattern): What its files begin with.
+        size (Callable): Reads (width, height) from a file's header.
+        check (Callable, optional): Refuses a file that is not whole, where a
+            decoder might not.
+        decoder (str): mmcv's name of the decoder that gets its pixels right.
+    """
+
+    signature: re.Pattern[bytes]
+    size: Callable[[bytes], Size]
+    check: Callable[[bytes], None] | None = None
+    decoder: str = 'cv2'
+
+
+def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Kind:
+    """Return the kind of an image that is whole and not too large.
+
+    Raises:
+        ValueError: If it is cut off, too large, or of no known kind.
+    """
+    kind = next((k for k in KINDS if k.signature.match(content)), None)
+    if kind is None:
+        raise ValueError(
+            f'it is no image: {len(content):,} bytes, which begin with '
+            f'{content[:8]!r}')
+    try:
+        width, height = kind.size(content)
+    except (LookupError, struct.error, TypeError, SyntaxError, OSError,
+            Image.DecompressionBombError) as error:
+        raise ValueError(f'its header is damaged: {error!r}') from error
+    if not 0 < width * height <= max_pixels:
+        raise ValueError(
+            f'the image must have 1 to max_pixels {max_pixels:,} pixels, got '
+            f'{width} x {height} = {width * height:,}')
+    if kind.check:
+        kind.check(content)
+    return kind
+
+
+def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the markers of a JPEG file and where their content begins."""
+    at = 2
+    while found := MARKER.search(content, at):
+        marker, at = found[1][0], found.end()
+        yield marker, at
+        if marker not in WITHOUT_LENGTH:
+            at += int.from_bytes(content[at:at + 2], 'big')
+
+
+def _jpeg_size(content: bytes) -> Size:
+    for marker, at in _jpeg_markers(content):
+        if marker in FRAMES:
+            height, width = struct.unpack_from('>HH', content, at + 3)
+            return width, height
+        if marker in (SCAN, END):
+            break
+    raise LookupError('no frame')
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Refuse a JPEG file without its end, be it followed by other bytes."""
+    if content.endswith(b'\xff\xd9'):
+        return
+    scanned = False
+    for marker, _ in _jpeg_markers(content):
+        scanned |= marker == SCAN
+        if marker == END and scanned:
+            return
+    raise ValueError('it is cut off: a JPEG file without its end')
+
+
+def _png_size(content: bytes) -> Size:
+    width, height = struct.unpack_from('>4xII', content, 12)
+    return width, height
+
+
+def _check_png(content: bytes) -> None:
+    """Refuse a PNG file without its end, or with a wrong checksum."""
+    view, at, name = memoryview(content), 8, b''
+    while name != b'IEND':
+        if at + 12 > len(content):
+            raise ValueError('it is cut off: a PNG file without its end')
+        end = at + 12 + int.from_bytes(view[at:at + 4], 'big')
+        name = bytes(view[at + 4:at + 8])
+        if end > len(content):
+            raise ValueError(f'it is cut off in its PNG chunk {name!r}')
+        # of the others, which decoders may skip, only one moves pixels
+        if (name[:1].isupper() or name == b'eXIf') and zlib.crc32(
+                view[at + 4:end - 4]) != int.from_bytes(view[end - 4:end],
+                                                        'big'):
+            raise ValueError(f'the checksum of its PNG chunk {name!r} is '
+                             'wrong')
+        at = end
+
+
+def _webp_size(content: bytes) -> Size:
+    """Read the canvas, for which Pillow allocates when it opens a file."""
+    kind = content[12:16]
+    if kind == b'VP8X':
+        low, high, low2, high2 = struct.unpack_from('<HBHB', content, 24)
+        return 1 + low + (high << 16), 1 + low2 + (high2 << 16)
+    if kind == b'VP8L':
+        bits, = struct.unpack_from('<I', content, 21)
+        return 1 + (bits & 0x3fff), 1 + (bits >> 14 & 0x3fff)
+    width, height = struct.unpack_from('<HH', content, 26)
+    return width & 0x3fff, height & 0x3fff
+
+
+def _check_webp(content: bytes) -> None:
+    length = 8 + int.from_bytes(content[4:8], 'little')
+    if len(content) < length:
+        raise ValueError(f'it is cut off: {len(content):,} of {length:,} '
+                         'bytes of a WebP file')
+
+
+def _tiff_size(content: bytes) -> Size:
+    """Read the size of the first page; refuse what is no whole number."""
+    file = io.BytesIO(content)
+    tags = ImageFileDirectory_v2(file.read(16 if content[2:4].strip(b'\0')
+                                           == b'+' else 8))
+    file.seek(tags.next)
+    tags.load(file)
+    formats = tags.get(TIFF_SAMPLE_FORMAT, UNSIGNED)
+    if {UNSIGNED} != {*(formats if isinstance(formats, tuple)
+                        else (formats, ))}:
+        raise ValueError('a TIFF image must hold unsigned integers, got '
+                         f'SampleFormat {formats}')
+    sides = zip((TIFF_WIDTH, TIFF_HEIGHT), TIFF_TILE, strict=True)
+    # a tile may be larger than the image, and is allocated whole
+    width, height = (max(tags[side], tags.get(tile, 0))
+                     for side, tile in sides)
+    return width, height
+
+
+def _pnm_size(content: bytes) -> Size:
+    """Read the size; refuse levels that OpenCV takes as they are."""
+    found = PNM.match(content)
+    if not found:
+        raise LookupError('no size')
+    kind, width, height, levels = found.groups()
+    if kind not in b'14' and levels not in (b'255', b'65535'):
+        raise ValueError('the greatest value of a PNM image must be 255 or '
+                         f'65535, got {levels!r}')
+    return int(width), int(height)
+
+
+def _bmp_size(content: bytes) -> Size:
+    header, = struct.unpack_from('<I', content, 14)
+    # OS/2's first header is the only one with short sides
+    form = '<HH' if header == 12 else '<ii'
+    width, height = struct.unpack_from(form, content, 18)
+    return abs(width), abs(height)
+
+
+def _by_pillow(*formats: str) -> Callable[[bytes], Size]:
+    """Let Pillow read the header, which decodes nothing."""
+
+    def size(content: bytes) -> Size:
+        # only these: Pillow would hand PostScript to Ghostscript
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            return image.size
+
+    return size
+
+
+KINDS = (
+    Kind(re.compile(rb'\xff\xd8\xff'), _jpeg_size, _check_jpeg),
+    Kind(re.compile(rb'\x89PNG\r\n\x1a\n'), _png_size, _check_png),
+    # OpenCV does not turn WebP as its EXIF orientation says
+    Kind(re.compile(rb'RIFF....WEBP', re.DOTALL), _webp_size, _check_webp,
+         'pillow'),
+    Kind(re.compile(rb'BM'), _bmp_size),
+    Kind(re.compile(rb'II[*+]\0|MM\0[*+]'), _tiff_size),
+    Kind(re.compile(rb'P[1-6]\s'), _pnm_size),
+    Kind(re.compile(rb'GIF8[79]a'), _by_pillow('GIF'), decoder='pillow'),
+    Kind(re.compile(rb'....ftypavi[fs]', re.DOTALL), _by_pillow('AVIF'),
+         decoder='pillow'),
+)
