@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -153,15 +154,17 @@ def _check_webp(content: bytes) -> None:
 def _tiff_size(content: bytes) -> Size:
     """Read the size of the first page; refuse what is no whole number."""
     file = io.BytesIO(content)
-    tags = ImageFileDirectory_v2(file.read(16 if content[2:4].strip(b'\0')
-                                           == b'+' else 8))
+    is_big = b'+' in content[2:4]
+    tags = ImageFileDirectory_v2(file.read(16 if is_big else 8))
     file.seek(tags.next)
-    tags.load(file)
-    formats = tags.get(TIFF_SAMPLE_FORMAT, UNSIGNED)
-    if {UNSIGNED} != {*(formats if isinstance(formats, tuple)
-                        else (formats, ))}:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of tags that do not matter here
+        tags.load(file)
+    found = tags.get(TIFF_SAMPLE_FORMAT, UNSIGNED)
+    formats = {*found} if isinstance(found, tuple) else {found}
+    if formats != {UNSIGNED}:
         raise ValueError('a TIFF image must hold unsigned integers, got '
-                         f'SampleFormat {formats}')
+                         f'SampleFormat {sorted(formats)}')
     sides = zip((TIFF_WIDTH, TIFF_HEIGHT), TIFF_TILE, strict=True)
     # a tile may be larger than the image, and is allocated whole
     width, height = (max(tags[side], tags.get(tile, 0))
