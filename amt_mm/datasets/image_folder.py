@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
@@ -120,8 +121,16 @@ class ImageFolder(CustomDataset):
             self.failures_in_a_row += 1
             if self.failures_in_a_row >= MAX_FAILURES:
                 raise UnreadableImageError(
-                    f'no readable image found in {printable(self.data_root)} after '
-                    f'{MAX_FAILURES} tries; the last: {error}') from error
+                    'no readable image found in '
+                    f'{printable(self.data_root)} after {MAX_FAILURES} tries; '
+                    f'the last: {error}') from error
             return None
         self.failures_in_a_row = 0
         return sample
+
+    def _rand_another(self) -> int:
+        """Draw the sample that takes the place of one that failed."""
+        # seeded anew for each sample, one draw would depend on nothing else,
+        # and two unreadable samples could name each other for ever
+        tries = max(1, self.failures_in_a_row)
+        return int(np.random.randint(len(self), size=tries)[-1])

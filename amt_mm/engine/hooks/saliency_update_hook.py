@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import all_reduce, barrier, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -187,8 +188,8 @@ class SaliencyUpdateHook(Hook):
             raise RuntimeError(
                 f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
                 f' of {num_images:,} maps are constant or not finite, more '
-                f'than max_uniform_share {self.max_uniform_share}. A model '
-                'that gives such maps has most likely diverged.')
+                f'than max_uniform_share {self.max_uniform_share}. '
+                f'{_blame(unwrap(runner.train_dataloader.dataset))}')
         if is_writer():
             self.store.write(generation, maps.values, self.keep)
         barrier()
@@ -210,6 +211,15 @@ class SaliencyUpdateHook(Hook):
 def is_writer() -> bool:
     """Whether this process writes the store of its node."""
     return int(os.environ.get('LOCAL_RANK', get_rank())) == 0
+
+
+def _blame(dataset: BaseDataset) -> str:
+    """Say what most likely made so many maps uniform."""
+    unreadable = getattr(dataset, 'unreadable', None)
+    if unreadable is not None and unreadable.any():
+        return (f'{int(unreadable.sum()):,} of the images cannot be read, '
+                'which makes their maps uniform.')
+    return 'A model that gives such maps has most likely diverged.'
 
 
 def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
