@@ -106,3 +106,38 @@ def bombs():
         'plain.ppm': b'P6 60000 60000 255\n' + bytes(100),
         'bits.pgm': b'P4\n# \xff\n60000 60000\n' + bytes(100),
     }
+
+
+PALETTE = noise().quantize(8)
+# files that hold a picture, by their names
+UNUSUAL = {
+    'palette.png': encode(PALETTE, 'PNG'),
+    'palette_alpha.png': encode(PALETTE, 'PNG', transparency=0),
+    'bits.png': encode(noise().convert('1'), 'PNG'),
+    'alpha.png': encode(noise().convert('RGBA'), 'PNG'),
+    'animated.png': encode(noise(), 'PNG', save_all=True,
+                           append_images=[noise(seed=1)]),
+    'animated.webp': encode(noise(), 'WEBP', lossless=True, save_all=True,
+                            append_images=[noise(seed=1)]),
+    'animated.gif': encode(noise(), 'GIF', save_all=True,
+                           append_images=[noise(seed=1)]),
+    'see_through.gif': encode(PALETTE, 'GIF', transparency=0),
+    'picture.avif': encode(noise(), 'AVIF'),
+    'pages.tif': encode(noise(), 'TIFF', save_all=True,
+                        append_images=[noise(seed=1)]),
+    'cmyk.tif': encode(noise().convert('CMYK'), 'TIFF'),
+    'palette.tif': encode(PALETTE, 'TIFF'),
+    'fax.tif': encode(noise().convert('1'), 'TIFF', compression='group4'),
+    'big.tif': encode(noise(), 'TIFF', big_tiff=True),
+    'grey.bmp': encode(noise().convert('L'), 'BMP'),
+    'palette.bmp': encode(PALETTE, 'BMP'),
+    'bits.bmp': encode(noise().convert('1'), 'BMP'),
+    'text.ppm': b'P3\n# made by hand\n2 1\n255\n1 2 3 4 5 6\n',
+    'bits.pbm': encode(noise().convert('1'), 'PPM'),
+    'webp_named.jpg': encode(noise(), 'WEBP', lossless=True),
+    'jpeg_named.webp': encode(noise(), 'JPEG'),
+    'jpeg_named.png': encode(noise(), 'JPEG'),
+    **{f'{w}x{h}.{form.lower()}': encode(noise(h, w), form)
+       for w, h in ((1, 1), (1, 5000), (5000, 1))
+       for form in ('JPEG', 'PNG', 'BMP', 'TIFF', 'PPM', 'WEBP')},
+}

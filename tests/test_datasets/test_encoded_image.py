@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from image_bytes import (
+    UNUSUAL,
     bombs,
     encode,
     noise,
@@ -217,40 +218,6 @@ def grey(dtype: type, factor: float = 1) -> Image.Image:
 def rgb_16(ending: str) -> bytes:
     pixels = np.asarray(noise(), np.uint16)[..., ::-1] * 257
     return cv2.imencode(ending, pixels)[1].tobytes()
-
-
-PALETTE = noise().quantize(8)
-UNUSUAL = {
-    'palette.png': encode(PALETTE, 'PNG'),
-    'palette_alpha.png': encode(PALETTE, 'PNG', transparency=0),
-    'bits.png': encode(noise().convert('1'), 'PNG'),
-    'alpha.png': encode(noise().convert('RGBA'), 'PNG'),
-    'animated.png': encode(noise(), 'PNG', save_all=True,
-                           append_images=[noise(seed=1)]),
-    'animated.webp': encode(noise(), 'WEBP', lossless=True, save_all=True,
-                            append_images=[noise(seed=1)]),
-    'animated.gif': encode(noise(), 'GIF', save_all=True,
-                           append_images=[noise(seed=1)]),
-    'see_through.gif': encode(PALETTE, 'GIF', transparency=0),
-    'picture.avif': encode(noise(), 'AVIF'),
-    'pages.tif': encode(noise(), 'TIFF', save_all=True,
-                        append_images=[noise(seed=1)]),
-    'cmyk.tif': encode(noise().convert('CMYK'), 'TIFF'),
-    'palette.tif': encode(PALETTE, 'TIFF'),
-    'fax.tif': encode(noise().convert('1'), 'TIFF', compression='group4'),
-    'big.tif': encode(noise(), 'TIFF', big_tiff=True),
-    'grey.bmp': encode(noise().convert('L'), 'BMP'),
-    'palette.bmp': encode(PALETTE, 'BMP'),
-    'bits.bmp': encode(noise().convert('1'), 'BMP'),
-    'text.ppm': b'P3\n# made by hand\n2 1\n255\n1 2 3 4 5 6\n',
-    'bits.pbm': encode(noise().convert('1'), 'PPM'),
-    'webp_named.jpg': encode(noise(), 'WEBP', lossless=True),
-    'jpeg_named.webp': encode(noise(), 'JPEG'),
-    'jpeg_named.png': encode(noise(), 'JPEG'),
-    **{f'{w}x{h}.{form.lower()}': encode(noise(h, w), form)
-       for w, h in ((1, 1), (1, 5000), (5000, 1))
-       for form in ('JPEG', 'PNG', 'BMP', 'TIFF', 'PPM', 'WEBP')},
-}
 
 
 @pytest.mark.parametrize('name', UNUSUAL)

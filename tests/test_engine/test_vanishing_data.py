@@ -148,7 +148,7 @@ CHANGES = dict(grow=grow, shrink=shrink, rename=rename)
 @pytest.mark.parametrize('done', [1, 2], ids=['before', 'after'])
 @pytest.mark.parametrize('change', CHANGES)
 def test_a_changed_data_set_is_refused(cfg_of, run, data, change, done):
-    """Before the first update, which comes with the second epoch, and after."""
+    """Before the first update, which comes with the second epoch, or after."""
     first = run(cfg_of(**{'train_cfg.max_epochs': done}))
     manifest = store_of(first).manifest.read_bytes()
     CHANGES[change](data)

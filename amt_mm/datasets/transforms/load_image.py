@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import stat
 from typing import Any
 
 import mmcv
@@ -14,12 +12,9 @@ from mmengine import fileio
 from PIL import Image
 
 from amt_mm.arguments import check_int
-from amt_mm.datasets.encoded_image import MAX_PIXELS, check_image
+from amt_mm.datasets.encoded_image import MAX_PIXELS, check_file, check_image
 from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
-
-# a pixel of four channels in 16 bits, and what surrounds the pixels
-BYTES_PER_PIXEL, BYTES_AROUND = 8, 1 << 24
 
 
 class UnreadableImageError(ValueError):
@@ -80,19 +75,7 @@ class LoadImage(LoadImageFromFile):
 
     def _read(self, path: str) -> bytes:
         """Read a file, but none that never ends."""
-        try:
-            found = os.stat(path)
-        except OSError:  # of another backend, or absent
-            pass
-        else:
-            if not stat.S_ISREG(found.st_mode):
-                raise ValueError('it is no regular file')
-            limit = BYTES_PER_PIXEL * self.max_pixels + BYTES_AROUND
-            if found.st_size > limit:
-                raise ValueError(
-                    f'the file must have at most {limit:,} bytes for '
-                    f'max_pixels {self.max_pixels:,}, got '
-                    f'{found.st_size:,}')
+        check_file(path, self.max_pixels)
         if self.file_client_args is not None:
             client = fileio.FileClient.infer_client(
                 self.file_client_args, path)
@@ -102,6 +85,8 @@ class LoadImage(LoadImageFromFile):
     def _decode(self, content: bytes) -> np.ndarray:
         """Decode an image that was looked at."""
         kind = check_image(content, self.max_pixels)
+        if kind.check_levels:
+            kind.check_levels(content)
         backend = self.imdecode_backend
         if kind.decoder == 'pillow':
             backend = 'pillow'
