@@ -27,7 +27,10 @@ MODELS = _child(root.MODELS, 'models')
 DATASETS = _child(root.DATASETS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets')
 HOOKS = _child(root.HOOKS, 'engine')
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+# apart, as few runs need it
+STRATEGIES = _child(root.STRATEGIES, 'engine.fsdp_strategy')
 # apart, as it needs mmdet
 METRICS = _child(root.METRICS, 'evaluation.lvis_metric')
 TASK_UTILS = _child(root.TASK_UTILS, 'masking')

@@ -42,14 +42,19 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(pipeline=train_pipeline))
 
+# bfloat16 where the device has it
+optim_wrapper = dict(type='amt_mm.AutoPrecisionOptimWrapper')
+
 # the cosine ends with the run, however long: train_cfg.max_epochs=1600 is all
 # that another schedule needs
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].pop('T_max')
 param_scheduler[1].pop('end')
 
+default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=40),
     dict(type='amt_mm.MaskStatisticsHook'),
+    dict(type='amt_mm.NonFiniteHook'),
 ]

@@ -54,4 +54,5 @@ custom_hooks = [
     dict(type='amt_mm.SaliencyUpdateHook', interval=0.1),
     dict(type='amt_mm.MaskStatisticsHook'),
     dict(type='amt_mm.UnreadableImagesHook'),
+    dict(type='amt_mm.NonFiniteHook'),
 ]

@@ -16,4 +16,7 @@ train_pipeline[4].update(
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 # random plans need no saliency
-custom_hooks = [dict(type='amt_mm.EpochSeedHook')]
+custom_hooks = [
+    dict(type='amt_mm.EpochSeedHook'),
+    dict(type='amt_mm.NonFiniteHook'),
+]

@@ -42,8 +42,13 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(pipeline=train_pipeline))
 
+# bfloat16 where the device has it
+optim_wrapper = dict(type='amt_mm.AutoPrecisionOptimWrapper')
+
+default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=40),
     dict(type='amt_mm.MaskStatisticsHook'),
+    dict(type='amt_mm.NonFiniteHook'),
 ]

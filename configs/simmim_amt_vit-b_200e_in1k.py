@@ -65,8 +65,10 @@ train_dataloader = dict(
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(pipeline=train_pipeline))
 
-# the names of a ViT's norms do not tell them; they are one-dimensional
+# bfloat16 where the device has it; the names of a ViT's norms do not tell
+# them, but they are one-dimensional
 optim_wrapper = dict(
+    type='amt_mm.AutoPrecisionOptimWrapper',
     paramwise_cfg=dict(
         flat_decay_mult=0.,
         custom_keys=dict(
@@ -91,8 +93,10 @@ param_scheduler = [
         convert_to_iter_based=True)
 ]
 
+default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=40),
     dict(type='amt_mm.MaskStatisticsHook'),
+    dict(type='amt_mm.NonFiniteHook'),
 ]

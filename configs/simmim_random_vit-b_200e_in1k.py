@@ -12,4 +12,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[4].update(ordering=dict(type='amt_mm.RandomOrdering'))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
-custom_hooks = [dict(type='amt_mm.EpochSeedHook')]
+custom_hooks = [
+    dict(type='amt_mm.EpochSeedHook'),
+    dict(type='amt_mm.NonFiniteHook'),
+]

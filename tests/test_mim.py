@@ -68,11 +68,12 @@ class Mim:
     environ: dict[str, str]
 
     def train(
-        self, package: str, config: str
+        self, package: str, config: str, *launch: str
     ) -> subprocess.CompletedProcess[str]:
         command = [
             sys.executable, '-c', 'from mim.cli import cli; cli()', 'train',
-            package, config, '--gpus', '0', '--work-dir', package,
+            package, config, *(launch or ('--gpus', '0')),
+            '--work-dir', package,
             '--cfg-options', 'train_dataloader.dataset.data_root=images',
             *SMALL,
         ]  # fmt: skip
@@ -157,6 +158,14 @@ def test_editable_amt_mm_by_name(editable: Mim) -> None:
     if 'multiple config files' in done.stdout:
         pytest.skip('the checkout holds runs or builds with the same config')
     assert_trained(done, editable.folder / 'amt_mm')
+
+
+def test_editable_amt_mm_in_two_processes(editable: Mim) -> None:
+    launch = '--gpus', '2', '--launcher', 'pytorch'
+    config = str(editable.configs / CONFIG)
+    done = editable.train('amt_mm', config, *launch)
+    assert_trained(done, editable.folder / 'amt_mm')
+    assert 'effective batch size 8,' in done.stdout
 
 
 def test_editable_mmpretrain(editable: Mim) -> None:

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from amt_mm.engine import training_plan
 from amt_mm.engine.fit_config import LOADERS, fit_machine, move_data_root
+from amt_mm.engine.stopping import stopping_in_order
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +40,9 @@ def parse_args() -> argparse.Namespace:
         help='go on from a checkpoint; without one named, from the latest '
         'in the work dir')
     parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision')
+        '--amp',
+        action='store_true',
+        help='train in mixed precision: bfloat16 where the device has it')
     parser.add_argument(
         '--no-validate', action='store_true', help='skip the validation')
     parser.add_argument(
@@ -62,7 +65,9 @@ def parse_args() -> argparse.Namespace:
     # torch.distributed.launch passes one spelling or the other
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault(
+        'LOCAL_RANK',
+        os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank)))
     return args
 
 
@@ -76,8 +81,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        cfg.optim_wrapper.type = 'amt_mm.AutoPrecisionOptimWrapper'
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -131,9 +135,16 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     merge_args(cfg, args)
     check_data(cfg)
+    with stopping_in_order(cfg.work_dir):
+        train(cfg)
+
+
+def train(cfg: Config) -> None:
+    """Print the plan of the run, and train."""
     is_amt = 'amt_mm' in str(cfg.model.get('type'))
     # worked out first, so that a config that makes no sense stops here
-    world_size = int(os.environ.get('WORLD_SIZE', 1))
+    tasks = os.environ.get('SLURM_NTASKS', 1) if cfg.launcher == 'slurm' else 1
+    world_size = int(os.environ.get('WORLD_SIZE', tasks))
     plan = training_plan(cfg, world_size) if is_amt else None
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)

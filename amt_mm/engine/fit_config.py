@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.device import is_cuda_available, is_npu_available
 from mmengine.logging import print_log
+
+from .launch import join_on_cpu
+from .optimizers.auto_precision import has_accelerator
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
@@ -35,9 +37,11 @@ def fit_machine(cfg: Config) -> None:
     for name in filter(cfg.get, LOADERS):
         if not cfg[name].get('num_workers'):
             cfg[name].persistent_workers = False  # torch refuses the pair
+    if has_accelerator():
+        return
+    join_on_cpu(cfg)
     wrapper = cfg.optim_wrapper
-    if wrapper.get('type') == 'AmpOptimWrapper' and not (
-            is_cuda_available() or is_npu_available()):
+    if wrapper.get('type') == 'AmpOptimWrapper':
         print_log(
             'mixed precision needs an accelerator and there is none: '
             'training in float32.',

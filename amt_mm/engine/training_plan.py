@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
-from amt_mm.saliency.store import DTYPE
+from amt_mm.saliency.map_file import record_dtype
 
 from .hooks.saliency_update_hook import SaliencyUpdateHook
 from .plan_summary import Phase, TrainingPlan
@@ -54,7 +53,7 @@ def training_plan(cfg: Config, world_size: int = 1) -> TrainingPlan:
                           macs)),
         stock_macs=stock_macs[0],
         saliency_macs=count_macs(lambda: source.show(model, images))[0],
-        map_bytes=math.prod(generator.tokens) * DTYPE.itemsize,
+        map_bytes=record_dtype(generator.tokens).itemsize,
         updates=updates,
         batch_size=batch_size,
         lr=lr,

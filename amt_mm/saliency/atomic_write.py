@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import gethostname
 from typing import BinaryIO
+
+ENDING = '.part'
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write that takes the place of ``path`` when complete."""
-    # nodes may share the folder: each process writes to a name of its own
-    part = path.with_name(f'{path.name}.{gethostname()}.{os.getpid()}.part')
+    part = part_of(path)
     try:
-        with open(part, 'wb') as file:
+        # a link that lies there must not be followed
+        part.unlink(missing_ok=True)
+        with open(part, 'xb') as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """Name the file that is written in place of another until complete."""
+    # nodes may share the folder: each process writes to a name of its own
+    return path.with_name(f'{path.name}.{gethostname()}.{os.getpid()}{ENDING}')
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a rename survive a loss of power, where the system can do that."""
+    with suppress(OSError):
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what interrupted writes left; not while others write."""
+    for part in folder.glob(f'*{ENDING}'):
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

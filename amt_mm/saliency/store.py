@@ -3,7 +3,7 @@
 Layout of the folder, with nothing pickled in it::
 
     manifest.json    the data set, the generations, the one in use
-    epoch_0040.npy   (num_images, h, w) float16, written before epoch 40
+    epoch_0040.npy   num_images records, written before epoch 40
     epoch_0080.npy
 """
 
@@ -12,17 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .atomic_write import replacing
+from .atomic_write import remove_parts, replacing
+from .map_file import MAP_DTYPE, MapFile, record_dtype, write_maps
 
-FORMAT = 1
-DTYPE = np.dtype('<f2')
+FORMAT = 2
 
 
 class SaliencyStoreError(ValueError):
@@ -42,12 +41,12 @@ def fingerprint(paths: Iterable[str]) -> str:
 
 
 class SaliencyStore:
-    """Memory-mapped saliency maps in generations, switched atomically.
+    """Saliency maps on disk in generations, switched atomically.
 
     A generation is written to a new file; then one rename of the manifest puts
     it in use, so a crash at any moment leaves the previous one whole. Readers
-    map the file on first use, drop the handle when pickled, and notice a new
-    generation by the manifest's time stamp.
+    open the file on first use, drop the handle when pickled, and notice a new
+    generation by the manifest's time stamp. Each map is checked as it is read.
 
     Args:
         root (str | Path): Folder of the store.
@@ -63,7 +62,7 @@ class SaliencyStore:
         self.grid = grid[0], grid[1]
         self.dataset_id = dataset_id
         self._stamp: tuple[int, int] | None = None
-        self._maps: np.ndarray | None = None
+        self._maps: MapFile | None = None
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_stamp': None, '_maps': None}
@@ -104,37 +103,47 @@ class SaliencyStore:
                 'SaliencyUpdateHook makes it when training starts.') from None
         stamp = (stat.st_mtime_ns, stat.st_ino)
         if stamp != self._stamp:
-            self._maps, self._stamp = self._map_current(), stamp
-        return None if self._maps is None else self._maps[index]
+            current = self.generation
+            self._maps = None if current is None else self._open(current)
+            self._stamp = stamp
+        if self._maps is None:
+            return None
+        try:
+            return self._maps.read(index)
+        except (OSError, ValueError) as error:
+            raise SaliencyMapsLostError(
+                f'cannot read the saliency maps {self._maps.path}: {error}. '
+                'Resume from the last checkpoint: the maps are then checked, '
+                'and made anew.') from error
 
     def verify(self, generation: int) -> None:
         """Read a whole generation and compare its checksum."""
-        entry = self._read_manifest()['generations'].get(str(generation))
-        if entry is None:
-            raise SaliencyMapsLostError(
-                f'{self.root} holds no generation {generation}, only '
-                f'{self.generations}.')
-        if _crc32(self._map(generation)) != entry['crc32']:
+        entry = self._held(generation)
+        if self._open(generation).checksum() != entry['crc32']:
             raise SaliencyMapsLostError(
                 f'{self.path(generation)} is damaged: its checksum differs '
                 'from the one in manifest.json.')
 
-    def _map_current(self) -> np.ndarray | None:
-        current = self.generation
-        return None if current is None else self._map(current)
+    def _held(self, generation: int) -> dict[str, int]:
+        held = self._read_manifest()['generations']
+        if str(generation) not in held:
+            raise SaliencyMapsLostError(
+                f'{self.root} holds no generation {generation}, only '
+                f'{sorted(map(int, held))}.')
+        return held[str(generation)]
 
-    def _map(self, generation: int) -> np.ndarray:
+    def _open(self, generation: int) -> MapFile:
         path = self.path(generation)
         try:
-            maps = np.load(path, mmap_mode='r', allow_pickle=False)
+            maps = MapFile(path)
         except (OSError, ValueError, EOFError) as error:
             raise SaliencyMapsLostError(
                 f'cannot read the saliency maps {path}: {error}') from error
-        expected = (self.num_images, *self.grid)
-        if maps.shape != expected or maps.dtype != DTYPE:
+        expected = (self.num_images, ), record_dtype(self.grid)
+        if (maps.shape, maps.dtype) != expected:
             raise SaliencyMapsLostError(
-                f'{path} must hold {expected} {DTYPE}, got {maps.shape} '
-                f'{maps.dtype}.')
+                f'{path} must hold {expected[0]} records {expected[1]}, got '
+                f'{maps.shape} {maps.dtype}.')
         return maps
 
     def _read_manifest(self) -> dict[str, Any]:
@@ -173,16 +182,15 @@ class SaliencyStore:
             raise SaliencyStoreError(
                 f'store_dir must be a folder, got {self.root}, which is or '
                 'lies below a file.') from None
-        self.clean()
         self._write_manifest(None, {})
         self._drop_old(held={})
 
     def clean(self) -> None:
         """Remove what interrupted writes left; not while others write."""
-        for part in self.root.glob('*.part'):
-            part.unlink(missing_ok=True)
+        remove_parts(self.root)
 
-    def write(self, generation: int, maps: np.ndarray, keep: int = 2) -> None:
+    def write(self, generation: int, maps: np.ndarray, keep: int = 2,
+              needed: Collection[int | None] = ()) -> None:
         """Add a generation (num_images, h, w) and put it in use.
 
         Args:
@@ -190,30 +198,35 @@ class SaliencyStore:
             maps (np.ndarray): (num_images, h, w), finite, in [0, 1].
             keep (int): How many generations stay on disk, this one included.
                 Defaults to 2: a resume may need the one before.
+            needed (Collection[int]): Generations that stay in any case, as a
+                checkpoint names them. Defaults to none.
+
+        Raises:
+            OSError: If the disk is full or fails. What was held before is
+                whole and in use.
         """
         expected = (self.num_images, *self.grid)
         if maps.shape != expected:
             raise ValueError(
                 f'maps must have shape {expected}, got {maps.shape}.')
-        maps = np.ascontiguousarray(maps, DTYPE)
+        maps = maps.astype(MAP_DTYPE, copy=False)
         if not np.isfinite(maps).all():
             raise ValueError('maps must be finite, got NaN or infinity.')
-        with replacing(self.path(generation)) as file:
-            np.save(file, maps, allow_pickle=False)
         held = self._read_manifest()['generations']
-        held[str(generation)] = dict(crc32=_crc32(maps))
+        with replacing(self.path(generation)) as file:
+            crc32 = write_maps(file, maps)
+        held[str(generation)] = dict(crc32=crc32)
         newest = sorted(held, key=int)[-keep:]
-        held = {g: held[g] for g in {*newest, str(generation)}}
+        stay = {*newest, str(generation), *map(str, needed)}
+        held = {g: entry for g, entry in held.items() if g in stay}
         self._write_manifest(generation, held)
         self._drop_old(held)
 
     def activate(self, generation: int | None) -> None:
         """Put a generation that is held in use, or none, as before epoch 0."""
+        if generation is not None:
+            self._held(generation)
         held = self._read_manifest()['generations']
-        if generation is not None and str(generation) not in held:
-            raise SaliencyMapsLostError(
-                f'{self.root} holds no generation {generation}, only '
-                f'{self.generations}.')
         self._write_manifest(generation, held)
 
     def _write_manifest(self, current: int | None, held: dict) -> None:
@@ -231,10 +244,6 @@ class SaliencyStore:
         keep = {self.path(int(generation)) for generation in held}
         for path in set(self.root.glob('epoch_*.npy')) - keep:
             path.unlink(missing_ok=True)
-
-
-def _crc32(maps: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(maps).data.cast('B'))
 
 
 def _show(identity: tuple) -> str:

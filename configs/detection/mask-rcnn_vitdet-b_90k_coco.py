@@ -124,5 +124,9 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=16)
 
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
+    checkpoint=dict(
+        type='amt_mm.AtomicCheckpointHook',
+        by_epoch=False,
+        interval=5000,
+        max_keep_ckpts=2))
 log_processor = dict(by_epoch=False)

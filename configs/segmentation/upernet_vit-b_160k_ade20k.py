@@ -41,5 +41,6 @@ optim_wrapper = dict(
             '.pos_embed': dict(decay_mult=0.)
         }))
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(
+    checkpoint=dict(type='amt_mm.AtomicCheckpointHook', max_keep_ckpts=2))
 auto_scale_lr = dict(base_batch_size=16)

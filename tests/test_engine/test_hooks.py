@@ -86,7 +86,7 @@ def test_unreadable_files_are_reported_once(tiny_cfg, run, images, tmp_path,
     assert str(data / 'bad.jpg') in log
     # the map of a file that cannot be read is left uniform, and only that
     store = store_of(runner)
-    maps = np.load(store.path(store.generation))
+    maps = np.load(store.path(store.generation))['map']
     assert (maps == 0).all((1, 2)).sum() == 1
 
 

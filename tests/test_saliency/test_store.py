@@ -18,6 +18,7 @@ from amt_mm.saliency import (
     SaliencyStoreError,
     fingerprint,
 )
+from amt_mm.saliency.atomic_write import part_of
 
 NUM, GRID, ID = 6, (3, 4), fingerprint(['a.jpg', 'b.jpg'])
 
@@ -62,12 +63,36 @@ def test_round_trip(store: SaliencyStore) -> None:
     store.verify(2)
 
 
-def test_maps_take_two_bytes_a_cell(store: SaliencyStore) -> None:
-    payload = store.path(2).stat().st_size - NUM * 3 * 4 * 2
-    assert 0 < payload <= 128  # numpy's header
+def test_maps_take_two_bytes_a_cell_and_four_an_image(
+        store: SaliencyStore) -> None:
+    payload = store.path(2).stat().st_size - NUM * (3 * 4 * 2 + 4)
+    assert 0 < payload <= 192  # numpy's header
 
 
-def test_a_map_is_a_view_of_the_file_and_read_only(
+def test_numpy_reads_the_maps(store: SaliencyStore) -> None:
+    maps = np.load(store.path(2), allow_pickle=False)['map']
+    np.testing.assert_array_equal(maps, _maps(2).astype(np.float16))
+
+
+@pytest.mark.parametrize('index', [-1, NUM])
+def test_an_index_out_of_range(store: SaliencyStore, index: int) -> None:
+    with pytest.raises(IndexError, match=rf'in \[0, 6\), got {index}'):
+        store.read(index)
+
+
+def test_more_maps_than_are_written_at_once(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('amt_mm.saliency.map_file.CHUNK', 4)
+    store = _store(tmp_path)
+    store.reset()
+    store.write(2, _maps(2))
+    store.verify(2)
+    for i in range(NUM):
+        np.testing.assert_array_equal(store.read(i),
+                                      _maps(2)[i].astype(np.float16))
+
+
+def test_a_map_is_read_only(
         store: SaliencyStore) -> None:
     with pytest.raises(ValueError, match='read-only'):
         store.read(0)[:] = 0
@@ -116,7 +141,6 @@ def test_a_generation_can_be_rewritten(store: SaliencyStore) -> None:
 
 
 def test_reset_forgets_everything(store: SaliencyStore) -> None:
-    (store.root / 'epoch_0004.npy.host.1.part').write_bytes(b'x')
     store.reset()
     assert _files(store) == ['manifest.json'] and store.read(0) is None
 
@@ -129,8 +153,9 @@ class Crash(Exception):
 
 
 @pytest.mark.parametrize('module, function, call', [
-    (np, 'save', 1), (os, 'fsync', 1), (os, 'replace', 1),  # the maps
-    (os, 'fsync', 2), (os, 'replace', 2)])  # the manifest
+    (np.lib.format, 'write_array_header_1_0', 1),
+    (os, 'fsync', 1), (os, 'replace', 1), (os, 'fsync', 2),  # the maps
+    (os, 'fsync', 3), (os, 'replace', 2)])  # the manifest
 def test_a_crash_while_writing_leaves_the_old_generation(
         store: SaliencyStore, monkeypatch: pytest.MonkeyPatch, module,
         function: str, call: int) -> None:
@@ -139,7 +164,7 @@ def test_a_crash_while_writing_leaves_the_old_generation(
     def crash(*args, **kwargs):
         calls.append(args)
         if len(calls) == call:
-            if function == 'save':  # half of the file is there
+            if 'header' in function:  # half of the file is there
                 args[0].write(b'\x93NUMPY')
             raise Crash
         return genuine(*args, **kwargs)
@@ -178,6 +203,68 @@ def test_a_flipped_bit_is_found(store: SaliencyStore) -> None:
         _store(store.root).verify(2)
 
 
+@pytest.mark.parametrize('position', [-1, -5, -28])
+def test_a_flipped_bit_is_found_by_the_reader_of_that_map(
+        store: SaliencyStore, position: int) -> None:
+    store.read(0)
+    with open(store.path(2), 'r+b') as file:
+        file.seek(position, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(position, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+    for reader in (store, _store(store.root)):
+        assert reader.read(0) is not None  # the others are whole
+        with pytest.raises(SaliencyMapsLostError,
+                           match='0002.npy: the map of image 5 is damaged.*Re'
+                           'sume from the last checkpoint'):
+            reader.read(5)
+
+
+def test_records_that_changed_places_are_found(store: SaliencyStore) -> None:
+    content = store.path(2).read_bytes()
+    header, size = len(content) - NUM * 28, 28
+    first, second = (content[header + i * size:][:size] for i in (0, 1))
+    store.path(2).write_bytes(content[:header] + second + first +
+                              content[header + 2 * size:])
+    with pytest.raises(SaliencyMapsLostError, match='image 0 is damaged'):
+        store.read(0)
+
+
+@pytest.mark.parametrize('size', [0, 64, 200])
+def test_a_file_cut_off_while_it_is_read(store: SaliencyStore,
+                                         size: int) -> None:
+    store.read(0)
+    os.truncate(store.path(2), size)
+    with pytest.raises(SaliencyMapsLostError, match='image 5 is damaged'):
+        store.read(5)
+
+
+def test_a_file_deleted_while_it_is_read_stays_readable(
+        store: SaliencyStore) -> None:
+    store.read(0)
+    store.path(2).unlink()
+    np.testing.assert_array_equal(store.read(5),
+                                  _maps(2)[5].astype(np.float16))
+
+
+def test_needed_generations_stay(store: SaliencyStore) -> None:
+    for generation in (4, 6, 8):
+        store.write(generation, _maps(generation), 1, needed=[2, None])
+    assert store.generations == [2, 8]
+    store.verify(2)
+
+
+def test_links_in_the_store_are_not_followed(
+        store: SaliencyStore, tmp_path: Path) -> None:
+    victim = tmp_path / 'victim'
+    victim.write_text('precious')
+    store.path(4).symlink_to(victim)
+    part_of(store.path(4)).symlink_to(victim)
+    store.write(4, _maps(4))
+    assert victim.read_text() == 'precious'
+    store.verify(4)
+
+
 @pytest.mark.parametrize('size', [0, 5, 64, 128, 150])
 def test_a_truncated_file_is_found(store: SaliencyStore, size: int) -> None:
     os.truncate(store.path(2), size)
@@ -191,16 +278,24 @@ def _replace_maps(store: SaliencyStore, maps: np.ndarray) -> None:
         np.save(file, maps, allow_pickle=True)
 
 
+def _records(maps: np.ndarray) -> np.ndarray:
+    records = np.zeros(len(maps), [('map', maps.dtype, maps.shape[1:]),
+                                   ('crc32', '<u4')])
+    records['map'] = maps
+    return records
+
+
 @pytest.mark.parametrize('maps, got', [
-    (_maps(2), 'float32'),
-    (_maps(2).astype(np.float16)[:5], r'\(5, 3, 4\)'),
-    (_maps(2).astype(np.float16).reshape(NUM, 4, 3), r'\(6, 4, 3\)'),
-    (_maps(2).astype('>f2'), '>f2|float16'),
+    (_maps(2).astype(np.float16), r'\(6, 3, 4\) float16'),
+    (_records(_maps(2)), 'float32|<f4'),
+    (_records(_maps(2).astype(np.float16)[:5]), r'\(5,\)'),
+    (_records(_maps(2).astype(np.float16).reshape(NUM, 4, 3)), r'\(4, 3\)'),
+    (_records(_maps(2).astype('>f2')), '>f2'),
 ])
 def test_wrong_arrays_are_refused(store: SaliencyStore, maps: np.ndarray,
                                   got: str) -> None:
     _replace_maps(store, maps)
-    message = rf'must hold \(6, 3, 4\) float16, got .*({got})'
+    message = rf'must hold \(6,\) records .*, got .*({got})'
     with pytest.raises(SaliencyMapsLostError, match=message):
         _store(store.root).read(0)
 
@@ -246,8 +341,8 @@ def test_garbage_in_the_manifest_is_found(store: SaliencyStore,
 
 def test_another_format_is_refused(store: SaliencyStore) -> None:
     manifest = json.loads(store.manifest.read_text())
-    store.manifest.write_text(json.dumps({**manifest, 'format': 2}))
-    with pytest.raises(SaliencyMapsLostError, match='format must be 1, got 2'):
+    store.manifest.write_text(json.dumps({**manifest, 'format': 1}))
+    with pytest.raises(SaliencyMapsLostError, match='format must be 2, got 1'):
         _store(store.root).read(0)
 
 

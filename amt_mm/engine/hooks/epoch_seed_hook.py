@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -26,10 +26,15 @@ class EpochSeedHook(Hook):
         """Find the transforms before any worker starts."""
         self.transforms = find_transforms(runner.train_dataloader.dataset,
                                           SeedSample)
+        # `diff_rank_seed` gives each process a seed of its own, but a sample's
+        # augmentation must not depend on who loads it
+        seed = [runner.seed]
+        broadcast_object_list(seed)
+        self.seed = seed[0]
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the samples and the model for the epoch that begins."""
         for transform in self.transforms:
-            transform.set(runner.seed, runner.epoch)
+            transform.set(self.seed, runner.epoch)
         # an odd factor keeps the seeds of (epoch, rank) apart
-        torch.manual_seed(runner.seed + 1_000_003 * runner.epoch + get_rank())
+        torch.manual_seed(self.seed + 1_000_003 * runner.epoch + get_rank())

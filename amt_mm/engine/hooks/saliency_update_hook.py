@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dataset import BaseDataset
-from mmengine.dist import all_reduce, barrier, get_rank
+import numpy as np
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from amt_mm.arguments import check_int, check_number
@@ -21,7 +20,10 @@ from amt_mm.datasets.training_set import (
     unwrap,
 )
 from amt_mm.datasets.transforms import AMTMaskGenerator
+from amt_mm.engine.launch import is_node_leader, on_any_process
+from amt_mm.engine.run_checks import check_run, check_same_data
 from amt_mm.engine.saliency_maps import (
+    blame,
     make_maps,
     whole_image_loader,
     whole_images,
@@ -31,6 +33,7 @@ from amt_mm.registry import HOOKS
 from amt_mm.saliency.store import (
     SaliencyMapsLostError,
     SaliencyStore,
+    SaliencyStoreError,
     fingerprint,
 )
 
@@ -98,6 +101,10 @@ class SaliencyUpdateHook(Hook):
         self.store_dir = store_dir
         self.resumed: int | None = None
         self.is_resumed = False
+        # the maps in use, and those that the last two checkpoints name: the
+        # last may not have reached the disk
+        self.in_use: int | None = None
+        self.named: deque[int | None] = deque(maxlen=2)
 
     def schedule(self, max_epochs: int) -> range:
         """Return the 0-based epochs before which the maps are made."""
@@ -113,6 +120,7 @@ class SaliencyUpdateHook(Hook):
         """Remember which maps the resumed run had in use."""
         self.is_resumed = runner._resume
         self.resumed = checkpoint.get(CHECKPOINT_KEY)
+        self.named.append(self.resumed)
 
     def before_train(self, runner: Runner) -> None:
         """Open the store and connect it to the pipeline."""
@@ -121,7 +129,7 @@ class SaliencyUpdateHook(Hook):
             g for g in find_transforms(dataset, AMTMaskGenerator)
             if g.needs_saliency
         ]
-        _check_run(runner, generators)
+        check_run(runner, generators)
         whole_images(dataset)  # refuses a pipeline without the crop
         self.epochs = self.schedule(runner.max_epochs)
         if not self.epochs:
@@ -133,12 +141,16 @@ class SaliencyUpdateHook(Hook):
             self.store_dir or Path(runner.work_dir) / 'saliency',
             len(dataset), generators[0].tokens,
             fingerprint(sample_paths(dataset)))
+        check_same_data(self.store)
         for generator in generators:
             generator.store = self.store
         self.source.connect(runner, dataset, self.store.grid)
-        lost = torch.tensor(int(is_writer() and self._restore(runner)))
-        all_reduce(lost, 'max')  # one node may have lost what others hold
-        self.lost = bool(lost)
+        if is_node_leader():
+            self.store.clean()
+        barrier()  # nodes may share the folder
+        lost = is_node_leader() and self._restore(runner)
+        self.lost = on_any_process(lost)  # others may hold what one has lost
+        self.in_use = self.resumed if self.is_resumed else None
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Make the maps anew where the schedule, or a loss, asks for it."""
@@ -150,7 +162,8 @@ class SaliencyUpdateHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write into the checkpoint which maps are in use."""
-        checkpoint[CHECKPOINT_KEY] = self.store.generation
+        checkpoint[CHECKPOINT_KEY] = self.in_use
+        self.named.append(self.in_use)
 
     def _restore(self, runner: Runner) -> bool:
         """Put the resumed run's maps in use; True if they are lost."""
@@ -158,7 +171,6 @@ class SaliencyUpdateHook(Hook):
             self.store.reset()
             return False
         try:
-            self.store.clean()
             if self.resumed is not None:
                 self.store.verify(self.resumed)
             self.store.activate(self.resumed)
@@ -182,20 +194,35 @@ class SaliencyUpdateHook(Hook):
         runner.logger.info(
             f'updating saliency: epoch {runner.epoch}, {num_images:,} images')
         maps = make_maps(self.source, self.loader(runner), self.store,
-                         is_writer())
+                         is_node_leader())
         num_uniform = num_images - int(maps.tells.sum())
         if num_uniform > self.max_uniform_share * num_images:
             raise RuntimeError(
                 f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
                 f' of {num_images:,} maps are constant or not finite, more '
                 f'than max_uniform_share {self.max_uniform_share}. '
-                f'{_blame(unwrap(runner.train_dataloader.dataset))}')
-        if is_writer():
-            self.store.write(generation, maps.values, self.keep)
-        barrier()
+                f'{blame(unwrap(runner.train_dataloader.dataset))}')
+        self._write(generation, maps.values)
         runner.logger.info(
             f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
             f'{num_uniform:,} uniform, {time.perf_counter() - start:.0f} s')
+
+    def _write(self, generation: int, maps: np.ndarray) -> None:
+        """Put new maps in use on each node, or fail in all processes."""
+        error = None
+        if is_node_leader():
+            try:
+                self.store.write(generation, maps, self.keep, self.named)
+            except (OSError, SaliencyStoreError) as caught:
+                error = caught
+        if on_any_process(error is not None):
+            reason = error or 'see the log of another node'
+            raise SaliencyStoreError(
+                f'cannot write the saliency maps '
+                f'{self.store.path(generation)}: {reason}. Those in use, '
+                f'of generation {self.in_use}, are whole: mend the disk and '
+                'resume from the last checkpoint.') from error
+        self.in_use = generation
 
     def loader(self, runner: Runner) -> DataLoader:
         """Load every image once, whole, each process its share."""
@@ -206,36 +233,6 @@ class SaliencyUpdateHook(Hook):
             unwrap(train.dataset), self.source.prepare,
             self.batch_size or train.batch_size, num_workers,
             train.multiprocessing_context if num_workers else None)
-
-
-def is_writer() -> bool:
-    """Whether this process writes the store of its node."""
-    return int(os.environ.get('LOCAL_RANK', get_rank())) == 0
-
-
-def _blame(dataset: BaseDataset) -> str:
-    """Say what most likely made so many maps uniform."""
-    unreadable = getattr(dataset, 'unreadable', None)
-    if unreadable is not None and unreadable.any():
-        return (f'{int(unreadable.sum()):,} of the images cannot be read, '
-                'which makes their maps uniform.')
-    return 'A model that gives such maps has most likely diverged.'
-
-
-def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
-    """Refuse runs that the hook cannot serve."""
-    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-        raise ValueError(
-            'SaliencyUpdateHook counts epochs: train_cfg must be an '
-            'EpochBasedTrainLoop, got '
-            f'{type(runner.train_loop).__name__}.')
-    if not generators:
-        raise ValueError(
-            'SaliencyUpdateHook serves nobody: the train pipeline has no '
-            'AMTMaskGenerator with an ordering that needs saliency.')
-    if len({g.tokens for g in generators}) > 1:
-        raise ValueError('all AMTMaskGenerators must have one token grid, got '
-                         f'{[g.tokens for g in generators]}.')
 
 
 def _epochs_or_share(name: str, value: Any, low: int) -> int | float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner, autocast
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from amt_mm.registry import SALIENCY_SOURCES
 
@@ -23,6 +25,22 @@ def unwrap_model(runner: Runner) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
+def precision_of(runner: Runner) -> dict[str, Any]:
+    """Return what mmengine's ``autocast`` takes for the run's precision."""
+    wrapper = runner.optim_wrapper
+    return dict(
+        enabled=isinstance(wrapper, AmpOptimWrapper),
+        dtype=getattr(wrapper, 'cast_dtype', None))
+
+
+def whole_weights(model: Any) -> AbstractContextManager:
+    """Gather the weights of a model that is sharded over the processes."""
+    if isinstance(model, FullyShardedDataParallel):
+        return FullyShardedDataParallel.summon_full_params(
+            model, writeback=False)
+    return nullcontext()
+
+
 @SALIENCY_SOURCES.register_module()
 class ModelSaliency(SaliencySource):
     """The maps of the model itself, in eval mode (the paper)."""
@@ -33,7 +51,8 @@ class ModelSaliency(SaliencySource):
                 grid: tuple[int, int]) -> None:
         """Take the model of the run."""
         self.model = unwrap_model(runner)
-        self.is_amp = isinstance(runner.optim_wrapper, AmpOptimWrapper)
+        self.wrapped = runner.model
+        self.precision = precision_of(runner)
         if not hasattr(self.model, 'saliency'):
             raise ValueError(
                 'model must have a method saliency(inputs), as amt_mm.AMTMAE '
@@ -44,12 +63,13 @@ class ModelSaliency(SaliencySource):
         """Yield what the model looks at, with its present weights."""
         model, was_training = self.model, self.model.training
         model.eval()
-        for batch in loader:
-            data = dict(inputs=batch['inputs'], data_samples=None)
-            inputs = model.data_preprocessor(data)['inputs']
-            with autocast(enabled=self.is_amp):
-                saliency = model.saliency(inputs)
-            yield batch['sample_idx'], saliency
+        with whole_weights(self.wrapped):
+            for batch in loader:
+                data = dict(inputs=batch['inputs'], data_samples=None)
+                inputs = model.data_preprocessor(data)['inputs']
+                with autocast(**self.precision):
+                    saliency = model.saliency(inputs)
+                yield batch['sample_idx'], saliency
         model.train(was_training)
 
     def show(self, model: Any, images: Tensor) -> None:

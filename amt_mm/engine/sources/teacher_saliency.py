@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset
-from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner, autocast
 from mmpretrain.models import VisionTransformer
@@ -17,7 +16,7 @@ from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.attention import check_reduction, vit_saliency
 from amt_mm.weights.encoder import load_encoder
 
-from .model_saliency import unwrap_model
+from .model_saliency import precision_of, unwrap_model
 from .saliency_source import SaliencySource
 
 
@@ -65,7 +64,7 @@ class TeacherSaliency(SaliencySource):
         runner.logger.info(load_encoder(self.vit, self.checkpoint))
         self.vit.eval()  # mmpretrain's returns None
         self.vit.requires_grad_(False)
-        self.is_amp = isinstance(runner.optim_wrapper, AmpOptimWrapper)
+        self.precision = precision_of(runner)
         own = unwrap_model(runner).data_preprocessor
         self.preprocess = own if self.data_preprocessor is None else (
             MODELS.build(self.data_preprocessor).to(own.device))
@@ -87,7 +86,7 @@ class TeacherSaliency(SaliencySource):
         for batch in loader:
             data = dict(inputs=batch['inputs'], data_samples=None)
             inputs = self.preprocess(data)['inputs']
-            with autocast(enabled=self.is_amp):
+            with autocast(**self.precision):
                 saliency = vit_saliency(vit, inputs, self.head_reduction)
             yield batch['sample_idx'], saliency
         self.vit.cpu()

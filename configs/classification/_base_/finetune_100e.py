@@ -29,5 +29,7 @@ for key in ('T_max', 'end', 'eta_min'):
 param_scheduler[1].update(eta_min_ratio=5e-4)
 del key
 
+default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
+
 # arrays of CIFAR and STL-10 are RGB; images from files, BGR
 rgb_to_bgr = [dict(type='NumpyToPIL'), dict(type='PILToNumpy', to_bgr=True)]

@@ -30,5 +30,7 @@ param_scheduler = _base_.param_scheduler
 param_scheduler[1].pop('T_max')
 param_scheduler[1].pop('end')
 
+default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
+
 # arrays of CIFAR and STL-10 are RGB; images from files, BGR
 rgb_to_bgr = [dict(type='NumpyToPIL'), dict(type='PILToNumpy', to_bgr=True)]

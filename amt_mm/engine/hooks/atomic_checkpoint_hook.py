@@ -1,0 +1,177 @@
+"""Checkpoints that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    broadcast_object_list,
+    get_rank,
+    is_main_process,
+)
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
+from amt_mm.engine.launch import is_node_leader
+from amt_mm.registry import HOOKS
+from amt_mm.saliency.atomic_write import (
+    ENDING,
+    remove,
+    remove_parts,
+    replacing,
+    sync_folder,
+)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """Save so that a run can go on from any moment at which it is killed.
+
+    mmengine's ``CheckpointHook`` removes the oldest checkpoint before it
+    writes the new one, into the final file. Here a checkpoint is written under
+    another name and renamed when it is on disk, then named as the last one,
+    and only then the oldest goes. A run that resumes takes the newest that is
+    whole, and all processes go on from the same one. Outside of a local disk
+    it does as mmengine's.
+
+    Args:
+        **kwargs: Those of :class:`mmengine.hooks.CheckpointHook`.
+
+    Raises:
+        CheckpointLostError: If there is nothing left to resume from, or a
+            process lacks the checkpoint of the others.
+        OSError: If a checkpoint cannot be written; those before are whole.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose the checkpoint to resume from, the same in each process."""
+        folder = self._folder(runner)
+        if not self._is_local(folder):
+            return
+        if is_node_leader():
+            remove_parts(Path(folder))
+        barrier()
+        # FlexibleRunner has loaded by now, what last_checkpoint names
+        is_auto = runner._resume is True and runner._load_from is None
+        if is_auto and not runner._has_loaded:
+            path = _agree_on_checkpoint(runner, Path(folder))
+            runner._load_from, runner._resume = path, path is not None
+
+    def before_train(self, runner: Runner) -> None:
+        """See that all processes start at the same iteration."""
+        super().before_train(runner)
+        starts = all_gather_object((runner.epoch, runner.iter))
+        if len(set(starts)) > 1:
+            raise CheckpointLostError(
+                'all processes must resume from one checkpoint, but by rank '
+                f'they start at (epoch, iter) {starts}. Copy the checkpoint '
+                'to each node, or use a work_dir that all of them see.')
+
+    def _folder(self, runner: Runner) -> str:
+        if self.out_dir is None or self.out_dir == runner.work_dir:
+            return runner.work_dir
+        # as mmengine's before_train will have it
+        return os.path.join(self.out_dir, Path(runner.work_dir).name)
+
+    def _is_local(self, folder: str) -> bool:
+        backend = get_file_backend(folder, backend_args=self.backend_args)
+        return type(backend) is LocalBackend and not self.file_client_args
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int,
+                                   meta: dict[str, Any]) -> None:
+        if not self._is_local(self.out_dir):
+            super()._save_checkpoint_with_step(runner, step, meta)
+            return
+        outdated = self._count_in(runner, step)
+        path = Path(self.out_dir, self.filename_tmpl.format(step))
+        self.last_ckpt = str(path)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._save(runner, path, meta)
+        if is_main_process():
+            with replacing(Path(runner.work_dir, 'last_checkpoint')) as file:
+                file.write(self.last_ckpt.encode())
+        if is_node_leader() and outdated is not None:
+            remove(Path(self.out_dir, self.filename_tmpl.format(outdated)))
+
+    def _count_in(self, runner: Runner, step: int) -> int | None:
+        """Add a step to those kept and return the one that leaves."""
+        if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
+            return None
+        is_full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
+        outdated = self.keep_ckpt_ids[0] if is_full else None
+        self.keep_ckpt_ids.append(step)  # a deque of max_keep_ckpts
+        runner.message_hub.update_info('keep_ckpt_ids',
+                                       list(self.keep_ckpt_ids))
+        return outdated
+
+    def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
+        """Save under another name, and give it its own when on disk."""
+        part = path.with_name(path.name + ENDING)
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                part.name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args)
+            barrier()  # of a sharded one each process wrote its file
+            if is_node_leader():
+                _put_in_place(part, path)
+        except OSError as error:
+            with suppress(OSError):
+                remove(part)
+            raise OSError(
+                error.errno,
+                f'cannot save the checkpoint {path}: {error.strerror}. Those '
+                'before it are whole: mend the disk and resume') from error
+
+
+def _put_in_place(part: Path, path: Path) -> None:
+    if not part.exists():
+        return  # only the main process saves, unless it is sharded
+    for file in (part.iterdir() if part.is_dir() else [part]):
+        with open(file, 'rb') as saved:
+            os.fsync(saved.fileno())
+    if path.is_dir():
+        remove(path)
+    with suppress(FileNotFoundError):  # nodes may share the folder
+        os.replace(part, path)
+    sync_folder(path.parent)
+
+
+def _agree_on_checkpoint(runner: Runner, folder: Path) -> str | None:
+    """Have the main process choose, and the others check."""
+    choice: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            found, problems = find_checkpoint(folder)
+            choice[0] = found and found.name
+            for problem in problems:
+                runner.logger.warning(f'passed over: {problem}')
+        except CheckpointLostError as error:
+            choice[1] = str(error)
+    broadcast_object_list(choice)
+    name, reason = choice
+    if reason:
+        raise CheckpointLostError(reason)
+    path = name and str(folder / name)  # nodes may have folders of their own
+    missing = [rank for rank, has in all_gather_object(
+        (get_rank(), path is None or os.path.exists(path))) if not has]
+    if missing:
+        raise CheckpointLostError(
+            f'the main process resumes from {name}, which the processes '
+            f'{missing} do not have in their work_dir. Copy it to each node, '
+            'or use a work_dir that all of them see.')
+    runner.logger.info(f'resuming from {path}' if path else
+                       f'nothing to resume in {folder}: starting afresh')
+    return path

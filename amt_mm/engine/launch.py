@@ -1,0 +1,76 @@
+"""Processes that train together."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import all_reduce, get_rank, is_distributed
+
+
+def is_node_leader() -> bool:
+    """Whether this process does what each node needs once, such as writing."""
+    return int(os.environ.get('LOCAL_RANK', get_rank())) == 0
+
+
+def on_any_process(flag: bool) -> bool:
+    """Whether a flag is set in any process; the others wait for it."""
+    common = torch.tensor(int(flag))
+    all_reduce(common, 'max')
+    return bool(common)
+
+
+def join_on_cpu(cfg: Config) -> None:
+    """Form the process group over gloo, and wrap the model for it.
+
+    mmengine's launchers choose a GPU and cannot start without one. Where the
+    group is there already, they leave it as it is.
+
+    Raises:
+        ValueError: If the launcher is neither ``'pytorch'`` nor ``'slurm'``,
+            or FSDP is to save whole weights.
+    """
+    if cfg.get('launcher', 'none') == 'none' or is_distributed():
+        return
+    if cfg.launcher == 'slurm':
+        os.environ.update(slurm_environment())
+    elif cfg.launcher != 'pytorch':
+        raise ValueError("launcher must be 'pytorch' or 'slurm' where there "
+                         f'is no accelerator, got {cfg.launcher!r}.')
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+    torch.distributed.init_process_group(
+        'gloo', timeout=datetime.timedelta(seconds=seconds))
+    strategy = cfg.get('strategy')
+    if strategy is None:
+        cfg.model_wrapper_cfg = dict(
+            dict(type='MMDistributedDataParallel', broadcast_buffers=False),
+            **cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+    elif str(strategy.type).endswith('FSDPStrategy'):
+        strategy.setdefault('model_wrapper', {})
+        strategy.model_wrapper.setdefault('type', 'MMFullyShardedDataParallel')
+        strategy.model_wrapper.device_id = 'cpu'
+        if strategy.get('state_dict_cfg', 'local') != 'local':
+            # torch gathers each kind of state into one buffer, and counts on
+            # the copy to the CPU: on one, all kinds get the last one's values
+            raise ValueError(
+                "strategy.state_dict_cfg must be 'local' where there is no "
+                f'accelerator, got {strategy.state_dict_cfg!r}.')
+
+
+def slurm_environment() -> dict[str, str]:
+    """Return torch's variables from those of a slurm task.
+
+    ``MASTER_ADDR`` and ``MASTER_PORT`` stay as they are where they are set.
+    """
+    first = os.environ.get('MASTER_ADDR') or subprocess.check_output(
+        ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+        text=True).split()[0]
+    return dict(
+        RANK=os.environ['SLURM_PROCID'],
+        LOCAL_RANK=os.environ['SLURM_LOCALID'],
+        WORLD_SIZE=os.environ['SLURM_NTASKS'],
+        MASTER_ADDR=first,
+        MASTER_PORT=os.environ.get('MASTER_PORT', '29500'))

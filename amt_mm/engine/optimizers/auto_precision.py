@@ -1,0 +1,70 @@
+"""The best precision that the device has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.device import (
+    is_cuda_available,
+    is_mlu_available,
+    is_musa_available,
+    is_npu_available,
+)
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+
+from amt_mm.registry import OPTIM_WRAPPERS
+
+
+def has_accelerator() -> bool:
+    """Whether mmengine trains in mixed precision on this machine."""
+    return (is_cuda_available() or is_npu_available() or is_mlu_available()
+            or is_musa_available())
+
+
+def has_bfloat16() -> bool:
+    """Whether the device computes in bfloat16, not merely emulates it."""
+    return is_cuda_available() and torch.cuda.is_bf16_supported(
+        including_emulation=False)
+
+
+class _AutoPrecision(AmpOptimWrapper):
+    """Resume from checkpoints of another precision."""
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on with a fresh loss scale where the checkpoint has none."""
+        if not state_dict.get('loss_scaler'):
+            state_dict.pop('loss_scaler', None)
+        super().load_state_dict(state_dict)
+
+
+@OPTIM_WRAPPERS.register_module()
+def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
+        clip_grad: dict[str, Any] | None = None,
+        **kwargs: Any) -> OptimWrapper:
+    """Train in bfloat16, float16 or float32, as the device allows.
+
+    bfloat16 has the range of float32 and needs no loss scale. float16 gets a
+    dynamic loss scale and clipped gradients. Without an accelerator it is
+    float32. A ``dtype`` or ``loss_scale`` that is given is kept where there is
+    an accelerator.
+
+    Args:
+        clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
+            Defaults to ``dict(max_norm=3.)`` in float16, else to none.
+        **kwargs: Those of :class:`mmengine.optim.AmpOptimWrapper`.
+
+    Returns:
+        OptimWrapper: One of mmengine's kinds, as the rest of it expects.
+    """
+    if not has_accelerator():
+        for name in ('dtype', 'loss_scale', 'use_fsdp'):
+            kwargs.pop(name, None)
+        return OptimWrapper(clip_grad=clip_grad, **kwargs)
+    dtype = kwargs.setdefault('dtype',
+                              'bfloat16' if has_bfloat16() else 'float16')
+    if dtype in ('bfloat16', torch.bfloat16):
+        kwargs['loss_scale'] = dict(enabled=False)
+    elif clip_grad is None:
+        clip_grad = dict(max_norm=3.)
+    return _AutoPrecision(clip_grad=clip_grad, **kwargs)

@@ -1,0 +1,55 @@
+"""Begin where results can be written, and end in order."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.logging import print_log
+
+
+def check_work_dir(folder: str) -> None:
+    """Stop if a folder cannot be made or written.
+
+    Raises:
+        SystemExit: With the reason in one sentence.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SystemExit(f'work_dir must be a folder that can be written, got '
+                         f'{folder}: {error.strerror}.') from error
+
+
+@contextmanager
+def stopping_in_order(work_dir: str) -> Iterator[None]:
+    """End a run on SIGTERM or Ctrl-C with what it wrote whole.
+
+    Raises:
+        SystemExit: With the status that a shell gives such a process.
+    """
+
+    def stop(signum: int, frame: Any) -> None:
+        print_log(
+            f'stopped by {signal.Signals(signum).name}: --resume goes on from '
+            f'the last checkpoint in {work_dir}.', logger='current')
+        raise SystemExit(128 + signum)
+
+    check_work_dir(work_dir)
+    before = {number: signal.signal(number, stop)
+              for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if is_distributed():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,258 @@
+"""Several processes, one node or more, make one training of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from processes import train_together
+from tiny_run import NUM_IMAGES, store_of
+
+from amt_mm.engine.sources.model_saliency import whole_weights
+from amt_mm.saliency import SaliencyStore
+
+ALONE = {
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+    'randomness': dict(seed=0, _delete_=True),
+}
+
+
+@HOOKS.register_module(force=True)
+class RecordGradients(Hook):
+    """Keep the gradients of the first step."""
+
+    def before_train(self, runner):
+        self.gradients = {}
+        runner.optim_wrapper.optimizer.register_step_pre_hook(
+            lambda *_: self.record(runner))
+
+    def record(self, runner):
+        if not self.gradients:
+            self.gradients = {
+                name.removeprefix('module.'): p.grad.clone()
+                for name, p in runner.model.named_parameters()
+                if p.grad is not None
+            }
+
+
+def _gradients(runner):
+    return next(h for h in runner.hooks
+                if isinstance(h, RecordGradients)).gradients
+
+
+def _save(rank, runner):
+    """Write what a process ends with: its maps, gradients and weights."""
+    store = store_of(runner)
+    root = runner.work_dir
+    maps = [store.read(i) for i in range(store.num_images)]
+    if maps[0] is not None:
+        np.save(f'{root}/maps_{rank}.npy', maps)
+    model = getattr(runner.model, 'module', runner.model)
+    torch.save(model.state_dict(), f'{root}/weights_{rank}.pth')
+    if any(isinstance(h, RecordGradients) for h in runner.hooks):
+        torch.save(_gradients(runner), f'{root}/gradients_{rank}.pth')
+
+
+def _weights(path):
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize('num', [2, 3])
+def test_processes_make_the_maps_of_one(tiny_cfg, run, tmp_path, num):
+    # 22 images divide neither by 3 processes nor by their batches of 4
+    options = {**ALONE, 'train_cfg.max_epochs': 2,
+               'optim_wrapper.optimizer.lr': 0.}
+    alone = run(tiny_cfg('alone', **options))
+    cfg = tiny_cfg('together', **options)
+    assert train_together([cfg] * num, inspect=_save) == [None] * num
+    expected = np.load(store_of(alone).path(1))['map']
+    assert expected.shape == (NUM_IMAGES, 4, 4) and expected.std() > 0.1
+    for rank in range(num):
+        found = np.load(f'{cfg.work_dir}/maps_{rank}.npy')
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert not list(tmp_path.rglob('*.part'))
+
+
+@pytest.mark.parametrize('num', [2, 3])
+def test_gradients_are_those_of_the_joint_batch(tiny_cfg, run, num):
+    def make(name, batch_size):
+        cfg = tiny_cfg(name, **ALONE, **{
+            'train_cfg.max_epochs': 1, 'train_dataloader.batch_size':
+            batch_size, 'train_dataloader.dataset.indices': 12})
+        cfg.custom_hooks.append(dict(type='RecordGradients'))
+        return cfg
+
+    expected = _gradients(run(make('alone', 12)))
+    cfg = make('together', 12 // num)
+    assert train_together([cfg] * num, inspect=_save) == [None] * num
+    for rank in range(num):
+        found = _weights(f'{cfg.work_dir}/gradients_{rank}.pth')
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(
+                found[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_two_nodes_that_share_no_files(tiny_cfg):
+    options = {**ALONE, 'train_cfg.max_epochs': 4}
+    nodes = [tiny_cfg(f'node{n}', **options) for n in (0, 0, 1, 1)]
+    assert train_together(nodes, [0, 1, 0, 1], _save) == [None] * 4
+    maps = [np.load(f'{nodes[rank].work_dir}/maps_{rank}.npy')
+            for rank in range(4)]
+    assert (maps[0] != 0).any((1, 2)).all()
+    for other in maps[1:]:
+        np.testing.assert_array_equal(other, maps[0])
+
+
+def test_two_nodes_that_share_a_folder(tiny_cfg):
+    cfg = tiny_cfg('shared', **ALONE, **{'train_cfg.max_epochs': 4})
+    assert train_together([cfg] * 2, [0, 0], _save) == [None] * 2
+    maps = [np.load(f'{cfg.work_dir}/maps_{rank}.npy') for rank in (0, 1)]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_resume_with_another_number_of_processes(tiny_cfg, run):
+    """One process, then two, then three, end where one would."""
+    def make(name, epochs, num):
+        return tiny_cfg(name, **ALONE, **{
+            'train_cfg.max_epochs': epochs, 'resume': True,
+            'train_dataloader.batch_size': 12 // num,
+            'train_dataloader.dataset.indices': 12,
+            'experiment_name': f'{name}-{num}'})
+
+    run(make('alone', 3, 1))
+    run(make('changing', 1, 1))
+    for num in (2, 3):
+        cfg = make('changing', num, num)
+        assert train_together([cfg] * num, inspect=_save) == [None] * num
+    first, second = (
+        torch.load(f'{cfg.work_dir}/../{name}/epoch_3.pth',
+                   weights_only=False) for name in ('alone', 'changing'))
+    assert first['saliency_generation'] == second['saliency_generation'] == 1
+    for name, weight in first['state_dict'].items():
+        torch.testing.assert_close(
+            second['state_dict'][name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_a_node_without_the_checkpoint_is_told(tiny_cfg, run):
+    options = {**ALONE, 'train_cfg.max_epochs': 1, 'resume': True}
+    run(tiny_cfg('node0', **options))
+    nodes = [tiny_cfg(f'node{n}', experiment_name=f'again{n}', **options)
+             for n in (0, 1)]
+    for cfg in nodes:
+        cfg.train_cfg.max_epochs = 2
+    for text in train_together(nodes, [0, 0]):
+        assert 'resumes from epoch_1.pth, which the processes [1] do not' in \
+            text
+
+
+def test_processes_that_resume_apart_are_refused(tiny_cfg, run):
+    first = run(tiny_cfg('first', **ALONE, **{'train_cfg.max_epochs': 2}))
+    configs = [
+        tiny_cfg('both', resume=True, experiment_name=f'both{epoch}',
+                 load_from=f'{first.work_dir}/epoch_{epoch}.pth', **ALONE)
+        for epoch in (1, 2)
+    ]
+    for text in train_together(configs):
+        assert '(epoch, iter) [(1, 6), (2, 12)]' in text
+
+
+def test_nodes_with_other_images_are_refused(tiny_cfg):
+    configs = [tiny_cfg(f'node{n}', **ALONE) for n in (0, 1)]
+    configs[1].train_dataloader.dataset.indices = NUM_IMAGES - 1
+    for text in train_together(configs, [0, 0]):
+        assert 'train on the same images in the same order' in text
+        assert f'({NUM_IMAGES}, ' in text and f'({NUM_IMAGES - 1}, ' in text
+
+
+def test_a_disk_that_fails_on_one_node_stops_all(tiny_cfg, monkeypatch):
+    nodes = [tiny_cfg(f'node{n}', **ALONE) for n in (0, 1)]
+    genuine = SaliencyStore.write
+
+    def write(store, generation, *args):
+        if generation == 3 and 'node1' in str(store.root):
+            raise OSError(28, 'No space left on device')
+        genuine(store, generation, *args)
+
+    monkeypatch.setattr(SaliencyStore, 'write', write)
+    first, second = train_together(nodes, [0, 0])
+    assert 'see the log of another node' in first
+    assert 'No space left on device' in second
+    assert 'of generation 1, are whole' in second
+    for cfg, current in zip(nodes, (3, 1), strict=True):
+        manifest = Path(cfg.work_dir, 'saliency', 'manifest.json')
+        assert json.loads(manifest.read_text())['current'] == current
+
+
+def test_the_log_names_the_files_of_each_rank(tiny_cfg):
+    """A loss that is not finite on one rank is skipped on both."""
+    cfg = tiny_cfg('nan', **ALONE, **{'train_cfg.max_epochs': 1})
+    cfg.custom_hooks.append(dict(type='SpoilLoss', rank=1, at=[1]))
+    assert train_together([cfg] * 2, inspect=_save) == [None] * 2
+    one, two = (_weights(f'{cfg.work_dir}/weights_{n}.pth') for n in (0, 1))
+    for name, weight in one.items():
+        assert weight.isfinite().all()
+        torch.testing.assert_close(weight, two[name], rtol=0, atol=0)
+
+
+@HOOKS.register_module(force=True)
+class SpoilLoss(Hook):
+    """Make the input of some iterations infinite on one rank."""
+
+    def __init__(self, rank, at):
+        self.rank, self.at = rank, at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.rank == self.rank and runner.iter in self.at:
+            data_batch['inputs'] = data_batch['inputs'] * float('inf')
+
+
+
+def _save_whole(rank, runner):
+    with whole_weights(runner.model):
+        weights = {
+            name.replace('_fsdp_wrapped_module.', ''): p.detach().clone()
+            for name, p in runner.model.named_parameters()
+        }
+    torch.save(weights, f'{runner.work_dir}/weights_{rank}.pth')
+
+
+def test_fsdp_trains_updates_saves_and_resumes(tiny_cfg, run):
+    """Weights sharded over two processes become those of one."""
+    def make(name, epochs, num, **options):
+        return tiny_cfg(
+            name, **ALONE, **options, **{
+                'train_cfg.max_epochs': epochs, 'resume': True,
+                'train_dataloader.batch_size': 12 // num,
+                'train_dataloader.dataset.indices': 12,
+                'experiment_name': f'{name}-{epochs}'})
+
+    alone = run(make('alone', 3, 1))
+    for epochs in (2, 3):
+        cfg = make('sharded', epochs, 2, runner_type='FlexibleRunner',
+                   strategy=dict(type='amt_mm.AMTFSDPStrategy'))
+        assert train_together([cfg] * 2, inspect=_save_whole) == [None] * 2
+    one, two = (np.load(f'{runner.work_dir}/saliency/epoch_0001.npy')['map']
+                for runner in (alone, cfg))
+    np.testing.assert_allclose(one, two, atol=1e-3)
+    shards = sorted(p.name for p in Path(cfg.work_dir, 'epoch_3.pth').iterdir()
+                    )
+    assert shards == ['rank0.pth', 'rank1.pth']
+    found = _weights(f'{cfg.work_dir}/weights_1.pth')
+    for name, weight in alone.model.named_parameters():
+        torch.testing.assert_close(
+            found[name], weight.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_fsdp_on_a_cpu_refuses_to_save_whole_weights(tiny_cfg):
+    strategy = dict(type='amt_mm.AMTFSDPStrategy', state_dict_cfg='full')
+    cfg = tiny_cfg('full', **ALONE, runner_type='FlexibleRunner',
+                   strategy=strategy)
+    for text in train_together([cfg] * 2):
+        assert "state_dict_cfg must be 'local'" in text and "'full'" in text
