@@ -131,7 +131,7 @@ def plan(counts: tuple[int, int, int] = (2, 1, 1)) -> MaskPlan:
 
 
 MANIFEST = (
-    '{"format": 1, "num_images": 4, "grid": [2, 2], "dataset_id": "'
+    '{"format": 2, "num_images": 4, "grid": [2, 2], "dataset_id": "'
     f'{fingerprint("abcd")}", "current": %s, "generations": %s}}')
 LOAD = dict(type='amt_mm.LoadImage')
 CROP = dict(type='amt_mm.RandomResizedCropWithBox', scale=32)
