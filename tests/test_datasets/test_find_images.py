@@ -38,8 +38,9 @@ def names(dataset: ImageFolder) -> list[str]:
 
 @pytest.fixture
 def warnings_of(caplog):
-    """Return a function that reads what the present logger warned of."""
-    logger = MMLogger.get_instance('mmengine')
+    """Return a function that reads what a logger, now in use, warned of."""
+    logger = MMLogger.get_instance('find_images', log_level='WARNING')
+    MMLogger._instance_dict.move_to_end('find_images')  # the current one
     logger.addHandler(caplog.handler)
     yield lambda: [r.getMessage() for r in caplog.records
                    if r.levelno == logging.WARNING]
