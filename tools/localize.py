@@ -34,6 +34,7 @@ from amt_mm.evaluation import (
     object_roles,
 )
 from amt_mm.saliency import SaliencyStore, fingerprint
+from amt_mm.weights import reading_safely
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,7 +69,8 @@ def main() -> None:
     if args.checkpoint == 'none':
         model.init_weights()
     else:
-        load_checkpoint(model, args.checkpoint, map_location='cpu')
+        with reading_safely(args.checkpoint):
+            load_checkpoint(model, args.checkpoint, map_location='cpu')
     if torch.cuda.is_available():
         model.cuda()
     truths = masks_from_folder(args.images, args.masks) if args.masks \

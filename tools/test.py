@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from amt_mm.engine.fit_config import fit_machine, move_data_root
+from amt_mm.weights import reading_safely
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +26,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights of the whole model')
     parser.add_argument('--work-dir', help='folder of logs and results')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='execute what checkpoints hold besides tensors and plain data')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='override keys of the config; data_root=DIR also sets the '
@@ -56,9 +61,11 @@ def build_config(args: argparse.Namespace) -> Config:
 
 def main() -> None:
     """Parse, build, test."""
-    cfg = build_config(parse_args())
+    args = parse_args()
+    cfg = build_config(args)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    build(cfg).test()
+    with reading_safely(cfg.load_from, args.trust_checkpoint):
+        build(cfg).test()
 
 
 if __name__ == '__main__':

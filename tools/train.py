@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from amt_mm.engine import training_plan
 from amt_mm.engine.fit_config import LOADERS, fit_machine, move_data_root
 from amt_mm.engine.stopping import stopping_in_order
+from amt_mm.weights import reading_safely
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +40,10 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without one named, from the latest '
         'in the work dir')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='execute what checkpoints hold besides tensors and plain data')
     parser.add_argument(
         '--amp',
         action='store_true',
@@ -135,7 +140,10 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     merge_args(cfg, args)
     check_data(cfg)
-    with stopping_in_order(cfg.work_dir):
+    # what a run left in its own work dir is its own
+    is_own = cfg.get('resume') and not cfg.get('load_from')
+    with stopping_in_order(cfg.work_dir), reading_safely(
+            cfg.get('load_from'), args.trust_checkpoint or is_own):
         train(cfg)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
 from amt_mm.registry import DATASETS
 
+from .find_images import find_images, read_names
+from .printable import printable
 from .transforms.load_image import UnreadableImageError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm',
@@ -30,11 +35,13 @@ class ImageFolder(CustomDataset):
             ``unreadable``, which ``UnreadableImagesHook`` reports;
             ``'raise'`` stops the run. Defaults to ``'skip'``.
         extensions (Sequence[str]): File names to take, in any case.
-            Defaults to :data:`EXTENSIONS`.
+            Defaults to :data:`EXTENSIONS`, which leaves out ``'.gif'`` and
+            ``'.avif'``; :class:`LoadImage` reads them as well.
         **kwargs: Those of :class:`mmpretrain.datasets.CustomDataset`.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
+        ValueError: If ``ann_file`` lists what is not below the folder.
     """
 
     def __init__(self,
@@ -61,16 +68,34 @@ class ImageFolder(CustomDataset):
 
     def load_data_list(self) -> list[dict]:
         """List the images in a fixed order."""
-        try:
-            samples = super().load_data_list()
-        except RuntimeError as error:
-            raise FileNotFoundError(
-                f'data_root {self.data_root!r} holds no image: no file below '
-                f'it ends in {sorted(self.extensions)}.') from error
-        if not samples:
+        if self.ann_file:
+            names = read_names(self.ann_file, self.data_root, self.img_prefix)
+        else:
+            names = self._find_samples()
+        if not names:
             raise FileNotFoundError(f'ann_file {self.ann_file!r} lists no '
                                     'image.')
-        return samples
+        return [
+            dict(img_path=os.path.join(self.img_prefix, name))
+            for name in names
+        ]
+
+    def _find_samples(self) -> list[str]:
+        """List the images below the folder, and say what is left out."""
+        names, left_out = find_images(self.img_prefix, self.is_valid_file)
+        if not names:
+            raise FileNotFoundError(
+                f'data_root {self.data_root!r} holds no image: no file below '
+                f'it ends in {sorted(self.extensions)}.')
+        if left_out:
+            counts = ', '.join(
+                f'{n:,} {ending}' for ending, n in left_out.most_common())
+            print_log(
+                f'pictures of {printable(self.img_prefix)} left out: {counts}.'
+                ' To take them, name their endings in extensions.',
+                logger='current',
+                level=logging.WARNING)
+        return names
 
     def is_valid_file(self, filename: str) -> bool:
         """Take images by their ending, but none that is hidden."""
@@ -96,8 +121,16 @@ class ImageFolder(CustomDataset):
             self.failures_in_a_row += 1
             if self.failures_in_a_row >= MAX_FAILURES:
                 raise UnreadableImageError(
-                    f'no readable image found in {self.data_root} after '
-                    f'{MAX_FAILURES} tries; the last: {error}') from error
+                    'no readable image found in '
+                    f'{printable(self.data_root)} after {MAX_FAILURES} tries; '
+                    f'the last: {error}') from error
             return None
         self.failures_in_a_row = 0
         return sample
+
+    def _rand_another(self) -> int:
+        """Draw the sample that takes the place of one that failed."""
+        # seeded anew for each sample, one draw would depend on nothing else,
+        # and two unreadable samples could name each other for ever
+        tries = max(1, self.failures_in_a_row)
+        return int(np.random.randint(len(self), size=tries)[-1])

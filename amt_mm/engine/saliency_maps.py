@@ -66,6 +66,15 @@ def without_blanks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(tells[:, None, None], maps, 0), tells
 
 
+def blame(dataset: BaseDataset) -> str:
+    """Say what most likely made many maps uniform."""
+    unreadable = getattr(dataset, 'unreadable', None)
+    if unreadable is not None and unreadable.any():
+        return (f'{int(unreadable.sum()):,} of the images cannot be read, '
+                'which makes their maps uniform.')
+    return 'A model that gives such maps has most likely diverged.'
+
+
 def whole_image_loader(dataset: BaseDataset, prepare: Prepare,
                        batch_size: int, num_workers: int,
                        context: Any) -> DataLoader:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import Resize
@@ -67,13 +67,14 @@ def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
         FileNotFoundError: If an image has no mask, or there is no image.
     """
     truths = {}
+    load = LoadImage(color_type='unchanged')
     for path in sorted(images.rglob('*')):
         if path.suffix.lower() not in EXTENSIONS:
             continue
         mask = masks / path.relative_to(images).with_suffix('.png')
         if not mask.is_file():
             raise FileNotFoundError(f'{path} has no mask: expected {mask}.')
-        truths[path] = mmcv.imread(mask, flag='unchanged') > 0
+        truths[path] = load(dict(img_path=str(mask)))['img'] > 0
     if not truths:
         raise FileNotFoundError(f'no image below {images}.')
     return truths
@@ -86,20 +87,36 @@ def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
     in the log.
     """
     truths: dict[Path, np.ndarray] = {}
-    num_empty = 0
+    num_empty, load = 0, LoadImage()
     for number, line in enumerate(boxes.read_text().splitlines(), 1):
         name, *corners = line.rsplit(maxsplit=4)
         if len(corners) != 4:
             raise ValueError(f'{boxes}, line {number}: expected PATH XMIN '
                              f'YMIN XMAX YMAX, got {line!r}.')
-        box = np.array(corners, float)
+        where = f'{boxes}, line {number}'
+        box = _read_box(corners, where)
         if (box[2:] <= box[:2]).any():
             num_empty += 1
             continue
         path = images / name
-        height, width = mmcv.imread(path).shape[:2]
+        if not Path(os.path.abspath(path)).is_relative_to(
+                os.path.abspath(images)):
+            raise ValueError(f'{where}: the image must be below {images}, got '
+                             f'{name!r}.')
+        height, width = load(dict(img_path=str(path)))['img_shape']
         mask = box_mask(box, height, width)
         truths[path] = truths.get(path, False) | mask
     if num_empty:
         print_log(f'left out {num_empty} boxes without area of {boxes}')
     return truths
+
+
+def _read_box(corners: Sequence[str], where: str) -> np.ndarray:
+    try:
+        box = np.array(corners, float)
+    except ValueError:
+        box = np.array(np.nan)
+    if not np.isfinite(box).all():
+        raise ValueError(f'{where}: a box must be four finite numbers, got '
+                         f'{" ".join(corners)!r}.')
+    return box

@@ -2,5 +2,9 @@
 from .encoder import encoder_state, load_encoder
 from .pretrained import Pretrained
 from .read import read_state_dict
+from .trust import check_checkpoint, reading_safely
 
-__all__ = ['Pretrained', 'encoder_state', 'load_encoder', 'read_state_dict']
+__all__ = [
+    'Pretrained', 'check_checkpoint', 'encoder_state', 'load_encoder',
+    'read_state_dict', 'reading_safely'
+]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
 
@@ -27,16 +29,52 @@ class _Log:
         """Forget it."""
 
 
+class _OneCycle:
+    """Stand in for mmengine's scheduler whose state holds a method."""
+
+
+METHODS: dict[Any, set[str]] = {
+    _Log: {'mean', 'min', 'max', 'current'},
+    _OneCycle: {'_annealing_cos', '_annealing_linear'}
+}
+
+
+def _method(owner: Any, name: str) -> None:
+    """Stand in for a method that mmengine saves by its name, and no other.
+
+    By way of other attributes one comes to all that Python has, as by
+    ``getattr(getattr, '__self__').exec``.
+    """
+    if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
+        raise UnpicklingError(f'GLOBAL builtins.getattr of {name!r}')
+
+
 _ARRAY: Any = np.zeros(0).__reduce__()[0]
 # mmengine's checkpoints hold its log beside the weights; it is not needed
 LOG_TYPES: tuple[Any, ...] = (
     (_Log, 'mmengine.logging.history_buffer.HistoryBuffer'), np.ndarray,
     np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType,
-    (_nothing, 'builtins.getattr'),
+    (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.'
+     'OneCycleParamScheduler'), (_method, 'builtins.getattr'),
     (_nothing, 'numpy.core.multiarray.scalar'),
     (_nothing, 'numpy._core.multiarray.scalar'),
     (_ARRAY, 'numpy.core.multiarray._reconstruct'),
     (_ARRAY, 'numpy._core.multiarray._reconstruct'))
+
+
+@contextmanager
+def log_types_only() -> Iterator[None]:
+    """Let ``torch.load`` take :data:`LOG_TYPES` and nothing else.
+
+    What others allowed goes by the same names as our stand-ins.
+    """
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(list(LOG_TYPES)):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(others)
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -50,11 +88,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, UnpicklingError,
             ValueError) as error:
         raise ValueError(
-            f'cannot read the checkpoint {path}: {_reason(error)}') from error
+            f'cannot read the checkpoint {path}: {reason(error)}') from error
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Say why, without torch's advice to read the file unsafely."""
     text = ' '.join(str(error).split())
     code = re.search(r'GLOBAL (\S+)', text)
@@ -73,7 +111,7 @@ def _load(path: str) -> Any:
             return load(data)
         except SafetensorError as error:
             raise ValueError(str(error)) from error
-    with torch.serialization.safe_globals(list(LOG_TYPES)):
+    with log_types_only():
         return torch.load(
             io.BytesIO(data), map_location='cpu', weights_only=True)
 

@@ -213,6 +213,41 @@ def test_broken_file_is_skipped_and_flagged(tmp_path: Path,
     assert shown[bad] != 'b.jpg' and samples[bad]['sample_idx'] != bad
 
 
+def test_seeded_samples_do_not_hand_over_to_each_other_for_ever(
+        tmp_path: Path) -> None:
+    """Seeding makes the draw of another sample the same at each try."""
+    _picture().save(tmp_path / 'a.png')
+    for name in 'bcd':
+        (tmp_path / f'{name}.png').write_bytes(b'')
+    seeding = dict(type='amt_mm.SeedSample')
+    dataset = ImageFolder(str(tmp_path), pipeline=[seeding, *LOAD],
+                          serialize_data=False)
+    for epoch in range(100):
+        dataset.pipeline.transforms[0].set(0, epoch)
+        for index in range(4):
+            assert dataset[index]['img_path'].endswith('a.png')
+
+
+def test_the_same_sample_takes_the_place_in_the_same_epoch(
+        tmp_path: Path) -> None:
+    for name in 'abcdef':
+        _picture().save(tmp_path / f'{name}.png')
+    (tmp_path / 'x.png').write_bytes(b'')
+    seeding = dict(type='amt_mm.SeedSample')
+    shown = []
+    for before in ([], [0, 6, 3]):
+        dataset = ImageFolder(str(tmp_path), pipeline=[seeding, *LOAD],
+                              serialize_data=False)
+        dataset.pipeline.transforms[0].set(0, 0)
+        [dataset[index] for index in before]
+        shown.append([])
+        for epoch in range(20):
+            dataset.pipeline.transforms[0].set(0, epoch)
+            shown[-1].append(dataset[6]['sample_idx'])
+    assert shown[0] == shown[1]
+    assert len(set(shown[0])) > 3
+
+
 def test_a_file_that_went_missing_is_unreadable(tmp_path: Path) -> None:
     for name in 'ab':
         _picture().save(tmp_path / f'{name}.png')

@@ -85,6 +85,27 @@ def test_wrong_truths_are_told(squares):
         masks_from_boxes(squares / 'images', squares / 'boxes.txt')
 
 
+@pytest.mark.parametrize('line, message', [
+    ('../boxes.txt 1 1 9 9', r"line 2: the image must be below .*, got '../b"),
+    ('/etc/passwd 1 1 9 9', 'the image must be below'),
+    ('a/1.jpg 1 1 nan 9', "line 2: a box must be .*, got '1 1 nan 9'"),
+    ('a/1.jpg 1 1 x 9', 'four finite numbers'),
+    ('a/1.jpg -inf 1 2 9', 'four finite numbers'),
+    ('a/none.jpg 1 1 9 9', 'cannot read the image .*a/none.jpg'),
+])
+def test_hostile_boxes_are_refused(squares, line, message):
+    (squares / 'boxes.txt').write_text(f'a/0.jpg 1 1 9 9\n{line}')
+    with pytest.raises(ValueError, match=message):
+        masks_from_boxes(squares / 'images', squares / 'boxes.txt')
+
+
+def test_a_damaged_mask_is_named(squares):
+    path = next((squares / 'masks').rglob('*.png'))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f'cannot read the image {path}'):
+        masks_from_folder(squares / 'images', squares / 'masks')
+
+
 def test_boxes_without_area_are_left_out(squares):
     (squares / 'boxes.txt').write_text('a/0.jpg 5 0 9 0\na/1.jpg 1 1 9 9')
     boxes = masks_from_boxes(squares / 'images', squares / 'boxes.txt')

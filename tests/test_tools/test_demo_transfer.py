@@ -9,6 +9,8 @@ import pytest
 import torch
 from mmpretrain.models import VisionTransformer
 
+from amt_mm.weights import check_checkpoint
+
 CLASSIFY = ('train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=8',
             'train_dataloader.batch_size=8', 'val_dataloader.dataset.indices'
             '=8', 'train_dataloader.num_workers=0',
@@ -30,6 +32,14 @@ def encoder(tmp_path):
     return tmp_path / 'encoder.pth'
 
 
+def check_checkpoints(folder):
+    """What runs of mmpretrain and mmdet write holds no code."""
+    paths = list(folder.rglob('*.pth'))
+    assert paths
+    for path in paths:
+        check_checkpoint(str(path))
+
+
 def test_demo_of_classification(tool, encoder, tmp_path):
     result = tool('demo_transfer', 'cls', '--checkpoint', encoder,
                   '--work-dir', tmp_path / 'demo', '--cfg-options', *CLASSIFY)
@@ -41,6 +51,7 @@ def test_demo_of_classification(tool, encoder, tmp_path):
         (recipe, start) for recipe in ('linear', 'finetune')
         for start in (str(encoder), 'random')]
     assert all(0 <= float(line[2]) <= 100 for line in lines)
+    check_checkpoints(tmp_path / 'demo')
 
 
 def test_demo_of_detection(tool, encoder, tmp_path):
@@ -54,6 +65,7 @@ def test_demo_of_detection(tool, encoder, tmp_path):
     for path in pictures:
         picture = cv2.imread(str(path))
         assert picture.shape == (128, 2 * 128, 3) and picture.std() > 10
+    check_checkpoints(tmp_path / 'demo')
 
 
 def test_without_an_encoder_it_says_how_to_make_one(tool, tmp_path):

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from PIL import Image
 
+from amt_mm.arguments import check_int
+from amt_mm.datasets.encoded_image import MAX_PIXELS, check_file, check_image
+from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
 
 
 class UnreadableImageError(ValueError):
-    """An image file is missing, empty or no image; the message names it."""
+    """An image file is missing, damaged or no image; the message names it."""
 
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Load as mmcv's ``LoadImageFromFile``, with the path in every error.
+    """Load as mmcv's ``LoadImageFromFile``, or say which file is not whole.
 
-    JPEG (also CMYK), PNG (also palette, alpha, 16 bit) and WebP come out as
-    3-channel uint8, turned as their EXIF orientation says.
+    JPEG (also CMYK), PNG (also palette, alpha, 16 bit), WebP, BMP, PNM and
+    TIFF come out as 3-channel uint8, turned as their EXIF orientation says; so
+    do GIF and AVIF, where the data set takes them. Alpha is dropped, 16 bits
+    are divided by 256, and of several pictures in a file the first is taken.
+    What the file is, is told by its first bytes, not by its name.
+
+    A file that is cut off, or larger than ``max_pixels``, is refused before it
+    is decoded; a PNG file also where its checksums differ. The pixels of other
+    formats have no checksum: damage amidst them shows only if it breaks the
+    decoding.
 
     **Required Keys:**
 
@@ -29,26 +45,64 @@ class LoadImage(LoadImageFromFile):
     - img, img_shape, ori_shape
 
     Args:
+        max_pixels (int): Height times width that an image may have.
+            Defaults to 178,956,970, as in Pillow.
         **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
         UnreadableImageError: If the file cannot be opened or decoded.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # OpenCV does not turn WebP as its EXIF orientation says
-        self.webp = LoadImageFromFile(**{
-            **kwargs, 'imdecode_backend': 'pillow'
-        })
+        self.max_pixels = check_int('max_pixels', max_pixels, 1)
 
     def transform(self, results: dict) -> dict | None:
         """Load ``img_path`` into ``img`` (H, W, 3) BGR."""
-        is_webp = str(results['img_path']).lower().endswith('.webp')
+        path = results['img_path']
         try:
-            return self.webp(results) if is_webp else super().transform(
-                results)
+            content = self._read(path)
+            image = self._decode(content)
         except Exception as error:  # each decoder has errors of its own
+            if self.ignore_empty:
+                return None
             raise UnreadableImageError(
-                f'cannot read the image {results["img_path"]}: '
-                f'{error!r}') from error
+                f'cannot read the image {printable(path)}: '
+                f'{printable(repr(error))}') from error
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _read(self, path: str) -> bytes:
+        """Read a file, but none that never ends."""
+        check_file(path, self.max_pixels)
+        if self.file_client_args is not None:
+            client = fileio.FileClient.infer_client(
+                self.file_client_args, path)
+            return client.get(path)
+        return fileio.get(path, backend_args=self.backend_args)
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        """Decode an image that was looked at."""
+        kind = check_image(content, self.max_pixels)
+        if kind.check_levels:
+            kind.check_levels(content)
+        backend = self.imdecode_backend
+        if kind.decoder == 'pillow':
+            backend = 'pillow'
+        elif backend == 'pillow':
+            _check_mode(content)
+        image = mmcv.imfrombytes(
+            content, flag=self.color_type, backend=backend)
+        if image is None:
+            raise ValueError('it cannot be decoded')
+        return image
+
+
+def _check_mode(content: bytes) -> None:
+    """Refuse what Pillow would clip instead of scaling it."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode[0] in 'IF':
+            raise ValueError(
+                'images of more than 8 bits need imdecode_backend '
+                f"'cv2', got 'pillow' and mode {image.mode}")

@@ -23,6 +23,7 @@ from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine.launch import is_node_leader, on_any_process
 from amt_mm.engine.run_checks import check_run, check_same_data
 from amt_mm.engine.saliency_maps import (
+    blame,
     make_maps,
     whole_image_loader,
     whole_images,
@@ -199,8 +200,8 @@ class SaliencyUpdateHook(Hook):
             raise RuntimeError(
                 f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
                 f' of {num_images:,} maps are constant or not finite, more '
-                f'than max_uniform_share {self.max_uniform_share}. A model '
-                'that gives such maps has most likely diverged.')
+                f'than max_uniform_share {self.max_uniform_share}. '
+                f'{blame(unwrap(runner.train_dataloader.dataset))}')
         self._write(generation, maps.values)
         runner.logger.info(
             f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '

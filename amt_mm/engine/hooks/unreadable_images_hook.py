@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from amt_mm.datasets.image_folder import ImageFolder
+from amt_mm.datasets.printable import printable
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.registry import HOOKS
 
@@ -36,8 +37,9 @@ class UnreadableImagesHook(Hook):
         new = torch.nonzero(flags > self.reported).flatten().tolist()
         self.reported = flags
         if new:
-            paths = [dataset.get_data_info(i)['img_path'] for i in new]
-            shown = '\n  '.join(paths[:NUM_SHOWN])
+            shown = '\n  '.join(
+                printable(dataset.get_data_info(i)['img_path'])
+                for i in new[:NUM_SHOWN])
             runner.logger.warning(
                 f'skipped {int(flags.sum()):,} of {len(dataset):,} images '
                 f'that cannot be read; {len(new)} new, {NUM_SHOWN} at most '

@@ -5,6 +5,7 @@ Shape letters: B batch, (h, w) token grid.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,12 +17,16 @@ from mmengine.runner import Runner
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from amt_mm.datasets.encoded_image import check_file, check_image
+from amt_mm.datasets.printable import printable
 from amt_mm.datasets.training_set import relative_path, sample_paths
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.geometry import crop_map
 
 from .saliency_source import SaliencySource
 
+# of a map: half of what an image may have, as float64 takes its room
+MAX_VALUES = 89_478_485
 SUFFIXES = ('.png', '.jpg', '.npy')
 
 
@@ -63,8 +68,18 @@ class FolderSaliency(SaliencySource):
         """Read the map of a sample, in a worker, as (h, w) in [0, 1]."""
         image = Path(results['img_path'])
         name = relative_path(str(image), self.data_root)
-        path = next(p for p in _candidates(self.root / name)
-                    if p.is_file() and p != image)
+        held = [p for p in _candidates(self.root / name)
+                if os.path.lexists(p) and p != image]
+        if not held:
+            raise FileNotFoundError(
+                f'the saliency map of {printable(image)} is gone from '
+                f'{printable(self.root)}.')
+        path = held[0]
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(
+                f'the saliency map {printable(path)} must lie below '
+                f'{printable(self.root)}, got a link to '
+                f'{printable(path.resolve())}.')
         whole = read_map(path)
         check_shape(path, whole.shape, results['ori_shape'], self.grid)
         summed = crop_map(whole, size=self.grid)
@@ -87,51 +102,74 @@ def check_names(root: Path, data_root: Path, images: list[str]) -> None:
     for image in images:
         if os.path.isabs(image):
             raise ValueError('FolderSaliency pairs files by their path below '
-                             f'data_root {data_root}, got {image}.')
+                             f'data_root {data_root}, got '
+                             f'{printable(image)}.')
         stem = (root / image).with_suffix('')
         if stem in seen:
-            raise ValueError(f'the images {seen[stem]} and {image} would have '
-                             f'one saliency map: {stem}.*')
+            raise ValueError(
+                f'the images {printable(seen[stem])} and {printable(image)} '
+                f'would have one saliency map: {printable(stem)}.*')
         seen[stem] = image
         held = [p for p in _candidates(root / image)
                 if str(p) in found and p != data_root / image]
         if len(held) > 1:
-            raise ValueError(f'{image} must have one saliency map, got '
-                             f'{" and ".join(map(str, held))}.')
+            raise ValueError(f'{printable(image)} must have one saliency map, '
+                             f'got {" and ".join(map(printable, held))}.')
         if not held:
             missing.append(stem)
     if missing:
         strange = sorted(p for p in found
                          if Path(p).with_suffix('') not in seen)
         hint = f', and {len(strange)} files fit no image, such as ' \
-            f'{strange[0]}' if strange else ''
+            f'{printable(strange[0])}' if strange else ''
         raise FileNotFoundError(
             f'{len(missing)} of {len(images)} images have no saliency map '
-            f'below {root}: expected {missing[0]} with the ending '
+            f'below {root}: expected {printable(missing[0])} with the ending '
             f'{", ".join(SUFFIXES)}{hint}.')
 
 
 def read_map(path: Path) -> np.ndarray:
     """Read a 2-d map of finite, not negative numbers as float64."""
     try:
-        if path.suffix == '.npy':
-            found = np.load(path, allow_pickle=False)
-        else:
-            with Image.open(path) as image:
-                found = np.asarray(ImageOps.exif_transpose(image))
-                # a grey picture may be stored in three equal channels
-                if image.mode == 'RGB' and not np.ptp(found, axis=2).any():
-                    found = found[..., 0]
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise ValueError(
-            f'cannot read the saliency map {path}: {error}') from error
+        check_file(path, MAX_VALUES)
+        found = _read_array(path) if path.suffix == '.npy' \
+            else _read_picture(path)
+    except (OSError, ValueError, EOFError, SyntaxError,
+            OverflowError) as error:
+        raise ValueError(f'cannot read the saliency map {printable(path)}: '
+                         f'{printable(str(error))}') from error
     if found.ndim != 2 or found.dtype.kind not in 'buif':
-        raise ValueError(f'the saliency map {path} must be grey (h, w), got '
-                         f'shape {found.shape} of {found.dtype}.')
+        raise ValueError(
+            f'the saliency map {printable(path)} must be grey (h, w), got '
+            f'shape {found.shape} of {found.dtype}.')
+    if found.size > MAX_VALUES:
+        raise ValueError(
+            f'the saliency map {printable(path)} must have at most '
+            f'{MAX_VALUES:,} values, got shape {found.shape}.')
     found = found.astype(np.float64)
     if not (np.isfinite(found).all() and (found >= 0).all()):
-        raise ValueError(f'the saliency map {path} must be finite and >= 0, '
-                         f'got values in [{found.min()}, {found.max()}].')
+        raise ValueError(
+            f'the saliency map {printable(path)} must be finite and >= 0, '
+            f'got values in [{found.min()}, {found.max()}].')
+    return found
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """Open an array; a map into memory allocates nothing for its header."""
+    with np.errstate(over='ignore'):  # of a length that makes no sense
+        return np.lib.format.open_memmap(path, mode='r')
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    content = path.read_bytes()
+    check_image(content, MAX_VALUES)
+    with Image.open(io.BytesIO(content)) as image:
+        # what a palette holds are no levels
+        shown = image.convert('RGB') if image.mode == 'P' else image
+        found = np.asarray(ImageOps.exif_transpose(shown))
+    # a grey picture may be stored in three equal channels
+    if shown.mode == 'RGB' and not np.ptp(found, axis=2).any():
+        return found[..., 0]
     return found
 
 
@@ -144,9 +182,9 @@ def check_shape(path: Path, shape: tuple[int, ...], image: tuple[int, int],
     large_enough = h >= grid[0] and w >= grid[1]
     if (h, w) != tuple(grid) and not (same_aspect and large_enough):
         raise ValueError(
-            f'the saliency map {path} must have the shape of its image '
-            f'{tuple(image)}, at any scale down to the tokens {tuple(grid)}, '
-            f'got {(h, w)}.')
+            f'the saliency map {printable(path)} must have the shape of its '
+            f'image {tuple(image)}, at any scale down to the tokens '
+            f'{tuple(grid)}, got {(h, w)}.')
 
 
 def _candidates(path: Path) -> list[Path]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from image_bytes import png
 from PIL import Image
 from tiny_run import NUM_IMAGES, loss_trace, store_of
 
@@ -168,3 +172,134 @@ def test_maps_beside_the_images(one, tmp_path):
     source.connect(None, dataset, (6, 8))
     sample = dict(img_path=str(data / 'a/b.jpg'), ori_shape=(48, 64))
     assert source.prepare(sample).min() == 1
+
+
+# ---- maps of strangers
+
+
+def header_of(shape, descr="'<f8'", order='False'):
+    """Return a .npy file that claims a shape and holds 48 numbers."""
+    text = (f"{{'descr': {descr}, 'fortran_order': {order}, "
+            f"'shape': {shape}, }}").ljust(117) + '\n'
+    return b'\x93NUMPY\x01\x00' + len(text).to_bytes(
+        2, 'little') + text.encode() + bytes(384)
+
+
+def zipped():
+    buffer = io.BytesIO()
+    np.savez(buffer, np.ones((6, 8)))
+    return buffer.getvalue()
+
+
+def whole_png():
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(
+        buffer, 'PNG')
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    'pickle': ('a/b.npy', pickle.dumps({'x': 1}), 'cannot read'),
+    'code': ('a/b.npy', b"cos\nsystem\n(S'touch pwned'\ntR.", 'cannot read'),
+    'objects': ('a/b.npy', header_of('(6, 8)', "'|O'"), 'Python objects'),
+    'huge': ('a/b.npy', header_of('(1000000, 1000000)'), 'greater than file'),
+    'huge, one side': ('a/b.npy', header_of(f'({10**12},)'), 'greater than'),
+    'overflow': ('a/b.npy', header_of(f'({2**62}, {2**62})'), 'cannot read'),
+    'negative': ('a/b.npy', header_of('(-6, 8)'), 'cannot read'),
+    'expression': ('a/b.npy', header_of("__import__('os').getcwd()"),
+                   'malformed|Cannot parse'),
+    'records': ('a/b.npy', header_of('(6,)', "[('x', '<f8'), ('y', '<f8')]"),
+                r'be grey \(h, w\), got shape \(6,\)'),
+    'complex': ('a/b.npy', header_of('(6, 4)', "'<c16'"), 'of complex128'),
+    'dates': ('a/b.npy', header_of('(6, 8)', "'<M8[s]'"), 'of datetime64'),
+    'none': ('a/b.npy', header_of('(0, 8)'), r'got \(0, 8\)'),
+    'archive': ('a/b.npy', zipped(), 'cannot read'),
+    'bomb': ('a/b.png', png(30_000, 30_000), 'max_pixels 89,478,485'),
+    'bomb of which Pillow only warns': (
+        'a/b.png', png(10_000, 17_000), 'max_pixels 89,478,485'),
+    'cut': ('a/b.png', whole_png()[:-30], 'cut off'),
+    'flipped': ('a/b.png', whole_png()[:50] + b'?' + whole_png()[51:],
+                'checksum|cut off'),
+    'script': ('a/b.png', b'%!PS-Adobe-3.0 EPSF-3.0\n', 'no image'),
+}
+
+
+@pytest.mark.parametrize('case', HOSTILE)
+def test_a_hostile_map_is_refused(one, case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, content, message = HOSTILE[case]
+    with pytest.raises(ValueError, match=message) as caught:
+        one(name, content)
+    assert f'maps/{name}' in str(caught.value)
+    assert not (tmp_path / 'pwned').exists()
+
+
+def test_order_and_byte_order_of_an_array(one):
+    values = np.arange(48.).reshape(6, 8)
+    for array in (np.asfortranarray(values), values.astype('>f4'),
+                  values.astype('<i2')):
+        assert one('a/b.npy', array) == pytest.approx(values / 47)
+
+
+def test_a_palette_holds_no_levels(one):
+    values = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    image = Image.fromarray(values, 'L').convert('P')
+    levels = [level for i in range(256) for level in [255 - i] * 3]
+    image.putpalette(levels)
+    assert one('a/b.png', image) == pytest.approx((255. - values) / 255)
+    levels[3] = 0
+    image.putpalette(levels)
+    with pytest.raises(ValueError, match='be grey'):
+        one('a/b.png', image)
+
+
+def connected(tmp_path, name='a/b.jpg'):
+    """Return a source of one image whose map is there, and its sample."""
+    data, root = tmp_path / 'data', tmp_path / 'maps'
+    for folder in (data / 'a', root / 'a'):
+        folder.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (64, 48)).save(data / 'a' / 'b.jpg')
+    np.save(root / 'a' / 'b.npy', np.ones((6, 8)))
+    source = FolderSaliency(str(root))
+    source.connect(None, ImageFolder(data_root=str(data)), (6, 8))
+    return source, dict(img_path=str(data / name), ori_shape=(48, 64))
+
+
+def test_a_link_out_of_the_folder(tmp_path):
+    source, sample = connected(tmp_path)
+    path = tmp_path / 'maps' / 'a' / 'b.npy'
+    for target in (tmp_path / 'secret.npy', '/dev/zero', 'nowhere'):
+        path.unlink()
+        np.save(tmp_path / 'secret.npy', np.ones((6, 8)))
+        path.symlink_to(target)
+        with pytest.raises(ValueError, match=r'maps/a/b.npy'):
+            source.prepare(sample)
+    path.unlink()
+    np.save(path.with_name('c.npy'), np.ones((6, 8)))
+    path.symlink_to('c.npy')  # inside
+    assert source.prepare(sample).min() == 1
+
+
+def test_what_is_no_file(tmp_path):
+    source, sample = connected(tmp_path)
+    path = tmp_path / 'maps' / 'a' / 'b.npy'
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match='a/b.jpg is gone from'):
+        source.prepare(sample)
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r'maps/a/b.npy: .*no regular file'):
+        source.prepare(sample)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=r'maps/a/b.npy: .*no regular file'):
+        source.prepare(sample)
+
+
+def test_a_name_that_leaves_the_folder(tmp_path):
+    """As in the list of another data set than ImageFolder."""
+    source, _ = connected(tmp_path)
+    np.save(tmp_path / 'secret.npy', np.ones((6, 8)))
+    sample = dict(img_path=f'{tmp_path}/data/../secret.jpg',
+                  ori_shape=(48, 64))
+    with pytest.raises(ValueError, match='must lie below'):
+        source.prepare(sample)

@@ -1,0 +1,174 @@
+"""What the headers and the ends of image files say, by format.
+
+A size is (width, height). Each function takes a whole file.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+Size = tuple[int, int]
+
+# as libjpeg looks for the next marker: past stuffing and filling
+MARKER = re.compile(rb'\xff+([^\x00\xff])')
+FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}
+SCAN, END = 0xda, 0xd9
+WITHOUT_LENGTH = {0x01, *range(0xd0, 0xd8)}
+PNM = re.compile(rb'P([1-6])' + rb'(?:\s|#[^\n]*\n)+(\d+)' * 2
+                 + rb'(?:(?:\s|#[^\n]*\n)+(\d+))?')
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_SAMPLE_FORMAT = 256, 257, 339
+TIFF_TILE = (322, 323)
+UNSIGNED = 1
+
+
+def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the markers of a JPEG file and where their content begins."""
+    at = 2
+    while found := MARKER.search(content, at):
+        marker, at = found[1][0], found.end()
+        yield marker, at
+        if marker not in WITHOUT_LENGTH:
+            at += int.from_bytes(content[at:at + 2], 'big')
+
+
+def jpeg_size(content: bytes) -> Size:
+    for marker, at in _jpeg_markers(content):
+        if marker in FRAMES:
+            height, width = struct.unpack_from('>HH', content, at + 3)
+            return width, height
+        if marker in (SCAN, END):
+            break
+    raise LookupError('no frame')
+
+
+def check_jpeg(content: bytes) -> None:
+    """Refuse a JPEG file without its end, be it followed by other bytes."""
+    if content.endswith(b'\xff\xd9'):
+        return
+    scanned = False
+    for marker, _ in _jpeg_markers(content):
+        scanned |= marker == SCAN
+        if marker == END and scanned:
+            return
+    raise ValueError('it is cut off: a JPEG file without its end')
+
+
+def png_size(content: bytes) -> Size:
+    width, height = struct.unpack_from('>4xII', content, 12)
+    return width, height
+
+
+def check_png(content: bytes) -> None:
+    """Refuse a PNG file without its end, or with a wrong checksum."""
+    view, at, name = memoryview(content), 8, b''
+    while name != b'IEND':
+        if at + 12 > len(content):
+            raise ValueError('it is cut off: a PNG file without its end')
+        end = at + 12 + int.from_bytes(view[at:at + 4], 'big')
+        name = bytes(view[at + 4:at + 8])
+        if end > len(content):
+            raise ValueError(f'it is cut off in its PNG chunk {name!r}')
+        # of the others, which decoders may skip, only one moves pixels
+        if (name[:1].isupper() or name == b'eXIf') and zlib.crc32(
+                view[at + 4:end - 4]) != int.from_bytes(view[end - 4:end],
+                                                        'big'):
+            raise ValueError(f'the checksum of its PNG chunk {name!r} is '
+                             'wrong')
+        at = end
+
+
+def webp_size(content: bytes) -> Size:
+    """Read the canvas, for which Pillow allocates when it opens a file."""
+    kind = content[12:16]
+    if kind == b'VP8X':
+        low, high, low2, high2 = struct.unpack_from('<HBHB', content, 24)
+        return 1 + low + (high << 16), 1 + low2 + (high2 << 16)
+    if kind == b'VP8L':
+        bits, = struct.unpack_from('<I', content, 21)
+        return 1 + (bits & 0x3fff), 1 + (bits >> 14 & 0x3fff)
+    width, height = struct.unpack_from('<HH', content, 26)
+    return width & 0x3fff, height & 0x3fff
+
+
+def check_webp(content: bytes) -> None:
+    length = 8 + int.from_bytes(content[4:8], 'little')
+    if len(content) < length:
+        raise ValueError(f'it is cut off: {len(content):,} of {length:,} '
+                         'bytes of a WebP file')
+
+
+def _tiff_tags(content: bytes) -> ImageFileDirectory_v2:
+    """Read the tags of the first page."""
+    file = io.BytesIO(content)
+    is_big = b'+' in content[2:4]
+    tags = ImageFileDirectory_v2(file.read(16 if is_big else 8))
+    file.seek(tags.next)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of tags that do not matter here
+        tags.load(file)
+    return tags
+
+
+def tiff_size(content: bytes) -> Size:
+    tags = _tiff_tags(content)
+    sides = zip((TIFF_WIDTH, TIFF_HEIGHT), TIFF_TILE, strict=True)
+    # a tile may be larger than the image, and is allocated whole
+    width, height = (max(tags[side], tags.get(tile, 0))
+                     for side, tile in sides)
+    return width, height
+
+
+def check_tiff_levels(content: bytes) -> None:
+    """Refuse what OpenCV turns into other levels than an image has."""
+    found = _tiff_tags(content).get(TIFF_SAMPLE_FORMAT, UNSIGNED)
+    formats = {*found} if isinstance(found, tuple) else {found}
+    if formats != {UNSIGNED}:
+        raise ValueError('a TIFF image must hold unsigned integers, got '
+                         f'SampleFormat {sorted(formats)}')
+
+
+def _pnm_header(content: bytes) -> tuple[bytes, ...]:
+    found = PNM.match(content)
+    if not found:
+        raise LookupError('no size')
+    return found.groups()
+
+
+def pnm_size(content: bytes) -> Size:
+    _, width, height, _ = _pnm_header(content)
+    return int(width), int(height)
+
+
+def check_pnm_levels(content: bytes) -> None:
+    """Refuse levels that OpenCV takes as they are."""
+    kind, *_, levels = _pnm_header(content)
+    if kind not in b'14' and levels not in (b'255', b'65535'):
+        raise ValueError('the greatest value of a PNM image must be 255 or '
+                         f'65535, got {levels!r}')
+
+
+def bmp_size(content: bytes) -> Size:
+    header, = struct.unpack_from('<I', content, 14)
+    # OS/2's first header is the only one with short sides
+    form = '<HH' if header == 12 else '<ii'
+    width, height = struct.unpack_from(form, content, 18)
+    return abs(width), abs(height)
+
+
+def size_by_pillow(*formats: str) -> Callable[[bytes], Size]:
+    """Let Pillow read the header, which decodes nothing."""
+
+    def size(content: bytes) -> Size:
+        # only these: Pillow would hand PostScript to Ghostscript
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            return image.size
+
+    return size

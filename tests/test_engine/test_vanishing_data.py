@@ -1,0 +1,194 @@
+"""Files that go while a run goes on, and data sets that change between two."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
+
+from amt_mm.datasets.training_set import unwrap
+from amt_mm.saliency.store import SaliencyStoreError
+
+
+@HOOKS.register_module(force=True)
+class CallBetweenEpochs(Hook):
+    """Call functions, each after a 0-based epoch."""
+
+    priority = 'VERY_LOW'
+    calls: dict = {}  # not in the config, which is written to a file
+
+    def after_train_epoch(self, runner):
+        self.calls.get(runner.epoch, int)()
+
+
+@pytest.fixture
+def data(images, tmp_path):
+    """Return a copy of the images that a test may spoil."""
+    return shutil.copytree(images, tmp_path / 'data')
+
+
+@pytest.fixture
+def cfg_of(tiny_cfg, data, monkeypatch):
+    """Return a function that makes a config on the copy."""
+
+    def make(calls=None, **options):
+        monkeypatch.setattr(CallBetweenEpochs, 'calls', calls or {})
+        cfg = tiny_cfg(**{
+            'train_dataloader.dataset.data_root': str(data), **options})
+        cfg.custom_hooks.append(dict(type='CallBetweenEpochs'))
+        return cfg
+
+    return make
+
+
+def files(data):
+    """Return the images in the order of the data set."""
+    return sorted(data.rglob('*.jpg'), key=lambda p: str(p.relative_to(data)))
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_files_that_vanish_between_epochs(cfg_of, run, data, num_workers):
+    gone = [3, 17]
+    paths = files(data)
+
+    def vanish():
+        for index in gone:
+            paths[index].unlink()
+
+    runner = run(cfg_of({0: vanish}, **{
+        'train_dataloader.num_workers': num_workers,
+        'train_dataloader.persistent_workers': bool(num_workers)}))
+    assert np.isfinite(loss_trace(runner)).all()
+    dataset, store = unwrap(runner.train_dataloader.dataset), store_of(runner)
+    assert dataset.unreadable.nonzero().flatten().tolist() == gone
+    assert store.generations == [1, 3]
+    for index in range(NUM_IMAGES):
+        assert store.read(index).any() == (index not in gone)
+    log = log_of(runner)
+    assert log.count('skipped 2 of 22 images that cannot be read') == 1
+    assert all(str(paths[index]) in log for index in gone)
+
+
+def test_more_than_the_share_vanish(cfg_of, run, data):
+    def vanish():
+        for path in files(data)[:12]:
+            path.unlink()
+
+    cfg = cfg_of({1: vanish})
+    with pytest.raises(RuntimeError, match=(
+            r'12 of 22 maps are constant or not finite, more than '
+            r'max_uniform_share 0.5\. 12 of the images cannot be read')):
+        run(cfg)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_all_files_vanish(cfg_of, data, num_workers, epoch):
+    """Before an update, and before an epoch without one."""
+    cfg = cfg_of({epoch: lambda: shutil.rmtree(data)}, **{
+        'train_dataloader.num_workers': num_workers,
+        'train_dataloader.persistent_workers': bool(num_workers)})
+    runner = Runner.from_cfg(cfg)
+    start = time.perf_counter()
+    with pytest.raises(Exception, match=(
+            r'no readable image found in .*data after 100 tries; the last: '
+            r'cannot read the image .*: FileNotFoundError')):
+        runner.train()
+    assert time.perf_counter() - start < 60
+    iterator = runner.train_dataloader._iterator
+    if iterator is not None:
+        iterator._shutdown_workers()
+
+
+def test_files_that_come_back_are_read_again(cfg_of, run, data):
+    away = data.parent / 'away'
+    path = files(data)[5]
+
+    def swap():
+        away.rename(path) if away.exists() else path.rename(away)
+
+    runner = run(cfg_of({0: swap, 1: swap}))
+    # unreadable for the first update, there for the second
+    assert store_of(runner).read(5).any()
+
+
+# ---- two starts
+
+
+def grow(data):
+    shutil.copy(files(data)[0], data / 'new.jpg')
+
+
+def shrink(data):
+    files(data)[4].unlink()
+
+
+def rename(data):
+    files(data)[4].rename(data / 'renamed.jpg')
+
+
+def swap_names(data):
+    """Change places; the same names in the same order."""
+    first, last = files(data)[0], files(data)[-1]
+    first.rename(data / 'away')
+    last.rename(first)
+    (data / 'away').rename(last)
+
+
+CHANGES = dict(grow=grow, shrink=shrink, rename=rename)
+
+
+@pytest.mark.parametrize('done', [1, 2], ids=['before', 'after'])
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_changed_data_set_is_refused(cfg_of, run, data, change, done):
+    """Before the first update, which comes with the second epoch, or after."""
+    first = run(cfg_of(**{'train_cfg.max_epochs': done}))
+    manifest = store_of(first).manifest.read_bytes()
+    CHANGES[change](data)
+    count = dict(grow=23, shrink=21, rename=22)[change]
+    with pytest.raises(SaliencyStoreError) as caught:
+        run(cfg_of(resume=True, experiment_name=f'{change}{done}'))
+    text = str(caught.value)
+    assert 'belongs to another data set' in text
+    assert '(22, ' in text and f'training has ({count}, ' in text
+    assert 'Use another work_dir, or the data set that the run began' in text
+    # nothing was lost: with the old data the run goes on
+    assert store_of(first).manifest.read_bytes() == manifest
+
+
+@pytest.mark.parametrize('done', [1, 2], ids=['before', 'after'])
+def test_a_list_in_another_order_is_refused(cfg_of, run, data, done):
+    names = [str(path.relative_to(data)) for path in files(data)]
+    (data / 'list.txt').write_text('\n'.join(names))
+    options = {'train_dataloader.dataset.ann_file': str(data / 'list.txt')}
+    run(cfg_of(**options, **{'train_cfg.max_epochs': done}))
+    (data / 'list.txt').write_text('\n'.join(names[::-1]))
+    with pytest.raises(SaliencyStoreError, match='another data set'):
+        run(cfg_of(resume=True, experiment_name=f'order{done}', **options))
+    (data / 'list.txt').write_text('\n'.join(names))
+    run(cfg_of(resume=True, experiment_name=f'back{done}', **options))
+
+
+def test_the_same_names_with_other_pictures_are_not_told(cfg_of, run, data):
+    """The fingerprint is of names: this is what the documents say."""
+    run(cfg_of(**{'train_cfg.max_epochs': 2}))
+    swap_names(data)
+    run(cfg_of(resume=True, experiment_name='swapped',
+               **{'train_cfg.max_epochs': 3}))
+
+
+def test_a_data_set_that_moved_is_the_same(cfg_of, run, data):
+    run(cfg_of(**{'train_cfg.max_epochs': 2}))
+    moved = data.parent / 'moved'
+    os.rename(data, moved)
+    cfg = cfg_of(resume=True, experiment_name='moved', **{
+        'train_dataloader.dataset.data_root': str(moved),
+        'train_cfg.max_epochs': 3})
+    assert store_of(run(cfg)).generation == 1

@@ -1,0 +1,92 @@
+"""What a checkpoint of a stranger can do through the tools: nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from amt_mm.datasets.demo_data import write_demo_data
+
+CONFIG = Path(__file__).parents[2] / 'configs' / 'mae_amt_vit-t_30e_demo.py'
+
+
+class Touch:
+    """Make a file when unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.path}', )
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Return options of a short run, a hostile file, and what it makes."""
+    write_demo_data(tmp_path / 'data', num_train=8, num_val=2, image_size=64)
+    options = (
+        'default_hooks.checkpoint.interval=1', 'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
+        f'train_dataloader.dataset.data_root={tmp_path / "data" / "train"}')
+    pwned = tmp_path / 'pwned'
+    torch.save(dict(state_dict={}, meta={}, x=Touch(pwned)),
+               tmp_path / 'evil.pth')
+    return options, tmp_path / 'evil.pth', pwned
+
+
+def refused(result, path):
+    assert result.returncode == 1
+    assert f'the checkpoint {path} is not trusted: it holds the pickled ' \
+        'code posix.system' in result.stderr
+    return 'epoch' not in result.stdout
+
+
+def test_train_refuses_code(tool, case, tmp_path):
+    options, evil, pwned = case
+    run = tmp_path / 'run'
+    assert refused(tool('train', CONFIG, '--work-dir', run, '--resume', evil,
+                        '--cfg-options', *options), evil)
+    assert refused(tool('train', CONFIG, '--work-dir', run, '--cfg-options',
+                        *options, f'load_from={evil}'), evil)
+    # what the model itself loads, by mmengine's rule
+    initial = tool('train', CONFIG, '--work-dir', run, '--cfg-options',
+                   *options, 'model.backbone.init_cfg.type=Pretrained',
+                   f'model.backbone.init_cfg.checkpoint={evil}')
+    assert initial.returncode == 1
+    assert 'a checkpoint of this run is not trusted' in initial.stderr
+    assert not pwned.exists()
+    trusted = tool('train', CONFIG, '--work-dir', run, '--trust-checkpoint',
+                   '--cfg-options', *options, f'load_from={evil}')
+    assert trusted.returncode == 0, trusted.stderr[-2000:]
+    assert pwned.exists()
+
+
+def test_real_checkpoints_resume(tool, case, tmp_path):
+    options, _, _ = case
+    run = tmp_path / 'run'
+    for epochs, more in enumerate((
+            (), ('--resume', ), ('--resume', run / 'epoch_2.pth')), 1):
+        done = tool('train', CONFIG, '--work-dir', run, *more,
+                    '--cfg-options', *options,
+                    f'train_cfg.max_epochs={epochs}')
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert 'resumed epoch: 2' in done.stdout
+
+
+def test_test_and_localize_refuse_code(tool, case, tmp_path):
+    _, evil, pwned = case
+    classify = CONFIG.parent / 'classification' / 'vit-t_linear_demo.py'
+    assert refused(tool('test', classify, evil, '--work-dir',
+                        tmp_path / 'run'), evil)
+    assert refused(tool(
+        'localize', CONFIG, evil, '--images', tmp_path / 'data' / 'val',
+        '--masks', tmp_path / 'data' / 'semantic' / 'val'), evil)
+    result = tool('export', evil, '--to', 'timm')
+    assert result.returncode == 1 and 'posix.system' in result.stderr
+    result = tool('knn', CONFIG, evil, '--train', tmp_path / 'data' / 'train',
+                  '--val', tmp_path / 'data' / 'val')
+    assert result.returncode
+    assert not pwned.exists()

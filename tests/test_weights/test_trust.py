@@ -1,0 +1,213 @@
+"""Checkpoints of strangers do nothing; those of real runs load."""
+from __future__ import annotations
+
+import builtins
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
+
+from amt_mm.weights import check_checkpoint, read_state_dict, reading_safely
+from amt_mm.weights.read import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+class Calls:
+    """Unpickled, this calls a function."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+def load(path):
+    """Load a checkpoint as mmengine does."""
+    return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+
+
+@pytest.fixture
+def pwned(tmp_path):
+    """Return a file that no test may bring about."""
+    path = tmp_path / 'pwned'
+    yield path
+    assert not path.exists()
+
+
+def hostile(pwned):
+    touch = f'touch {pwned}'
+    buffer = HistoryBuffer([1.], [1])
+    buffer.method = Calls(getattr, getattr, '__self__')
+    return {
+        'system': Calls(os.system, touch),
+        'exec': Calls(builtins.exec, f'open({str(pwned)!r}, "w")'),
+        'eval': Calls(builtins.eval, f'open({str(pwned)!r}, "w")'),
+        'function of torch': Calls(torch.load, str(pwned)),
+        'builtins by getattr': Calls(getattr, getattr, '__self__'),
+        'getattr in a log': buffer,
+    }
+
+
+@pytest.mark.parametrize('old_format', [False, True])
+@pytest.mark.parametrize('name', hostile(Path('x')))
+def test_code_is_refused(tmp_path, pwned, name, old_format):
+    path = tmp_path / 'evil.pth'
+    content = dict(state_dict=dict(a=torch.ones(2)), meta={},
+                   message_hub=dict(x=hostile(pwned)[name]))
+    torch.save(content, path, _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(ValueError, match=(
+            rf'the checkpoint {path} is not trusted: it holds the pickled '
+            r'code \w+[.\w]*, .* take --trust-checkpoint')):
+        check_checkpoint(str(path))
+    with pytest.raises(ValueError, match='not trusted'), \
+            reading_safely(str(path)):
+        raise AssertionError('not reached')
+    with pytest.raises(ValueError, match='cannot read .* pickled code'):
+        read_state_dict(str(path))
+
+
+@pytest.mark.parametrize('name', ['system', 'exec', 'eval'])
+def test_what_is_loaded_later_is_not_executed(tmp_path, pwned, name):
+    """As by an init_cfg, or where a file was changed in between."""
+    path = tmp_path / 'evil.pth'
+    torch.save(dict(x=hostile(pwned)[name]), path)
+    with pytest.raises(ValueError, match=(
+            r'a checkpoint of this run is not trusted: it holds the pickled '
+            r'code [.\w]+, ')), reading_safely():
+        load(path)
+    with pytest.raises(ValueError, match='not trusted'), reading_safely():
+        torch.load(path, weights_only=False)  # as torch.hub does
+
+
+def test_a_bare_pickle(tmp_path, pwned):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        path = tmp_path / f'{protocol}.pkl'
+        path.write_bytes(pickle.dumps(hostile(pwned)['system'], protocol))
+        with pytest.raises(ValueError, match='not trusted'):
+            check_checkpoint(str(path))
+
+
+def test_a_sharded_checkpoint(tmp_path, pwned):
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'rank0.pth')
+    check_checkpoint(str(tmp_path))
+    torch.save(hostile(pwned)['system'], tmp_path / 'rank1.pth')
+    with pytest.raises(ValueError, match='rank1.pth is not trusted'):
+        check_checkpoint(str(tmp_path))
+
+
+def test_trusted_files_are_left_to_mmengine(tmp_path):
+    path = tmp_path / 'mine.pth'
+    torch.save(dict(x=Calls(os.path.join, 'a', 'b')), path)
+    with pytest.raises(ValueError, match='posixpath.join'):
+        check_checkpoint(str(path))
+    with reading_safely(str(path), trusted=True):
+        assert load(path) == dict(x='a/b')
+
+
+def test_missing_and_damaged_files_are_left_to_who_loads_them(tmp_path):
+    check_checkpoint(str(tmp_path / 'none.pth'))
+    (tmp_path / 'text.pth').write_text('no checkpoint')
+    with pytest.raises(ValueError, match='text.pth is not trusted: '):
+        check_checkpoint(str(tmp_path / 'text.pth'))  # mmengine would try it
+    torch.save(dict(a=torch.ones(100)), tmp_path / 'cut.pth')
+    content = (tmp_path / 'cut.pth').read_bytes()
+    for length in range(0, len(content), 97):
+        (tmp_path / 'cut.pth').write_bytes(content[:length])
+        check_checkpoint(str(tmp_path / 'cut.pth'))
+
+
+def test_the_switch_is_put_back(tmp_path, monkeypatch):
+    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    allowed = set(torch.serialization.get_safe_globals())
+    monkeypatch.delenv(name, raising=False)
+    with reading_safely():
+        assert os.environ[name] == '1'
+    assert name not in os.environ
+    monkeypatch.setenv(name, '0')
+    with pytest.raises(KeyError), reading_safely():
+        raise KeyError
+    assert os.environ[name] == '0'
+    assert set(torch.serialization.get_safe_globals()) == allowed
+
+
+def test_no_tensor_is_loaded(tmp_path, show):
+    path = tmp_path / 'large.pth'
+    torch.save({str(i): torch.zeros(1000, 1000) for i in range(50)}, path)
+    start = time.perf_counter()
+    check_checkpoint(str(path))
+    seconds = time.perf_counter() - start
+    show(f'{path.stat().st_size / 2**20:.0f} MB: {seconds * 1e3:.1f} ms')
+    assert seconds < 1
+
+
+# ---- what real runs write
+
+
+SCHEDULERS = {
+    'MultiStepLR': dict(milestones=[1]), 'StepLR': dict(step_size=1),
+    'ExponentialLR': dict(gamma=0.9), 'LinearLR': {}, 'ConstantLR': {},
+    'CosineAnnealingLR': dict(T_max=4), 'PolyLR': {},
+    'OneCycleLR': dict(eta_max=1, total_steps=10),
+    'CosineRestartLR': dict(periods=[4], restart_weights=[1], eta_min=0),
+    'ReduceOnPlateauLR': dict(monitor='loss'),
+}
+
+
+@pytest.mark.parametrize('name', SCHEDULERS)
+def test_schedulers_of_mmengine_pass(tmp_path, name):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    scheduler = PARAM_SCHEDULERS.get(name)(optimizer, **SCHEDULERS[name])
+    state = dict(state_dict=model.state_dict(),
+                 optimizer=optimizer.state_dict(),
+                 param_schedulers=[scheduler.state_dict()])
+    path = tmp_path / 'run.pth'
+    torch.save(state, path)
+    with reading_safely(str(path)):
+        loaded = load(path)['param_schedulers']
+    # methods compare equal where they are the same
+    assert loaded == [scheduler.state_dict()]
+
+
+def test_the_log_of_a_run_is_loaded(tmp_path):
+    """While read_checkpoint, beside it, still takes no log."""
+    path = tmp_path / 'run.pth'
+    torch.save(dict(log=HistoryBuffer([1., 2.], [1, 1]), a=torch.ones(1)),
+               path)
+    with reading_safely(str(path)):
+        assert load(path)['log'].mean() == 1.5
+        assert not isinstance(read_checkpoint(str(path))['log'],
+                              HistoryBuffer)
+        assert load(path)['log'].statistics('max') == 2
+
+
+def test_a_checkpoint_of_pre_training_passes(tmp_path):
+    from amt_mm.datasets.demo_data import write_demo_data
+    write_demo_data(tmp_path / 'data', num_train=4, num_val=2, image_size=64)
+    cfg = Config.fromfile(ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py')
+    cfg.merge_from_dict({
+        'work_dir': str(tmp_path / 'run'),
+        'experiment_name': tmp_path.name,
+        'train_dataloader.dataset.data_root': str(tmp_path / 'data' / 'train'),
+        'train_dataloader.batch_size': 2, 'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'optim_wrapper.type': 'OptimWrapper', 'train_cfg.max_epochs': 1,
+        'default_hooks.checkpoint.interval': 1, 'log_level': 'ERROR'})
+    cfg.optim_wrapper.pop('loss_scale')
+    Runner.from_cfg(cfg).train()
+    path = f'{cfg.work_dir}/epoch_1.pth'
+    with reading_safely(path):
+        assert {'message_hub', 'optimizer', 'param_schedulers', 'meta',
+                'state_dict'} <= load(path).keys()
