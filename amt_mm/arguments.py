@@ -29,3 +29,18 @@ def check_number(name: str, value: Any, bounds: str) -> float:
     if not (above and below and math.isfinite(value)):
         raise ValueError(f'{name} must be in {bounds}, got {value}.')
     return value
+
+
+def check_epochs_or_share(name: str, value: Any,
+                          low: int) -> int | float:
+    """Return a number of epochs, or a share of the run in (0, 1).
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(value, float):
+        if not 0 < value < 1:
+            raise ValueError(f'{name} must be an integer or, as a share of '
+                             f'the run, in (0, 1), got {value}.')
+        return value
+    return check_int(name, value, low)
