@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from mmcv.image.io import imread_flags, supported_backends
 from mmcv.transforms import LoadImageFromFile
 
+from amt_mm.arguments import (
+    Check,
+    check_all,
+    check_bool,
+    check_choice,
+    check_dict,
+    optional,
+)
 from amt_mm.registry import TRANSFORMS
+
+CHECKS: dict[str, Check] = dict(
+    to_float32=check_bool,
+    color_type=partial(check_choice, choices=imread_flags),
+    imdecode_backend=partial(check_choice, choices=supported_backends),
+    ignore_empty=check_bool,
+    backend_args=optional(check_dict))
 
 
 class UnreadableImageError(ValueError):
@@ -36,6 +53,7 @@ class LoadImage(LoadImageFromFile):
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        check_all(CHECKS, kwargs)
         super().__init__(**kwargs)
         # OpenCV does not turn WebP as its EXIF orientation says
         self.webp = LoadImageFromFile(**{

@@ -13,7 +13,14 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from amt_mm.arguments import check_int, check_number
+from amt_mm.arguments import (
+    POSITIVE,
+    WORKERS,
+    check_int,
+    check_number,
+    check_str,
+    optional,
+)
 from amt_mm.datasets.training_set import (
     find_transforms,
     sample_paths,
@@ -82,19 +89,19 @@ class SaliencyUpdateHook(Hook):
                  max_uniform_share: float = 0.5,
                  store_dir: str | None = None,
                  source: dict[str, Any] | None = None) -> None:
-        self.source = build_source(source or dict(type='amt_mm.ModelSaliency'))
+        if source is None:
+            source = dict(type='amt_mm.ModelSaliency')
+        self.source = build_source(source)
         self.interval = _epochs_or_share('interval', interval, 1)
         if begin is None:
             begin = 0 if self.source.is_fixed else self.interval
         self.begin = _epochs_or_share('begin', begin, 0)
-        self.batch_size = batch_size if batch_size is None else check_int(
-            'batch_size', batch_size, 1)
-        self.num_workers = num_workers if num_workers is None else check_int(
-            'num_workers', num_workers, 0)
+        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
+        self.num_workers = optional(WORKERS)('num_workers', num_workers)
         self.keep = check_int('keep', keep, 1)
         self.max_uniform_share = check_number('max_uniform_share',
                                               max_uniform_share, '[0, 1]')
-        self.store_dir = store_dir
+        self.store_dir = optional(check_str)('store_dir', store_dir)
         self.resumed: int | None = None
         self.is_resumed = False
 

@@ -38,8 +38,9 @@ class ShowHints:
                  rest: dict[str, Any] | None = None) -> None:
         self.hint_ratio = check_number('hint_ratio', hint_ratio, '(0, 1]')
         self.top_ratio = check_number('top_ratio', top_ratio, '(0, 1)')
-        self.rest = build_strategy('layout',
-                                   rest or dict(type='amt_mm.ThrowMiddle'))
+        if rest is None:
+            rest = dict(type='amt_mm.ThrowMiddle')
+        self.rest = build_strategy('layout', rest, 'rest')
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
         """Return int8 flags (L,) by rank.
