@@ -81,7 +81,8 @@ def check_sides(name: str, value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or not all(_is_side(side) for side in sides):
         is_off = len(sides) == 2 and _are_ints(sides)
-        raise (ValueError if is_off else TypeError)(f'{name} must be an int or (height, width), got '
+        error = ValueError if is_off else TypeError
+        raise error(f'{name} must be an int or (height, width), got '
                     f'{value!r}; a side is in [1, {MAX_SIDE}].')
     return sides[0], sides[1]
 

@@ -206,7 +206,7 @@ MMENGINES = (('model', ), ('custom_hooks', ), ('train_dataloader', ),
 VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2, 3, 10**9, 10**400, -0.5, 0., 0.5, 1.,
     2.5, 1e-300, 1e308, float('nan'), float('inf'), float('-inf'), '', 'x',
-    'nan', [], [1, 2], [0.5, 'x'], (), {}, {'a': 1}, [None], (3, 5), [{}])
+    'nan', [], [1, 2], [0.5, 'x'], (), {}, {'foo': 1}, [None], (3, 5), [{}])
 
 
 class Change(NamedTuple):
@@ -218,6 +218,9 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         return f'{self.key} {self.what}'
+
+
+NO_CHANGE = Change('', '', ())
 
 
 def change(cfg: dict, rng: random.Random) -> tuple[dict, Change]:
@@ -275,7 +278,7 @@ def nearby(old: Any) -> tuple:
     if isinstance(old, str):
         return old.upper(), old + ' ', old + 'x', [old]
     if isinstance(old, (list, tuple)):
-        return list(old)[:1], [*old, *old], tuple(old)[::-1], dict(a=old)
+        return list(old)[:1], [*old, *old], tuple(old)[::-1], dict(foo=old)
     return ([old], ) if isinstance(old, dict) else ()
 
 

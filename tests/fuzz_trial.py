@@ -6,7 +6,6 @@ tries 2000 changes from seed 7 on and prints what came out wrong.
 """
 from __future__ import annotations
 
-import logging
 import math
 import os
 import random
@@ -26,6 +25,7 @@ import torch
 from fuzz_configs import (
     BATCH_SIZE,
     EPOCHS,
+    NO_CHANGE,
     NUM_IMAGES,
     Change,
     change,
@@ -37,6 +37,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.runner import runner as runner_module
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.masking import MaskPlan
@@ -48,7 +49,7 @@ MEMORY = 4 << 30  # bytes beyond what the libraries take
 class Outcome(NamedTuple):
     """What became of one change."""
 
-    seed: int
+    job: int | str
     base: str
     change: str
     result: str  # 'run', the name of an error, or 'wrong'
@@ -56,6 +57,7 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+@HOOKS.register_module(force=True)
 class Batches(Hook):
     """Remember the shape, the grid and the counts of every batch."""
 
@@ -87,30 +89,30 @@ def get_ready(root: Path) -> None:
     warnings.simplefilter('error')
     for package in ('torch', 'mmengine', 'mmcv', 'mmpretrain'):
         warnings.filterwarnings('ignore', module=rf'{package}(\..*)?')
-    if 'Batches' not in HOOKS:
-        HOOKS.register_module(module=Batches)
+    # it asks compilers and drivers for their versions, a second each time
+    runner_module.collect_env = dict
+    write_files(root)
+    limit_memory()
+
+
+def trial(root: Path, job: int | str) -> Outcome:
+    """Train a config by its name, or one with the change of a seed."""
     if not (root / 'teacher.pth').exists():
-        write_files(root)
-    # asks compilers and drivers for their versions, a second each time
-    from mmengine.runner import runner
-    runner.collect_env = dict
-
-
-def trial(seed: int, root: Path) -> Outcome:
-    """Change a key of a config, build and train, and judge the outcome."""
+        get_ready(root)
     start = time.perf_counter()
-    rng = random.Random(seed)
     bases = configs(root)
-    base = rng.choice(list(bases))
-    cfg, made = change(bases[base], rng)
-    work_dir = root / f'run_{seed}_{os.getpid()}'
-    os.chdir(root)
+    rng = random.Random(job)
+    base = rng.choice(list(bases)) if isinstance(job, int) else job
+    cfg, made = bases[base], NO_CHANGE
+    if isinstance(job, int):
+        cfg, made = change(cfg, rng)
+    work_dir = root / f'run_{job}'
+    os.chdir(root)  # where a wrong path may write
     try:
         result, text = judge(cfg, made, work_dir)
     finally:
         shutil.rmtree(work_dir, ignore_errors=True)
-        logging.shutdown()
-    return Outcome(seed, base, str(made), result, text,
+    return Outcome(job, base, str(made), result, text,
                    time.perf_counter() - start)
 
 
@@ -334,11 +336,9 @@ def main(count: int, seed: int) -> None:
     """Try some changes in this process and print what is wrong."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        get_ready(root)
-        limit_memory()
         outcomes = []
         for number in range(seed, seed + count):
-            outcomes.append(trial(number, root))
+            outcomes.append(trial(root, number))
             if outcomes[-1].result == 'wrong' or outcomes[-1].seconds > 5:
                 sys.stdout.write(f'{outcomes[-1]}\n')
                 sys.stdout.flush()

@@ -83,9 +83,9 @@ def _build(name: str, cfg: Any) -> nn.Module:
     if isinstance(cfg, nn.Module):
         return cfg
     check_config(name, cfg)
-    if isinstance(cfg.get('loss'), dict):
-        optional(POSITIVE)(f'{name}.loss.channel',
-                           cfg['loss'].get('channel'))
+    if 'loss' in cfg and not isinstance(cfg['loss'], nn.Module):
+        loss = check_config(f'{name}.loss', cfg['loss'])
+        optional(POSITIVE)(f'{name}.loss.channel', loss.get('channel'))
     with telling(f'cannot build model.{name} from', cfg):
         return MODELS.build(cfg)
 

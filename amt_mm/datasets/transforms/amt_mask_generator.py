@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from amt_mm.arguments import check_int, check_multiple, check_sides
+from amt_mm.arguments import (
+    check_int,
+    check_multiple,
+    check_sides,
+    telling,
+)
 from amt_mm.masking.orderings import RandomOrdering
 from amt_mm.masking.plan import TokenCounts, count_tokens
 from amt_mm.masking.schedules import Scheduled
@@ -105,7 +110,10 @@ class AMTMaskGenerator(BaseTransform):
         for epoch in sorted(self.scheduled.turning_points | {0}):
             self.strategy_at(epoch).check(self.cells)
         if self.needs_saliency:
-            self.warmup.check(self.cells)
+            with telling('the warm-up cannot be planned with', dict(
+                    warmup_mask_ratio=warmup_mask_ratio,
+                    warmup_throw_ratio=warmup_throw_ratio)):
+                self.warmup.check(self.cells)
         self.store: SaliencyStore | None = None
 
     @property

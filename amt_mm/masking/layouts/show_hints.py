@@ -54,7 +54,8 @@ class ShowHints:
             raise ValueError(
                 f'hint_ratio {self.hint_ratio} of top_ratio {self.top_ratio} '
                 f'must show at most the {counts.visible} visible of '
-                f'{sum(counts)} tokens, got {num_hints} hints.')
+                f'{sum(counts)} tokens, got {num_hints} hints: lower one of '
+                'them, or mask_ratio or throw_ratio.')
         is_rest = np.ones(sum(counts), bool)
         is_rest[np.random.permutation(num_top)[:num_hints]] = False
         flags = np.full(sum(counts), VISIBLE, np.int8)
