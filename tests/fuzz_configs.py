@@ -215,6 +215,7 @@ class Change(NamedTuple):
     key: str
     what: str
     names: tuple[str, ...]
+    value: Any = None
 
     def __str__(self) -> str:
         return f'{self.key} {self.what}'
@@ -240,7 +241,7 @@ def change(cfg: dict, rng: random.Random) -> tuple[dict, Change]:
         if dotted.endswith('type') and node[key] == '':
             node[key] = 'x'  # mmengine fails at an empty name by itself
         return cfg, Change(dotted, f'{old!r} -> {node[key]!r}',
-                           names(path, node[key], old))
+                           names(path, node[key], old), node[key])
     if kind == 'delete':
         old = node.pop(key)
         return cfg, Change(dotted, DELETE, names(path, old))

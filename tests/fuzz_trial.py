@@ -35,9 +35,11 @@ from fuzz_configs import (
 from mmcv.cnn.bricks import DropPath
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.runner import runner as runner_module
+from mmengine.visualization import Visualizer
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.masking import MaskPlan
@@ -112,21 +114,32 @@ def trial(root: Path, job: int | str) -> Outcome:
         result, text = judge(cfg, made, work_dir)
     finally:
         shutil.rmtree(work_dir, ignore_errors=True)
+        forget()
     return Outcome(job, base, str(made), result, text,
                    time.perf_counter() - start)
+
+
+def forget() -> None:
+    """Drop what mmengine keeps of every run, and runs through in the next."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
+    for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        kind._instance_dict.clear()
 
 
 def judge(cfg: dict, made: Change, work_dir: Path) -> tuple[str, str]:
     try:
         runner = train(cfg, work_dir)
-    except ERRORS as error:
+    except (*ERRORS, FileNotFoundError) as error:
         named = any(re.search(rf'(?<![a-z]){re.escape(name)}(?![a-z])',
                               str(error)) for name in made.names)
-        if not named:
+        # of a file, its name will do
+        is_file = isinstance(error, FileNotFoundError) and made.value and (
+            str(made.value) in str(error))
+        if not (named or is_file):
             return 'wrong', f'{made.names} not named: {where(error)}'
         return type(error).__name__, str(error)
-    except FileNotFoundError as error:
-        return 'FileNotFoundError', str(error)
     except Exception as error:
         return 'wrong', where(error)
     try:
@@ -166,7 +179,7 @@ def train(cfg: dict, work_dir: Path) -> Runner:
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
         train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
         default_hooks=dict(checkpoint=None),
-        custom_hooks=hooks)))
+        custom_hooks=hooks), format_python_code=False))
     runner.train()
     return runner
 

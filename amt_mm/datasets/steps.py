@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -46,5 +47,13 @@ def _build(name: str, cfg: Any) -> Callable:
     if callable(cfg):
         return cfg
     check_config(name, cfg)
-    with telling(f'cannot build {name} from', cfg):
+    with telling(f'cannot build {name}{_arguments(cfg["type"])} from', cfg):
         return TRANSFORMS.build(cfg)
+
+
+def _arguments(kind: Any) -> str:
+    """List the arguments of a step, which may be what a config lacks."""
+    cls = TRANSFORMS.get(kind) if isinstance(kind, str) and kind else kind
+    if not isinstance(cls, type):
+        return ''
+    return f' of {", ".join(inspect.signature(cls).parameters)}'
