@@ -269,7 +269,7 @@ CASES = [
          lambda _: generator(cell_size=48), ValueError,
          'input_size must be a multiple of cell_size, got 224 by 48'),
     Case('patch_size 0', lambda _: generator(patch_size=0), ValueError,
-         'got 224 by 0'),
+         'patch_size must be an integer >= 1, got 0'),
     Case('patch_size larger than the image',
          lambda _: generator(input_size=16, patch_size=32), ValueError,
          'got 16 by 32'),
@@ -309,7 +309,7 @@ CASES = [
          '196 tokens, got 40 hints'),
     Case('hints around a layout unknown', lambda _: generator(layout=dict(
         type='amt_mm.ShowHints', rest=dict(type='amt_mm.ThrowHigh'))),
-         KeyError, 'layout must be one of'),
+         KeyError, 'rest must be one of'),
     # schedules
     Case('schedule that ends before it begins', lambda _: generator(
         mask_ratio=linear(.4, .5, until=3, begin=3)), ValueError,
@@ -349,7 +349,7 @@ CASES = [
          lambda tmp: train(tmp, pipeline=(
              dict(type='amt_mm.SeedSample'), LOAD, CROP,
              dict(MASK, mask_ratio=linear(.4, .5)), PACK)),
-         RuntimeError, "add dict(type='amt_mm.EpochSeedHook')"),
+         ValueError, "add dict(type='amt_mm.EpochSeedHook')"),
     Case('temperature 0', lambda _: ordering(temperature=0), ValueError,
          'temperature must be in (0, inf), got 0'),
     Case('temperature negative', lambda _: ordering(temperature=-1.),
@@ -394,21 +394,22 @@ CASES = [
          "got 'sum'"),
     Case('neck.embed_dim off the backbone',
          lambda _: model(neck=dict(embed_dim=64)), ValueError,
-         'neck.embed_dim must be 32 to fit the backbone and the head, got 64'),
+         'neck.embed_dim must be 32 to fit embed_dims of backbone.arch, got '
+         '64'),
     Case('neck.num_patches off the backbone',
          lambda _: model(neck=dict(num_patches=25)), ValueError,
-         'neck.num_patches must be (4, 4) to fit the backbone and the head, '
-         'got (5, 5)'),
+         'neck.num_patches must be (4, 4) to fit backbone.img_size / '
+         'backbone.patch_size, got (5, 5)'),
     Case('neck.num_patches not square',
          lambda _: model(neck=dict(num_patches=12)), ValueError,
          'num_patches must be (h, w) where it is not a square number, got 12'),
     Case('neck.patch_size off the head',
          lambda _: model(neck=dict(patch_size=16)), ValueError,
-         'neck.patch_size ** 2 * neck.in_chans must be 192 to fit the '
-         'backbone and the head, got 768'),
+         'neck.patch_size ** 2 * neck.in_chans must be 192 to fit '
+         'head.patch_size ** 2 * head.in_channels, got 768'),
     Case('head.patch_size off the backbone',
          lambda _: model(head=dict(patch_size=16)), ValueError,
-         'head.patch_size must be 8 to fit the backbone and the head, got 16'),
+         'head.patch_size must be 8 to fit backbone.patch_size, got 16'),
     Case('head.in_channels off the neck',
          lambda _: model(head=dict(in_channels=1)), ValueError,
          'neck.in_chans must be 64'),
@@ -520,7 +521,7 @@ CASES = [
     Case('batch_size 0', lambda _: hook(batch_size=0), ValueError,
          'batch_size must be an integer >= 1, got 0'),
     Case('num_workers negative', lambda _: hook(num_workers=-1), ValueError,
-         'num_workers must be an integer >= 0, got -1'),
+         'num_workers must be an integer in [0, 1024], got -1'),
     Case('keep 0', lambda _: hook(keep=0), ValueError,
          'keep must be an integer >= 1, got 0'),
     Case('max_uniform_share above 1',
@@ -552,7 +553,7 @@ CASES = [
                           img_size=32, patch_size=8))), )),
          ValueError, 'no.pth: [Errno 2] No such file'),
     Case('generator without hook', lambda tmp: train(tmp, hooks=()),
-         RuntimeError, 'AMTMaskGenerator has no saliency store to read: add '
+         ValueError, 'AMTMaskGenerator has no saliency store to read: add '
          "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks"),
     Case('hook without generator',
          lambda tmp: train(tmp, pipeline=(LOAD, CROP, PACK)), ValueError,
@@ -622,7 +623,7 @@ CASES = [
     Case('samples seeded without their hook',
          lambda tmp: train(tmp, pipeline=(
              dict(type='amt_mm.SeedSample'), LOAD, CROP, MASK, PACK)),
-         RuntimeError, 'SeedSample does not know the epoch: add dict(type='
+         ValueError, 'SeedSample does not know the epoch: add dict(type='
          "'amt_mm.EpochSeedHook') to custom_hooks"),
     Case('resume after an image was added', resume_with_another_image,
          SaliencyStoreError, 'training has (7, (4, 4), '),

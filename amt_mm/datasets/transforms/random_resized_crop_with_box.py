@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import mmcv
 import numpy as np
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
+from amt_mm.arguments import (
+    Check,
+    check_all,
+    check_choice,
+    check_int,
+    check_range,
+    check_sides,
+)
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import WHOLE, compose, flip_box
+
+CHECKS: dict[str, Check] = dict(
+    crop_ratio_range=partial(check_range, bounds='(0, inf)'),
+    aspect_ratio_range=partial(check_range, bounds='(0, inf)'),
+    max_attempts=partial(check_int, low=0, high=1000),
+    interpolation=partial(check_choice, choices=(
+        'nearest', 'bilinear', 'bicubic', 'area', 'lanczos')),
+    backend=partial(check_choice, choices=('cv2', 'pillow')))
 
 
 @TRANSFORMS.register_module()
@@ -36,6 +56,11 @@ class RandomResizedCropWithBox(RandomResizedCrop):
         scale (sequence | int): Output size (h, w), or one int for a square.
         **kwargs: Those of :class:`mmpretrain.datasets.RandomResizedCrop`.
     """
+
+    def __init__(self, scale: int | Sequence[int], *args: Any,
+                 **kwargs: Any) -> None:
+        check_all(CHECKS, kwargs)
+        super().__init__(check_sides('scale', scale), *args, **kwargs)
 
     def transform(self, results: dict) -> dict:
         """Crop and resize ``img``, and add ``crop_box``."""

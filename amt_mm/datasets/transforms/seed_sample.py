@@ -42,9 +42,9 @@ class SeedSample(BaseTransform):
         """Seed the generators and add ``epoch``."""
         seed, epoch = self.seed_and_epoch.tolist()
         if seed < 0:
-            raise RuntimeError('SeedSample does not know the epoch: add '
-                               "dict(type='amt_mm.EpochSeedHook') to "
-                               'custom_hooks.')
+            raise ValueError('SeedSample does not know the epoch: add '
+                             "dict(type='amt_mm.EpochSeedHook') to "
+                             'custom_hooks.')
         np.random.seed((seed, epoch, results['sample_idx']))
         random.seed(f'{seed} {epoch} {results["sample_idx"]}')
         results['epoch'] = epoch

@@ -14,9 +14,13 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from amt_mm.arguments import (
+    POSITIVE,
+    WORKERS,
     check_epochs_or_share,
     check_int,
     check_number,
+    check_str,
+    optional,
 )
 from amt_mm.datasets.training_set import (
     find_transforms,
@@ -94,19 +98,18 @@ class SaliencyUpdateHook(Hook):
                  max_uniform_share: float = 0.5,
                  store_dir: str | None = None,
                  source: dict[str, Any] | None = None) -> None:
-        self.source = build_source(source or dict(type='amt_mm.ModelSaliency'))
+        self.source = build_source(
+            dict(type='amt_mm.ModelSaliency') if source is None else source)
         self.interval = check_epochs_or_share('interval', interval, 1)
         if begin is None:
             begin = 0 if self.source.is_fixed else self.interval
         self.begin = check_epochs_or_share('begin', begin, 0)
-        self.batch_size = batch_size if batch_size is None else check_int(
-            'batch_size', batch_size, 1)
-        self.num_workers = num_workers if num_workers is None else check_int(
-            'num_workers', num_workers, 0)
+        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
+        self.num_workers = optional(WORKERS)('num_workers', num_workers)
         self.keep = check_int('keep', keep, 1)
         self.max_uniform_share = check_number('max_uniform_share',
                                               max_uniform_share, '[0, 1]')
-        self.store_dir = store_dir
+        self.store_dir = optional(check_str)('store_dir', store_dir)
         self.resumed: int | None = None
         self.resumed_data: str | None = None
         self.is_resumed = False

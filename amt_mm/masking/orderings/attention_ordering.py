@@ -53,8 +53,10 @@ class AttentionOrdering:
 
     def probabilities(self, weights_L: np.ndarray) -> np.ndarray:
         """Return the odds (L,) of being drawn first, summing to 1."""
-        if self.temperature != 1:
-            weights_L = weights_L**(1 / self.temperature)
+        top = weights_L.max()
+        if self.temperature != 1 and 0 < top < np.inf:
+            # of shares of the largest, as the powers of others may vanish
+            weights_L = (weights_L / top)**(1 / self.temperature)
         total = weights_L.sum()
         if not 0 < total < np.inf:  # such a map says nothing: uniform
             return np.full(len(weights_L), 1 / len(weights_L))
