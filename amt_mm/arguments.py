@@ -91,14 +91,15 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
-def check_sides(name: str, value: Any) -> tuple[int, int]:
+def check_sides(name: str, value: Any, low: int = 1) -> tuple[int, int]:
     """Return (height, width) of one integer for both or a pair of them."""
     sides = value if isinstance(value, (list, tuple)) else (value, value)
-    if len(sides) != 2 or not all(_is_side(side) for side in sides):
-        is_off = len(sides) == 2 and _are_ints(sides)
-        error = ValueError if is_off else TypeError
+    is_pair = len(sides) == 2 and all(
+        isinstance(n, int) and not isinstance(n, bool) for n in sides)
+    if not is_pair or not all(low <= side <= MAX_SIDE for side in sides):
+        error = ValueError if is_pair else TypeError
         raise error(f'{name} must be an int or (height, width), got '
-                    f'{value!r}; a side is in [1, {MAX_SIDE}].')
+                    f'{value!r}; a side is in [{low}, {MAX_SIDE}].')
     return sides[0], sides[1]
 
 
@@ -172,17 +173,10 @@ def telling(what: str, cfg: Any) -> Iterator[None]:
 def _names_one(text: str, cfg: Any) -> bool:
     """Tell whether a text names a key of a config, at any depth."""
     if isinstance(cfg, dict):
+        # "'key':" is of a config that the text shows, and names nothing
         return any(
-            re.search(rf'(?<!\w){re.escape(str(key))}(?!\w)', text)
+            re.search(rf'(?<!\w){re.escape(str(key))}(?!\w|\':)', text)
             and key != 'type' or _names_one(text, value)
             for key, value in cfg.items())
     return isinstance(cfg, (list, tuple)) and any(
         _names_one(text, item) for item in cfg)
-
-
-def _is_side(side: Any) -> bool:
-    return _are_ints([side]) and 1 <= side <= MAX_SIDE
-
-
-def _are_ints(values: Any) -> bool:
-    return all(isinstance(v, int) and not isinstance(v, bool) for v in values)

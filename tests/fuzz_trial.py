@@ -217,7 +217,8 @@ def num_images(cfg: dict) -> int:
     indices = cfg['train_dataloader']['dataset'].get('indices')
     if indices is None:
         return NUM_IMAGES
-    return len(range(NUM_IMAGES)[:indices]) if isinstance(
+    # mmengine: a negative number is that of the last ones
+    return min(abs(indices), NUM_IMAGES) if isinstance(
         indices, int) else len(indices)
 
 

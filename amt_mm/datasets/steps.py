@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.dataset import Compose
@@ -32,14 +33,27 @@ class Steps(Compose):
     def __call__(self, data: dict | None) -> dict | None:
         """Apply the steps; None where one of them gives up."""
         for step in self.transforms:
-            if type(step).__module__.startswith('amt_mm.'):
+            with _telling(step):
                 data = step(data)
-            else:
-                with telling('the pipeline failed at', step):
-                    data = step(data)
             if data is None:
                 return None
         return data
+
+
+@contextmanager
+def _telling(step: Callable) -> Iterator[None]:
+    """Name the step that fails, where its error does not name it."""
+    if not type(step).__module__.startswith('amt_mm.'):
+        with telling('the pipeline failed at', step):
+            yield
+        return
+    try:
+        yield
+    except KeyError as error:
+        if not str(error.args[0]).isidentifier():  # but a message
+            raise
+        raise KeyError(f'{type(step).__name__} needs {error}, which no step '
+                       'before it in the pipeline left.') from error
 
 
 def _build(name: str, cfg: Any) -> Callable:

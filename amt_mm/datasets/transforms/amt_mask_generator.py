@@ -159,7 +159,8 @@ class AMTMaskGenerator(BaseTransform):
         if self.store is None:
             raise ValueError(
                 'AMTMaskGenerator has no saliency store to read: add '
-                "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks.")
+                "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks, or "
+                'an ordering that needs none.')
         saliency_map = self.store.read(results['sample_idx'])
         if saliency_map is None:
             return None
@@ -180,9 +181,16 @@ class AMTMaskGenerator(BaseTransform):
 
     def _strategy(self, epoch: int) -> Strategy:
         cfg = self.scheduled.at(epoch)
-        counts = count_tokens(self.num_cells, cfg['mask_ratio'],
-                              cfg['throw_ratio'], self.rounding)
-        return Strategy.build(counts, cfg['ordering'], cfg['layout'])
+        try:
+            counts = count_tokens(self.num_cells, cfg['mask_ratio'],
+                                  cfg['throw_ratio'], self.rounding)
+            return Strategy.build(counts, cfg['ordering'], cfg['layout'])
+        except ValueError as error:
+            if self.scheduled.is_constant:
+                raise
+            raise ValueError(f'{error} This is of epoch {epoch}, as start, '
+                             'end, begin and until of the schedules say.'
+                             ) from error
 
     def _epoch(self, results: dict) -> int:
         if self.scheduled.is_constant:

@@ -21,6 +21,8 @@ from amt_mm.arguments import (
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import WHOLE, compose, flip_box
 
+# of one pixel, a flipped array cannot become a tensor
+MIN_SIDE = 2
 CHECKS: dict[str, Check] = dict(
     crop_ratio_range=partial(check_range, bounds='(0, inf)'),
     aspect_ratio_range=partial(check_range, bounds='(0, inf)'),
@@ -60,7 +62,8 @@ class RandomResizedCropWithBox(RandomResizedCrop):
     def __init__(self, scale: int | Sequence[int], *args: Any,
                  **kwargs: Any) -> None:
         check_all(CHECKS, kwargs)
-        super().__init__(check_sides('scale', scale), *args, **kwargs)
+        size = check_sides('scale', scale, MIN_SIDE)
+        super().__init__(size, *args, **kwargs)
 
     def transform(self, results: dict) -> dict:
         """Crop and resize ``img``, and add ``crop_box``."""
