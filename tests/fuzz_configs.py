@@ -241,7 +241,8 @@ def change(cfg: dict, rng: random.Random) -> tuple[dict, Change]:
         if dotted.endswith('type') and node[key] == '':
             node[key] = 'x'  # mmengine fails at an empty name by itself
         return cfg, Change(dotted, f'{old!r} -> {node[key]!r}',
-                           names(path, node[key], old), node[key])
+                           names(path, node[key], old) + unknown(node[key]),
+                           node[key])
     if kind == 'delete':
         old = node.pop(key)
         return cfg, Change(dotted, DELETE, names(path, old))
@@ -292,6 +293,11 @@ def misspelt(key: str, rng: random.Random) -> str:
     at = rng.randrange(len(key))
     return rng.choice((key[:at] + key[at + 1:] or 'q', key[:at + 1] + key[at:],
                        key + 's', key.upper()))
+
+
+def unknown(value: Any) -> tuple[str, ...]:
+    """Return the keys that a new value brings, which no one knows."""
+    return tuple(value) if isinstance(value, dict) else ()
 
 
 def names(path: tuple, *values: Any) -> tuple[str, ...]:

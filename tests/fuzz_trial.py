@@ -300,7 +300,8 @@ def prediction(cfg: dict, runner: Runner, batches: Batches) -> tuple:
             pred, width = model.predict(inputs, plan), features(cfg)
         else:
             pred = model.neck(model.backbone(inputs, plan), plan)
-            width = 3 * cfg['model']['backbone'].get('patch_size', 16)**2
+            side = cfg['model']['backbone'].get('patch_size', 16)
+            width = 3 * math.prod(pair(side))
             pictures = model.reconstruct(inputs, plan)
             assert pictures.shape == inputs.shape
         assert pred.isfinite().all()

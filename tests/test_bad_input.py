@@ -488,6 +488,10 @@ CASES = [
             type='mmpretrain.PixelReconstructionLoss', criterion='L1')))),
          ValueError, 'neck.encoder_stride must be 8 to fit '
          'backbone.patch_size, got -8'),
+    Case('patch_size of a head a float', lambda _: MODELS.build(dict(
+        type='amt_mm.AMTSimMIMHead', patch_size=8., loss=dict(
+            type='mmpretrain.PixelReconstructionLoss', criterion='L1'))),
+         ValueError, 'patch_size must be an integer >= 1, got 8.0'),
     Case('Gaussian of one pixel', lambda _: MODELS.build(dict(
         type='amt_mm.AMTHOGGenerator', gaussian_window=1)), ValueError,
          'gaussian_window must be 0 or >= 2, got 1'),

@@ -15,6 +15,7 @@ from mmpretrain.models.heads import SimMIMHead
 from mmpretrain.models.necks import SimMIMLinearDecoder
 from torch import Tensor, nn
 
+from amt_mm.arguments import check_int
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
@@ -91,6 +92,9 @@ class AMTSimMIMHead(SimMIMHead):
         loss (dict): Config of the loss of pixels: SimMIM's is
             ``PixelReconstructionLoss(criterion='L1', channel=3)``.
     """
+
+    def __init__(self, patch_size: int, loss: dict[str, Any]) -> None:
+        super().__init__(check_int('patch_size', patch_size, 1), loss)
 
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, C * p * p) with the images' patches."""
