@@ -20,6 +20,7 @@ ALLOWED = {
     'visualization': {'masking', 'saliency'},
     'engine': {
         'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation'},
+    'benchmark': {'masking', 'saliency', 'datasets', 'models', 'engine'},
 }
 EVERYWHERE = {'arguments', 'registry'}
 
