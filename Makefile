@@ -45,7 +45,7 @@ torture:
 
 bench:
 	@$(PYTHON) -m setup_env demo
-	@$(VENV_PYTHON) tools/benchmark.py --items default --rounds 7 \
+	@$(VENV_PYTHON) tools/benchmark.py --items default --rounds 5 \
 		--json docs/performance.json --page docs/performance.md
 
 lint:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .item import Result, Setting
-from .step import StepOptions, clock, stepper
+from .step import StepOptions, Stepper, clock
 from .timing import interleave, ratios
 from .workload import Workload
 
@@ -20,13 +20,29 @@ def compare_steps(sides: Sides,
                   aims: Mapping[str, float] | None = None) -> list[Result]:
     """Return the ratio of every side to the first, of time and arithmetic."""
     steps = {
-        name: stepper(load, options)
+        name: Stepper(load, options)
         for name, load in sides.items()
     }
     macs = {name: load.macs() for name, load in sides.items()}
     seconds = interleave(steps, setting.rounds, clock=clock())
-    return compare(seconds, aims or {}, macs, batch_size=options.batch_size,
-                   precision=options.precision)
+    results = compare(seconds, aims or {}, macs,
+                      batch_size=options.batch_size,
+                      precision=options.precision)
+    rest = {
+        name: without_optimizer(own, steps[name])
+        for name, own in seconds.items()
+    }
+    for result in results:
+        peer = rest[result.extra['peer']]
+        result.extra['ratio_without_optimizer'] = round(
+            statistics.median(ratios(rest[result.item], peer)), 4)
+    return results
+
+
+def without_optimizer(seconds: list[float], step: Stepper) -> list[float]:
+    """Return what forward and backward took of the steps that count."""
+    last = step.optimizer_seconds[-len(seconds):]
+    return [all_ - own for all_, own in zip(seconds, last, strict=True)]
 
 
 def compare(seconds: Mapping[str, list[float]],

@@ -60,27 +60,37 @@ def clock() -> Clock:
         else time.process_time
 
 
-def stepper(load: Workload, options: StepOptions) -> Callable[[], None]:
-    """Build a model, and return what takes a step of it and waits for it.
+class Stepper:
+    """A model with its optimiser; a call takes one step and waits for it.
 
     A step is forward, backward and AdamW.
+
+    Attributes:
+        optimizer_seconds (list[float]): What AdamW took of each step; it is
+            the same for any number of tokens.
     """
-    model = load.build(device())
-    loss_of = loss_function(model, load, options)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=1e-5,
-        fused=options.fused or None)
 
-    def step() -> None:
-        with torch.autocast(device(), torch.bfloat16, enabled=options.bf16):
-            loss = loss_of()
+    def __init__(self, load: Workload, options: StepOptions) -> None:
+        self.options = options
+        model = load.build(device())
+        self.loss_of = loss_function(model, load, options)
+        self.optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=1e-5,
+            fused=options.fused or None)
+        self.optimizer_seconds: list[float] = []
+
+    def __call__(self) -> None:
+        with torch.autocast(
+                device(), torch.bfloat16, enabled=self.options.bf16):
+            loss = self.loss_of()
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
         wait()
-
-    return step
+        start = clock()()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        wait()
+        self.optimizer_seconds.append(clock()() - start)
 
 
 def loss_function(model: Any, load: Workload, options: StepOptions) -> Loss:

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from .comparison import Sides, compare, compare_steps
 from .item import Item, Result, Setting, item
-from .step import StepOptions, clock, stepper
+from .step import StepOptions, Stepper, clock
 from .timing import interleave
 from .workload import Workload, read_config, workloads
 
@@ -42,7 +42,7 @@ def run(prefix: str, sides: Sides, setting: Setting, options: StepOptions,
       f"MAE of ViT-B/16 over mmpretrain's MAE in float32. {HOW}")
 def mae_step(setting: Setting) -> list[Result]:
     """Compare ViT-B in float32."""
-    return run('mae_b', mae_sides('b', setting), setting, StepOptions(16),
+    return run('mae_b', mae_sides('b', setting), setting, StepOptions(32),
                MAE_AIMS)
 
 
@@ -127,8 +127,8 @@ def fused_adamw(setting: Setting) -> list[Result]:
     amt = mae_sides('b', setting)['amt_45_40']
     batch_size = 2 if setting.tiny else 16
     steps = dict(
-        default_adamw=stepper(amt, StepOptions(batch_size)),
-        amt_fused_adamw=stepper(amt, StepOptions(batch_size, fused=True)))
+        default_adamw=Stepper(amt, StepOptions(batch_size)),
+        amt_fused_adamw=Stepper(amt, StepOptions(batch_size, fused=True)))
     macs = amt.macs()
     return compare(interleave(steps, setting.rounds, clock=clock()), {},
                    dict.fromkeys(steps, macs), batch_size=batch_size)

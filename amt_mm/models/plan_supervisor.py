@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from amt_mm.masking.plan import MaskPlan
 from amt_mm.saliency.attention import check_reduction, vit_saliency
 
 
@@ -43,6 +46,12 @@ class PlanSupervisor(BaseSelfSupervisor):
     def sizes(self) -> dict[str, tuple[Any, Any]]:
         """Return the sizes, as they are and as they must be, by name."""
         return {}
+
+    @staticmethod
+    @torch.compiler.disable  # made on the host; all after it is one graph
+    def plan_of(inputs: Tensor, data_samples: list[DataSample]) -> MaskPlan:
+        """Return the plan of a batch, on the device of its images."""
+        return MaskPlan.from_data_samples(data_samples, inputs.device)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the features of whole images, nothing masked."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from amt_mm.benchmark.comparison import compare
+from amt_mm.benchmark.comparison import compare, without_optimizer
 
 
 def test_the_first_side_is_the_peer_of_all_others():
@@ -22,3 +24,8 @@ def test_the_gap_is_what_time_is_above_the_arithmetic():
     result, = compare(dict(peer=[1., 1.], ours=[.7, .7]), {},
                       dict(peer=10, ours=6))
     assert result.extra['gap'] == pytest.approx(.1)
+
+
+def test_the_optimiser_of_the_rounds_that_count_is_taken_out():
+    step = SimpleNamespace(optimizer_seconds=[9., 1., 2.])
+    assert without_optimizer([3., 5.], step) == [2., 3.]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmpretrain.models import MAE, MaskFeat
 
-from amt_mm.benchmark.step import StepOptions, loss_function, stepper
+from amt_mm.benchmark.step import StepOptions, Stepper, loss_function
 from amt_mm.benchmark.workload import read_config, stock_config, workloads
 from amt_mm.engine.training_plan import training_plan
 from amt_mm.models import AMTMAE
@@ -69,4 +69,6 @@ def test_a_step_trains(bf16):
     model = amt.build('cpu')
     before = loss_function(model, amt, StepOptions(2))
     assert torch.isfinite(before())
-    stepper(amt, StepOptions(2, bf16=bf16))()
+    step = Stepper(amt, StepOptions(2, bf16=bf16))
+    step()
+    assert len(step.optimizer_seconds) == 1
