@@ -146,7 +146,7 @@ class AMTMaskFeat(PlanSupervisor):
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
              **kwargs: Any) -> dict[str, Tensor]:
         """Return ``dict(loss=...)`` for images (B, C, H, W)."""
-        plan = MaskPlan.from_data_samples(data_samples, inputs.device)
+        plan = self.plan_of(inputs, data_samples)
         pred = self.predict(inputs, plan)
         target = self.target(inputs, plan)
         mask = target.new_ones(target.shape[:2])

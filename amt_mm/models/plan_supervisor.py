@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from amt_mm.arguments import (
@@ -16,6 +18,7 @@ from amt_mm.arguments import (
     optional,
     telling,
 )
+from amt_mm.masking.plan import MaskPlan
 from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
 
 # by name: a size as it is, as it must be, and what it must fit
@@ -68,6 +71,12 @@ class PlanSupervisor(BaseSelfSupervisor):
                for name, part in parts.items()}
         with telling('cannot initialise the weights by init_cfg', cfg):
             super().init_weights()
+
+    @staticmethod
+    @torch.compiler.disable  # made on the host; all after it is one graph
+    def plan_of(inputs: Tensor, data_samples: list[DataSample]) -> MaskPlan:
+        """Return the plan of a batch, on the device of its images."""
+        return MaskPlan.from_data_samples(data_samples, inputs.device)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the features of whole images, nothing masked."""
