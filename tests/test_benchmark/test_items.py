@@ -14,7 +14,8 @@ from amt_mm.benchmark.workload import read_config, workloads
 
 OWN = ('am_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
        'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',
-       'maskfeat_step', 'peak_memory', 'refresh', 'saliency', 'simmim_step')
+       'mask_generator', 'maskfeat_step', 'peak_memory', 'pipeline',
+       'refresh', 'saliency', 'simmim_step', 'store')
 NEEDS_A_COMPILER = {'compile', 'mae_step_compiled'}
 
 
