@@ -50,6 +50,9 @@ class SaliencyStore:
     def __init__(self, root: str | Path, num_images: int,
                  grid: tuple[int, int], dataset_id: str) -> None:
         self.root = Path(root)
+        # says which generation is in use; its time stamp is read with each map
+        self.manifest = self.root / 'manifest.json'
+        self._manifest_name = str(self.manifest)
         self.num_images = num_images
         self.grid = grid[0], grid[1]
         self.dataset_id = dataset_id
@@ -58,11 +61,6 @@ class SaliencyStore:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_stamp': None, '_maps': None}
-
-    @property
-    def manifest(self) -> Path:
-        """Path of the file that says which generation is in use."""
-        return self.root / 'manifest.json'
 
     def path(self, generation: int) -> Path:
         """Path of the maps that were made before a 0-based epoch."""
@@ -88,7 +86,7 @@ class SaliencyStore:
                 another data set.
         """
         try:
-            stat = os.stat(self.manifest)
+            stat = os.stat(self._manifest_name)
         except FileNotFoundError:
             raise SaliencyMapsLostError(
                 f'no saliency store at {self.root}: manifest.json is missing. '
