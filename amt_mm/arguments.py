@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pickle import UnpicklingError
 from typing import Any
 
 Check = Callable[[str, Any], Any]
@@ -159,7 +160,7 @@ def telling(what: str, cfg: Any) -> Iterator[None]:
     """
     try:
         yield
-    except OSError:  # it names a file
+    except (OSError, UnpicklingError):  # they tell of a file, not of a config
         raise
     except Exception as error:
         is_usual = isinstance(error, (ValueError, TypeError, KeyError))

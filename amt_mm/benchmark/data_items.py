@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -116,7 +117,9 @@ def pipelines(store: SaliencyStore) -> dict[str, Compose]:
 
 
 def run_steps(steps: Compose, sample: dict[str, Any]) -> None:
-    """Make one sample; the description of it stays as it is."""
+    """Make one sample, of the same crop in each pipeline and round."""
+    np.random.seed((0, 0, sample['sample_idx']))  # as SeedSample does
+    random.seed(sample['sample_idx'])
     steps(dict(sample))
 
 
@@ -146,13 +149,17 @@ def pipeline(setting: Setting) -> list[Result]:
         paths = sorted(p for p in root.rglob('*') if p.suffix.lower() in
                        ('.jpg', '.jpeg'))[:number]
         built = pipelines(store_of_maps(f'{folder}/maps'))
-        values: list[float] = []
+        totals: dict[str, np.ndarray] = dict.fromkeys(
+            built, np.zeros(setting.rounds))
         for index, path in enumerate(paths):
             sample = dict(img_path=str(path), sample_idx=index % NUM_MAPS)
             seconds = interleave(
                 {name: partial(run_steps, steps, sample)
-                 for name, steps in built.items()}, setting.rounds)
-            values += ratios(seconds['stock'], seconds['ours'])
+                 for name, steps in built.items()}, setting.rounds,
+                clock=clock())
+            totals = {name: total + seconds[name]
+                      for name, total in totals.items()}
+        values = ratios(totals['stock'].tolist(), totals['ours'].tolist())
         batches = {
             name: default_collate([
                 steps(dict(img_path=str(p), sample_idx=i % NUM_MAPS))
