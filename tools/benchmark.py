@@ -25,7 +25,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from amt_mm.benchmark import Setting, all_items
+from amt_mm.benchmark import ITEMS, Setting
 from amt_mm.benchmark.lines import line_of, merge, read_lines
 from amt_mm.benchmark.page import render
 from amt_mm.benchmark.step_items import config_item
@@ -51,11 +51,10 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--rounds must be >= 2, got {args.rounds}.')
     if args.page and not args.json:
         parser.error('--page renders what --json names.')
-    names = all_items()
     if args.items == ['default']:
-        args.items = [n for n, item in names.items() if item.default]
-    if unknown := set(args.items) - set(names):
-        parser.error(f'--items must be of {sorted(names)}, got '
+        args.items = [n for n, item in ITEMS.items() if item.default]
+    if unknown := set(args.items) - set(ITEMS):
+        parser.error(f'--items must be of {sorted(ITEMS)}, got '
                      f'{sorted(unknown)}.')
     if not (args.config or args.items or args.list or args.page):
         parser.error('name a config, --items, --page or --list.')
@@ -65,11 +64,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measure what is named, one item after the other."""
     args = parse_args()
-    items = all_items()
     if args.list:
-        for name, item in items.items():
+        for name, item in ITEMS.items():
             sys.stdout.write(f'{name:18s} {item.about}\n')
-    measured = [items[name] for name in args.items]
+    measured = [ITEMS[name] for name in args.items]
     if args.config:
         measured.append(config_item(
             Config.fromfile(args.config), args.batch_size, args.bf16))
@@ -79,10 +77,10 @@ def main() -> None:
         for line in lines:
             sys.stdout.write(json.dumps(line) + '\n')
         sys.stdout.flush()
-        if args.json and item.name in items:
+        if args.json and item.name in ITEMS:
             merge(args.json, lines)
     if args.page:
-        args.page.write_text(render(read_lines(args.json), items))
+        args.page.write_text(render(read_lines(args.json), ITEMS))
 
 
 if __name__ == '__main__':

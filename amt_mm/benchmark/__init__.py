@@ -1,8 +1,9 @@
 """What the project costs, side by side with its peers."""
 
-from .item import Item, Result, Setting, all_items, item
+from .item import Item, Result, Setting, item
+from .items import ITEMS
 from .timing import interleave, ratios
 
 __all__ = [
-    'Item', 'Result', 'Setting', 'all_items', 'interleave', 'item', 'ratios'
+    'ITEMS', 'Item', 'Result', 'Setting', 'interleave', 'item', 'ratios'
 ]

@@ -1,6 +1,7 @@
 """What an item of the benchmark is, and the list of all of them.
 
-A file ``amt_mm/benchmark/*_items.py`` needs no other line anywhere:
+A file ``amt_mm/benchmark/*_items.py`` needs no other line but its name in
+``items.py``:
 
     @item('mask_generator', group='Input', about='One call, one sample.')
     def mask_generator(setting: Setting) -> list[Result]:
@@ -13,8 +14,6 @@ A file ``amt_mm/benchmark/*_items.py`` needs no other line anywhere:
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -114,12 +113,3 @@ def item(name: str, group: str, about: str,
         return run
 
     return enter
-
-
-def all_items() -> dict[str, Item]:
-    """Import the files of items of this folder, and list what they have."""
-    folder = Path(__file__).parent
-    for module in pkgutil.iter_modules([str(folder)]):
-        if module.name.endswith('_items'):
-            importlib.import_module(f'{__package__}.{module.name}')
-    return ITEMS

@@ -17,8 +17,9 @@ Every figure is ours over the peer's on the same work. Both sides take turns in
 one process, so that they see the same machine; the figure is the median over
 the rounds, with its quartiles. The arithmetic is the ratio of the
 multiply-accumulates of both, counted on the operations that run; the gap is
-what the ratio of time is above it. `make bench` measures all of it anew,
-except what is marked as measured on request.
+what the ratio of time is above it. Where there is an optimiser, the ratio
+without it is of forward and backward alone. `make bench` measures all of it
+anew, except what is marked as measured on request.
 """
 
 MET = {True: 'yes', False: '**no**', None: ''}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
-from amt_mm.benchmark import Item, Result, Setting, all_items, item
+from amt_mm.benchmark import ITEMS, Item, Result, Setting, item, items
 from amt_mm.benchmark.compile_items import count_graphs
 from amt_mm.benchmark.lines import line_of
 from amt_mm.benchmark.workload import read_config, workloads
@@ -21,33 +22,31 @@ NEEDS_A_COMPILER = {'compile', 'mae_step_compiled'}
 
 @pytest.mark.parametrize('name', OWN)
 def test_an_item_runs(name: str) -> None:
-    item = all_items()[name]
-    results = item.run(Setting(rounds=2, tiny=True))
+    entry = ITEMS[name]
+    results = entry.run(Setting(rounds=2, tiny=True))
     assert results
     for result in results:
-        line = json.loads(json.dumps(line_of(item, result)))
+        line = json.loads(json.dumps(line_of(entry, result)))
         assert line['measured'] == name
         assert math.isfinite(line['value'])
 
 
 def test_every_item_is_named_and_says_what_it_measures():
-    items = all_items()
-    assert set(OWN) | NEEDS_A_COMPILER <= set(items)
-    for name, entry in items.items():
+    assert set(OWN) | NEEDS_A_COMPILER <= set(ITEMS)
+    for name, entry in ITEMS.items():
         assert entry.name == name and entry.group and entry.about.endswith('.')
 
 
 def test_no_two_results_have_a_name():
     names = [
         result.item for name in ('mae_step', 'mae_step_small', 'saliency')
-        for result in all_items()[name].run(Setting(rounds=2, tiny=True))
+        for result in ITEMS[name].run(Setting(rounds=2, tiny=True))
     ]
     assert len(set(names)) == len(names)
 
 
 def test_an_item_is_named_once():
     with pytest.raises(ValueError, match='mae_step'):
-        all_items()
         item('mae_step', 'group', 'about.')(lambda setting: [])
 
 
@@ -71,3 +70,9 @@ def test_a_line_says_where_it_was_measured():
     assert set(line['versions']) == {
         'python', 'torch', 'mmengine', 'mmpretrain', 'numpy'}
     assert 'extra' not in line and line['peer'] == 'z'
+
+
+def test_every_file_of_items_is_listed():
+    folder = Path(items.__file__).parent
+    files = {path.stem for path in folder.glob('*_items.py')}
+    assert files == {file.__name__.split('.')[-1] for file in items.FILES}

@@ -1,0 +1,14 @@
+"""All items: importing their files puts them on the list."""
+
+from . import (
+    compile_items,
+    growth_items,
+    memory_items,
+    saliency_items,
+    step_items,
+)
+from .item import ITEMS
+
+FILES = (step_items, compile_items, memory_items, saliency_items, growth_items)
+
+__all__ = ['FILES', 'ITEMS']
