@@ -69,8 +69,8 @@ def test_pictures_are_small():
 def test_make_targets_exist():
     targets = {*re.findall(r'^(?:`|.*`)?make ([\w-]+)', README, re.M)}
     assert targets == {
-        'clean', 'demo', 'demo-cls', 'demo-det', 'demo-seg', 'lint', 'test',
-        'torture'}
+        'bench', 'clean', 'demo', 'demo-cls', 'demo-det', 'demo-seg', 'lint',
+        'test', 'torture'}
     makefile = (ROOT / 'Makefile').read_text()
     rules = ' '.join(re.findall(r'^([\w -]+):', makefile, re.M))
     assert targets <= {*rules.split()}

@@ -2,13 +2,16 @@
 
 from . import (
     compile_items,
+    data_items,
     growth_items,
     memory_items,
     saliency_items,
     step_items,
+    store_items,
 )
 from .item import ITEMS
 
-FILES = (step_items, compile_items, memory_items, saliency_items, growth_items)
+FILES = (step_items, compile_items, memory_items, saliency_items, data_items,
+         store_items, growth_items)
 
 __all__ = ['FILES', 'ITEMS']
