@@ -74,7 +74,8 @@ class RandomResizedCropWithBox(RandomResizedCrop):
         # imcrop takes the last pixel of the box as inside
         img = mmcv.imcrop(img, np.array([left, top, right - 1, bottom - 1]))
         results['img'] = mmcv.imresize(
-            img,
+            # Pillow copies rows that do not follow each other byte by byte
+            np.ascontiguousarray(img),
             tuple(self.scale[::-1]),
             interpolation=self.interpolation,
             backend=self.backend)
