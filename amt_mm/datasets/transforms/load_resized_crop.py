@@ -90,10 +90,12 @@ class LoadResizedCrop(LoadImage):
     def _decode(self, content: bytes, kind: Kind,
                 results: dict) -> np.ndarray:
         """Draw the crop, and decode no finer than it needs."""
-        shape = self._shape(content) if kind.size is jpeg_size else None
-        if shape is not None:
+        found = self._header(content) if kind.size is jpeg_size else None
+        if found is not None:
+            shape, orientation = found
             crop = self.crop.rand_crop_params(np.broadcast_to(0, shape))
-            reduction = reduction_for(crop, self.crop.scale)
+            reduction = reduction_for(crop, self.crop.scale,
+                                      shape if orientation > 1 else ())
             image = self._pixels(content, FLAGS[reduction], 'cv2')
             # else the decoder saw another orientation: the crop is redrawn
             if image.shape[:2] == tuple(ceil(n / reduction) for n in shape):
@@ -101,20 +103,31 @@ class LoadResizedCrop(LoadImage):
                 return image
         return super()._decode(content, kind, results)
 
-    def _shape(self, content: bytes) -> tuple[int, int] | None:
-        """Return the (H, W) that a JPEG has decoded, None where unsure."""
+    def _header(self, content: bytes) -> tuple[tuple[int, int], int] | None:
+        """Return (H, W) and orientation of a JPEG that may be reduced."""
         if (self.color_type, self.imdecode_backend) != ('color', 'cv2'):
             return None
         width, height = jpeg_size(content)
+        if min(width, height) < 2 * min(self.crop.scale):
+            return None
         try:
             orientation = jpeg_orientation(content)
         except Exception:  # Pillow's reader of tags has many
             return None
-        return (width, height) if orientation in SIDEWAYS else (height, width)
+        if orientation not in range(1, 9):
+            return None
+        return ((width, height) if orientation in SIDEWAYS else
+                (height, width)), orientation
 
 
-def reduction_for(crop: Crop, size: tuple[int, int]) -> int:
-    """Return by how much a crop may shrink and have the pixels of a size."""
+def reduction_for(crop: Crop, size: tuple[int, int],
+                  divided: tuple[int, ...] = ()) -> int:
+    """Return by how much a crop may shrink and have the pixels of a size.
+
+    It divides the lengths in ``divided``: where an image is turned after its
+    reduction, a part of a pixel would come first.
+    """
     fits = min(side // wanted
                for side, wanted in zip(crop[2:], size, strict=True))
-    return next(r for r in FLAGS if r <= max(fits, 1))
+    return next(r for r in FLAGS
+                if r <= max(fits, 1) and not any(n % r for n in divided))
