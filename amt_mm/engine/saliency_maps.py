@@ -112,8 +112,8 @@ def whole_images(dataset: BaseDataset,
     if not any(is_crop):
         raise ValueError(
             'the train pipeline must crop with dict(type='
-            "'amt_mm.RandomResizedCropWithBox') or dict(type="
-            "'amt_mm.LoadResizedCrop'), at its top level, got "
+            "'amt_mm.RandomResizedCropWithBox') or "
+            "'amt_mm.LoadResizedCrop' at its top level, got "
             f'{[type(step).__name__ for step in steps]}.')
     if len(find_transforms(dataset, RandomFlip)) > 1:
         raise ValueError(
