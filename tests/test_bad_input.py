@@ -673,7 +673,8 @@ CASES = [
          lambda tmp: train(tmp, pipeline=(
              LOAD, dict(type='RandomResizedCrop', scale=32), MASK, PACK)),
          ValueError, "must crop with dict(type='amt_mm.RandomResizedCropWith"
-         "Box') at its top level, got ['LoadImage', 'RandomResizedCrop', "),
+         "Box') or 'amt_mm.LoadResizedCrop' at its top level, got ['LoadImage"
+         "', 'RandomResizedCrop', "),
     Case('generator before the crop',
          lambda tmp: train(tmp, pipeline=(LOAD, MASK, CROP, PACK)),
          KeyError, "AMTMaskGenerator needs 'crop_box' to crop the saliency"),

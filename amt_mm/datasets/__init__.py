@@ -1,6 +1,7 @@
 from .image_folder import ImageFolder
+from .repeat_sampler import RepeatSampler
 from .stl10 import STL10
 from .tiny_imagenet import TinyImageNet
 from .transforms import *  # noqa: F401,F403
 
-__all__ = ['STL10', 'ImageFolder', 'TinyImageNet']
+__all__ = ['STL10', 'ImageFolder', 'RepeatSampler', 'TinyImageNet']

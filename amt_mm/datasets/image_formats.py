@@ -20,7 +20,8 @@ Size = tuple[int, int]
 # as libjpeg looks for the next marker: past stuffing and filling
 MARKER = re.compile(rb'\xff+([^\x00\xff])')
 FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}
-SCAN, END = 0xda, 0xd9
+SCAN, END, EXIF = 0xda, 0xd9, 0xe1
+EXIF_ORIENTATION = 274
 WITHOUT_LENGTH = {0x01, *range(0xd0, 0xd8)}
 PNM = re.compile(rb'P([1-6])' + rb'(?:\s|#[^\n]*\n)+(\d+)' * 2
                  + rb'(?:(?:\s|#[^\n]*\n)+(\d+))?')
@@ -47,6 +48,19 @@ def jpeg_size(content: bytes) -> Size:
         if marker in (SCAN, END):
             break
     raise LookupError('no frame')
+
+
+def jpeg_orientation(content: bytes) -> int:
+    """Read the EXIF orientation, 1 where there is none."""
+    for marker, at in _jpeg_markers(content):
+        if marker == SCAN:
+            break
+        if marker == EXIF and content[at + 2:at + 8] == b'Exif\0\0':
+            length = int.from_bytes(content[at:at + 2], 'big')
+            exif = Image.Exif()
+            exif.load(content[at + 2:at + length])
+            return exif.get(EXIF_ORIENTATION, 1)
+    return 1
 
 
 def check_jpeg(content: bytes) -> None:

@@ -12,19 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmcv.transforms import RandomFlip, Resize
+from mmcv.transforms import RandomFlip
 from mmengine.dataset import BaseDataset, Compose, DefaultSampler
 from mmengine.dataset.utils import default_collate
 from mmengine.dist import all_gather
 from torch.utils.data import DataLoader
 
 from amt_mm.datasets.training_set import find_transforms
-from amt_mm.datasets.transforms import RandomResizedCropWithBox, SeedSample
+from amt_mm.datasets.transforms import (
+    LoadResizedCrop,
+    RandomResizedCropWithBox,
+    SeedSample,
+)
 from amt_mm.saliency.store import SaliencyStore
 
 from .sources import SaliencySource
 
 Prepare = Callable[[dict], torch.Tensor]
+CROPS = RandomResizedCropWithBox, LoadResizedCrop
 
 
 class Maps(NamedTuple):
@@ -99,15 +104,16 @@ def whole_images(dataset: BaseDataset,
     of samples is shared, not copied. ``prepare`` makes the ``inputs``.
 
     Raises:
-        ValueError: If the pipeline has no ``RandomResizedCropWithBox``, or
-            flips more than once.
+        ValueError: If the pipeline has none of ``CROPS``, or flips more than
+            once.
     """
     steps = dataset.pipeline.transforms
-    is_crop = [isinstance(step, RandomResizedCropWithBox) for step in steps]
+    is_crop = [isinstance(step, CROPS) for step in steps]
     if not any(is_crop):
         raise ValueError(
             'the train pipeline must crop with dict(type='
-            "'amt_mm.RandomResizedCropWithBox') at its top level, got "
+            "'amt_mm.RandomResizedCropWithBox') or "
+            "'amt_mm.LoadResizedCrop' at its top level, got "
             f'{[type(step).__name__ for step in steps]}.')
     if len(find_transforms(dataset, RandomFlip)) > 1:
         raise ValueError(
@@ -115,14 +121,10 @@ def whole_images(dataset: BaseDataset,
             f'the last flip only; got '
             f'{[type(step).__name__ for step in steps]}.')
     index = is_crop.index(True)
-    crop = steps[index]
-    resize = Resize(
-        tuple(crop.scale[::-1]),
-        backend=crop.backend,
-        interpolation=crop.interpolation)
     before = [s for s in steps[:index] if not isinstance(s, SeedSample)]
     plain = copy.copy(dataset)
-    plain.pipeline = Compose([*before, resize, partial(_pack, prepare)])
+    plain.pipeline = Compose([*before, steps[index].whole(),
+                              partial(_pack, prepare)])
     return plain
 
 

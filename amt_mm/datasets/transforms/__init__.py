@@ -1,9 +1,10 @@
 from .amt_mask_generator import AMTMaskGenerator
 from .load_image import LoadImage, UnreadableImageError
+from .load_resized_crop import LoadResizedCrop
 from .random_resized_crop_with_box import RandomResizedCropWithBox
 from .seed_sample import SeedSample
 
 __all__ = [
-    'AMTMaskGenerator', 'LoadImage', 'RandomResizedCropWithBox', 'SeedSample',
-    'UnreadableImageError'
+    'AMTMaskGenerator', 'LoadImage', 'LoadResizedCrop',
+    'RandomResizedCropWithBox', 'SeedSample', 'UnreadableImageError'
 ]

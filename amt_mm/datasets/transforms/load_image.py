@@ -22,7 +22,12 @@ from amt_mm.arguments import (
     check_int,
     optional,
 )
-from amt_mm.datasets.encoded_image import MAX_PIXELS, check_file, check_image
+from amt_mm.datasets.encoded_image import (
+    MAX_PIXELS,
+    Kind,
+    check_file,
+    check_image,
+)
 from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
 
@@ -64,23 +69,32 @@ class LoadImage(LoadImageFromFile):
     Args:
         max_pixels (int): Height times width that an image may have.
             Defaults to 178,956,970, as in Pillow.
+        keep_last (bool): Whether to keep the last image, for a sampler that
+            asks for it again next, such as ``RepeatSampler``; it is then
+            read-only. Defaults to False.
         **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
         UnreadableImageError: If the file cannot be opened or decoded.
     """
 
-    def __init__(self, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
+    def __init__(self,
+                 max_pixels: int = MAX_PIXELS,
+                 keep_last: bool = False,
+                 **kwargs: Any) -> None:
         check_all(CHECKS, kwargs)
         super().__init__(**kwargs)
         self.max_pixels = check_int('max_pixels', max_pixels, 1)
+        self.keep_last = check_bool('keep_last', keep_last)
+        self._last: tuple[tuple, np.ndarray] | None = None
 
     def transform(self, results: dict) -> dict | None:
         """Load ``img_path`` into ``img`` (H, W, 3) BGR."""
         path = results['img_path']
         try:
             content = self._read(path)
-            image = self._decode(content)
+            kind = check_image(content, self.max_pixels)
+            image = self._decode(content, kind, results)
         except Exception as error:  # each decoder has errors of its own
             if self.ignore_empty:
                 return None
@@ -100,9 +114,9 @@ class LoadImage(LoadImageFromFile):
             return client.get(path)
         return fileio.get(path, backend_args=self.backend_args)
 
-    def _decode(self, content: bytes) -> np.ndarray:
+    def _decode(self, content: bytes, kind: Kind,
+                results: dict) -> np.ndarray:
         """Decode an image that was looked at."""
-        kind = check_image(content, self.max_pixels)
         if kind.check_levels:
             kind.check_levels(content)
         backend = self.imdecode_backend
@@ -110,10 +124,20 @@ class LoadImage(LoadImageFromFile):
             backend = 'pillow'
         elif backend == 'pillow':
             _check_mode(content)
-        image = mmcv.imfrombytes(
-            content, flag=self.color_type, backend=backend)
+        return self._pixels(content, self.color_type, backend)
+
+    def _pixels(self, content: bytes, flag: str | int,
+                backend: str) -> np.ndarray:
+        """Return the pixels, those of the last image at no cost."""
+        key = content, flag, backend
+        if self.keep_last and self._last and self._last[0] == key:
+            return self._last[1]
+        image = mmcv.imfrombytes(content, flag=flag, backend=backend)
         if image is None:
             raise ValueError('it cannot be decoded')
+        if self.keep_last:
+            image.flags.writeable = False  # what follows may come again
+            self._last = key, image
         return image
 
 

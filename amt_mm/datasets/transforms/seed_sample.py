@@ -19,11 +19,16 @@ class SeedSample(BaseTransform):
     came before in that process, and a resumed run differs from one that was
     never stopped. Put first in a pipeline, this makes the random numbers a
     function of (seed, epoch, sample): the same after a resume, and with any
-    number of workers or processes. ``EpochSeedHook`` tells it the epoch.
+    number of workers or processes. ``EpochSeedHook`` tells it the epoch. The
+    repeats that ``RepeatSampler`` asks for each have numbers of their own.
 
     **Required Keys:**
 
     - sample_idx
+
+    **Modified Keys:**
+
+    - sample_idx (int): Without the repeat.
 
     **Added Keys:**
 
@@ -45,7 +50,11 @@ class SeedSample(BaseTransform):
             raise ValueError('SeedSample does not know the epoch: add '
                              "dict(type='amt_mm.EpochSeedHook') to "
                              'custom_hooks.')
-        np.random.seed((seed, epoch, results['sample_idx']))
-        random.seed(f'{seed} {epoch} {results["sample_idx"]}')
-        results['epoch'] = epoch
+        index = results['sample_idx']
+        place = [seed, epoch, int(index)]
+        if repeat := getattr(index, 'repeat', 0):
+            place.append(repeat)
+        np.random.seed(place)
+        random.seed(' '.join(map(str, place)))
+        results.update(sample_idx=int(index), epoch=epoch)
         return results

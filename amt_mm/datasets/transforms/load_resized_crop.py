@@ -1,0 +1,133 @@
+"""Load what a random crop shows of an image, no finer than it needs."""
+
+from __future__ import annotations
+
+import copy
+from math import ceil
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from amt_mm.datasets.encoded_image import Kind
+from amt_mm.datasets.image_formats import jpeg_orientation, jpeg_size
+from amt_mm.registry import TRANSFORMS
+
+from .load_image import LoadImage
+from .random_resized_crop_with_box import Crop, RandomResizedCropWithBox
+
+# libjpeg's other scales, M/8, take as long as the whole or longer
+FLAGS = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    1: cv2.IMREAD_COLOR,
+}
+SIDEWAYS = range(5, 9)
+
+
+class Drawn(NamedTuple):
+    """A crop, the (H, W) that it was drawn in, and what was decoded of it."""
+
+    crop: Crop
+    shape: tuple[int, int]
+    reduction: int
+
+
+@TRANSFORMS.register_module()
+class LoadResizedCrop(LoadImage):
+    """``LoadImage`` and ``RandomResizedCropWithBox`` in one, for less time.
+
+    The crop is drawn from the header, with the same random numbers and to the
+    same box. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, the
+    smallest at which the crop still has the height and the width of the
+    output; the cosine transform, which does it, averages as ``'area'`` does.
+    So the pixels differ a little from those of the whole image. Where the
+    crop is too small for it, or the file no JPEG, they are the same.
+
+    It takes effect with ``color_type='color'`` and
+    ``imdecode_backend='cv2'``, which are the defaults.
+
+    **Required Keys:**
+
+    - img_path
+
+    **Added Keys:**
+
+    - img, img_shape
+    - ori_shape (tuple[int]): (H, W) of the whole image, not reduced.
+    - crop_box (tuple[float]): (left, top, right, bottom) in [0, 1].
+
+    Args:
+        crop (dict): Arguments of :class:`RandomResizedCropWithBox`.
+        **kwargs: Those of :class:`LoadImage`.
+
+    Raises:
+        UnreadableImageError: If the file cannot be opened or decoded.
+    """
+
+    def __init__(self, crop: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.crop = RandomResizedCropWithBox(**crop)
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the crop of ``img_path`` into ``img`` (h, w, 3) BGR."""
+        loaded = super().transform(results)
+        if loaded is None:
+            return None
+        drawn: Drawn | None = loaded.pop('drawn', None)
+        if drawn is None:
+            return self.crop(loaded)
+        loaded['ori_shape'] = drawn.shape
+        return self.crop.show(loaded, *drawn)
+
+    def whole(self) -> LoadResizedCrop:
+        """Return what shows the whole image at the size of the crops."""
+        twin = copy.copy(self)
+        twin.crop = self.crop.whole()
+        return twin
+
+    def _decode(self, content: bytes, kind: Kind,
+                results: dict) -> np.ndarray:
+        """Draw the crop, and decode no finer than it needs."""
+        found = self._header(content) if kind.size is jpeg_size else None
+        if found is not None:
+            shape, orientation = found
+            crop = self.crop.rand_crop_params(np.broadcast_to(0, shape))
+            reduction = reduction_for(crop, self.crop.scale,
+                                      shape if orientation > 1 else ())
+            image = self._pixels(content, FLAGS[reduction], 'cv2')
+            # else the decoder saw another orientation: the crop is redrawn
+            if image.shape[:2] == tuple(ceil(n / reduction) for n in shape):
+                results['drawn'] = Drawn(crop, shape, reduction)
+                return image
+        return super()._decode(content, kind, results)
+
+    def _header(self, content: bytes) -> tuple[tuple[int, int], int] | None:
+        """Return (H, W) and orientation of a JPEG that may be reduced."""
+        if (self.color_type, self.imdecode_backend) != ('color', 'cv2'):
+            return None
+        width, height = jpeg_size(content)
+        if min(width, height) < 2 * min(self.crop.scale):
+            return None
+        try:
+            orientation = jpeg_orientation(content)
+        except Exception:  # Pillow's reader of tags has many
+            return None
+        if orientation not in range(1, 9):
+            return None
+        return ((width, height) if orientation in SIDEWAYS else
+                (height, width)), orientation
+
+
+def reduction_for(crop: Crop, size: tuple[int, int],
+                  divided: tuple[int, ...] = ()) -> int:
+    """Return by how much a crop may shrink and have the pixels of a size.
+
+    It divides the lengths in ``divided``: where an image is turned after its
+    reduction, a part of a pixel would come first.
+    """
+    fits = min(side // wanted
+               for side, wanted in zip(crop[2:], size, strict=True))
+    return next(r for r in FLAGS
+                if r <= max(fits, 1) and not any(n % r for n in divided))
