@@ -6,6 +6,7 @@
 #   make demo-seg         segment scenes with its encoder
 #   make test             lint, type checks and all tests
 #   make torture          kill training runs at bad moments; takes half an hour
+#   make bench            measure everything on the CPU; takes 15 minutes
 #   make lint             only ruff and mypy
 #   make clean            remove the environment and caches (never work_dirs)
 
@@ -13,7 +14,7 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 export DATA
 
-.PHONY: demo demo-cls demo-det demo-seg test torture lint clean
+.PHONY: demo demo-cls demo-det demo-seg test torture bench lint clean
 
 demo:
 	@$(PYTHON) -m setup_env demo
@@ -41,6 +42,11 @@ test:
 torture:
 	@$(PYTHON) -m setup_env demo
 	@OMP_NUM_THREADS=1 $(VENV_PYTHON) tests/torture.py
+
+bench:
+	@$(PYTHON) -m setup_env demo
+	@$(VENV_PYTHON) tools/benchmark.py --items default --rounds 5 \
+		--json docs/performance.json --page docs/performance.md
 
 lint:
 	@$(PYTHON) -m setup_env demo

@@ -20,8 +20,9 @@ ALLOWED = {
     'visualization': {'masking', 'saliency'},
     'engine': {
         'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation'},
+    'benchmark': {'masking', 'saliency', 'datasets', 'models', 'engine'},
 }
-EVERYWHERE = {'arguments', 'registry'}
+EVERYWHERE = {'arguments', 'compatibility', 'registry'}
 
 
 def imported_parts(path: Path) -> set[str]:

@@ -106,9 +106,9 @@ def images(root: Path, number: int = 6) -> Path:
 
 def folder(root: Path, **changes: Any) -> Any:
     return DATASETS.build(
-        dict(type='amt_mm.ImageFolder', data_root=str(root),
-             pipeline=[dict(type='amt_mm.LoadImage')], serialize_data=False,
-             **changes))
+        {**dict(type='amt_mm.ImageFolder', data_root=str(root),
+                pipeline=[dict(type='amt_mm.LoadImage')],
+                serialize_data=False), **changes})
 
 
 def store(root: Path, **changes: Any) -> SaliencyStore:
@@ -269,7 +269,7 @@ CASES = [
          lambda _: generator(cell_size=48), ValueError,
          'input_size must be a multiple of cell_size, got 224 by 48'),
     Case('patch_size 0', lambda _: generator(patch_size=0), ValueError,
-         'got 224 by 0'),
+         'patch_size must be an integer >= 1, got 0'),
     Case('patch_size larger than the image',
          lambda _: generator(input_size=16, patch_size=32), ValueError,
          'got 16 by 32'),
@@ -309,7 +309,7 @@ CASES = [
          '196 tokens, got 40 hints'),
     Case('hints around a layout unknown', lambda _: generator(layout=dict(
         type='amt_mm.ShowHints', rest=dict(type='amt_mm.ThrowHigh'))),
-         KeyError, 'layout must be one of'),
+         KeyError, 'rest must be one of'),
     # schedules
     Case('schedule that ends before it begins', lambda _: generator(
         mask_ratio=linear(.4, .5, until=3, begin=3)), ValueError,
@@ -349,7 +349,7 @@ CASES = [
          lambda tmp: train(tmp, pipeline=(
              dict(type='amt_mm.SeedSample'), LOAD, CROP,
              dict(MASK, mask_ratio=linear(.4, .5)), PACK)),
-         RuntimeError, "add dict(type='amt_mm.EpochSeedHook')"),
+         ValueError, "add dict(type='amt_mm.EpochSeedHook')"),
     Case('temperature 0', lambda _: ordering(temperature=0), ValueError,
          'temperature must be in (0, inf), got 0'),
     Case('temperature negative', lambda _: ordering(temperature=-1.),
@@ -394,21 +394,22 @@ CASES = [
          "got 'sum'"),
     Case('neck.embed_dim off the backbone',
          lambda _: model(neck=dict(embed_dim=64)), ValueError,
-         'neck.embed_dim must be 32 to fit the backbone and the head, got 64'),
+         'neck.embed_dim must be 32 to fit embed_dims of backbone.arch, got '
+         '64'),
     Case('neck.num_patches off the backbone',
          lambda _: model(neck=dict(num_patches=25)), ValueError,
-         'neck.num_patches must be (4, 4) to fit the backbone and the head, '
-         'got (5, 5)'),
+         'neck.num_patches must be (4, 4) to fit backbone.img_size / '
+         'backbone.patch_size, got (5, 5)'),
     Case('neck.num_patches not square',
          lambda _: model(neck=dict(num_patches=12)), ValueError,
          'num_patches must be (h, w) where it is not a square number, got 12'),
     Case('neck.patch_size off the head',
          lambda _: model(neck=dict(patch_size=16)), ValueError,
-         'neck.patch_size ** 2 * neck.in_chans must be 192 to fit the '
-         'backbone and the head, got 768'),
+         'neck.patch_size ** 2 * neck.in_chans must be 192 to fit '
+         'head.patch_size ** 2 * head.in_channels, got 768'),
     Case('head.patch_size off the backbone',
          lambda _: model(head=dict(patch_size=16)), ValueError,
-         'head.patch_size must be 8 to fit the backbone and the head, got 16'),
+         'head.patch_size must be 8 to fit backbone.patch_size, got 16'),
     Case('head.in_channels off the neck',
          lambda _: model(head=dict(in_channels=1)), ValueError,
          'neck.in_chans must be 64'),
@@ -439,6 +440,97 @@ CASES = [
              VisionTransformer(arch=ARCH, img_size=32, patch_size=8,
                                with_cls_token=False, out_type='featmap'),
              torch.zeros(1, 3, 32, 32)), ValueError, 'class token'),
+    Case('heads that do not divide the width', lambda _: model(
+        neck=dict(decoder_num_heads=3)), ValueError,
+         'decoder_embed_dim must be a multiple of decoder_num_heads, got 16 '
+         'by 3'),
+    Case('heads of an architecture', lambda _: model(
+        backbone=dict(arch=dict(ARCH, num_heads=5))), ValueError,
+         'arch.embed_dims must be a multiple of num_heads, got 32 by 5'),
+    Case('architecture with a key too many', lambda _: model(
+        backbone=dict(arch=dict(ARCH, num_layer=3))), ValueError,
+         "arch must be a name or a dict of ['embed_dims', "),
+    Case('architecture unknown', lambda _: model(
+        backbone=dict(arch='vit-b')), ValueError,
+         "cannot build model.backbone from {'type': 'amt_mm.AMTMAEViT', "
+         "'arch': 'vit-b', "),
+    Case('width that positions do not divide', lambda _: model(
+        backbone=dict(arch=dict(ARCH, embed_dims=30, num_heads=3))),
+         ValueError, 'arch.embed_dims must be a multiple of'),
+    Case('drop path NaN', lambda _: model(
+        backbone=dict(drop_path_rate=float('nan'))), ValueError,
+         'drop_path_rate must be in [0, 1), got nan'),
+    Case('eps of a norm negative', lambda _: model(
+        backbone=dict(norm_cfg=dict(type='LN', eps=-1.))), ValueError,
+         'norm_cfg.eps must be in [0, 1], got -1.0'),
+    Case('layers in the millions', lambda _: model(
+        neck=dict(decoder_depth=10**9)), ValueError,
+         'decoder_depth must be an integer in [0, 1000], got 1000000000'),
+    Case('patches with padding', lambda _: model(
+        backbone=dict(patch_cfg=dict(padding=1))), ValueError,
+         'patch_cfg must have padding 0 and dilation 1'),
+    Case('norm_pix a string', lambda _: model(head=dict(norm_pix='False')),
+         TypeError, "norm_pix must be True or False, got 'False'"),
+    Case('loss divided by no channel', lambda _: model(head=dict(loss=dict(
+        type='mmpretrain.PixelReconstructionLoss', criterion='L2',
+        channel=0))), ValueError,
+         'head.loss.channel must be an integer >= 1, got 0'),
+    Case('loss unknown', lambda _: model(head=dict(loss=dict(
+        type='mmpretrain.PixelReconstructionLoss', criterion='L3'))),
+         ValueError, "'criterion': 'L3'"),
+    Case('stride of a decoder negative', lambda _: MODELS.build(dict(
+        type='amt_mm.AMTSimMIM',
+        backbone=dict(type='amt_mm.AMTSimMIMViT', arch=ARCH, img_size=32,
+                      patch_size=8),
+        neck=dict(type='amt_mm.AMTSimMIMLinearDecoder', in_channels=32,
+                  encoder_stride=-8),
+        head=dict(type='amt_mm.AMTSimMIMHead', patch_size=8, loss=dict(
+            type='mmpretrain.PixelReconstructionLoss', criterion='L1')))),
+         ValueError, 'neck.encoder_stride must be 8 to fit '
+         'backbone.patch_size, got -8'),
+    Case('patch_size of a head a float', lambda _: MODELS.build(dict(
+        type='amt_mm.AMTSimMIMHead', patch_size=8., loss=dict(
+            type='mmpretrain.PixelReconstructionLoss', criterion='L1'))),
+         ValueError, 'patch_size must be an integer >= 1, got 8.0'),
+    Case('Gaussian of one pixel', lambda _: MODELS.build(dict(
+        type='amt_mm.AMTHOGGenerator', gaussian_window=1)), ValueError,
+         'gaussian_window must be 0 or >= 2, got 1'),
+    Case('weights to start from that are no path', lambda _: MODELS.build(
+        dict(model_config(), pretrained=5)), TypeError,
+         'pretrained must be a string, got 5'),
+    # pipelines
+    Case('crop of no size', lambda tmp: folder(
+        images(tmp), pipeline=[dict(CROP, scale=0)]), ValueError,
+         'scale must be an int or (height, width), got 0; a side is in [2, '),
+    Case('crop ratio NaN', lambda tmp: folder(images(tmp), pipeline=[
+        dict(CROP, crop_ratio_range=(float('nan'), 1.))]), ValueError,
+         'crop_ratio_range must be in (0, inf), got nan'),
+    Case('probability of a flip above 1', lambda tmp: folder(
+        images(tmp), pipeline=[dict(FLIP, prob=2.)]), ValueError,
+         "cannot build pipeline.0 of prob, direction, swap_seg_labels from {'"
+         "type': 'RandomFlip', 'prob': 2.0}: AssertionError"),
+    Case('step of another library that fails', lambda tmp: folder(
+        images(tmp), pipeline=[LOAD, dict(PACK, meta_keys=5)])[0],
+         ValueError, 'the pipeline failed at PackInputs('),
+    Case('step that lacks what it needs', lambda tmp: folder(
+        images(tmp), pipeline=[CROP])[0], KeyError,
+         "RandomResizedCropWithBox needs 'img', which no step before it in "
+         'the pipeline left'),
+    Case('step without type', lambda tmp: folder(
+        images(tmp), pipeline=[dict(scale=32)]), TypeError,
+         "pipeline.0 must be a dict with 'type', got {'scale': 32}"),
+    Case('pipeline a name', lambda tmp: folder(
+        images(tmp), pipeline='load'), TypeError,
+         "pipeline must be a list of dicts, got 'load'"),
+    Case('flag of a data set a string', lambda tmp: folder(
+        images(tmp), test_mode='no'), TypeError,
+         "test_mode must be True or False, got 'no'"),
+    Case('ordering empty', lambda _: generator(ordering={}), TypeError,
+         "ordering must be a dict with 'type', got {}"),
+    Case('argument that an ordering does not have', lambda _: generator(
+        ordering=dict(type='amt_mm.RandomOrdering', temperature=2.)),
+         ValueError, "'temperature': 2.0}: TypeError: RandomOrdering() takes "
+         'no arguments'),
     # data sets
     Case('missing folder', lambda tmp: folder(tmp / 'none'),
          FileNotFoundError, 'data_root must be a folder of images, got'),
@@ -520,7 +612,7 @@ CASES = [
     Case('batch_size 0', lambda _: hook(batch_size=0), ValueError,
          'batch_size must be an integer >= 1, got 0'),
     Case('num_workers negative', lambda _: hook(num_workers=-1), ValueError,
-         'num_workers must be an integer >= 0, got -1'),
+         'num_workers must be an integer in [0, 1024], got -1'),
     Case('keep 0', lambda _: hook(keep=0), ValueError,
          'keep must be an integer >= 1, got 0'),
     Case('max_uniform_share above 1',
@@ -541,7 +633,22 @@ CASES = [
     Case('teacher with an unknown reduction', lambda _: hook(source=dict(
         type='amt_mm.TeacherSaliency', checkpoint='x.pth', backbone={},
         head_reduction='max')), ValueError, 'head_reduction must be one of'),
+    Case('source empty', lambda _: hook(source={}), TypeError,
+         "source must be a dict with 'type', got {}"),
+    Case('workers in the millions', lambda _: hook(num_workers=10**9),
+         ValueError, 'num_workers must be an integer in [0, 1024], got 10000'),
     # runs
+    Case('images not packed',
+         lambda tmp: train(tmp, pipeline=(
+             LOAD, CROP, MASK, dict(PACK, input_key='image'))), ValueError,
+         "whose input_key is that of an image; got a batch of ['data_samples"),
+    Case('backbone of images of four channels',
+         lambda tmp: train(tmp, model=model_config(backbone=dict(
+             patch_cfg=dict(in_channels=4)))), ValueError,
+         'in_channels must be 3 to fit the images, got 4'),
+    Case('weights by a config that is none',
+         lambda tmp: train(tmp, model=dict(model_config(), init_cfg=0.5)),
+         ValueError, 'cannot initialise the weights by init_cfg'),
     Case('saliency images missing', lambda tmp: train(tmp, hooks=(dict(
         UPDATE, source=dict(type='amt_mm.FolderSaliency', root=str(tmp))), )),
          FileNotFoundError, '6 of 6 images have no saliency map below'),
@@ -552,7 +659,7 @@ CASES = [
                           img_size=32, patch_size=8))), )),
          ValueError, 'no.pth: [Errno 2] No such file'),
     Case('generator without hook', lambda tmp: train(tmp, hooks=()),
-         RuntimeError, 'AMTMaskGenerator has no saliency store to read: add '
+         ValueError, 'AMTMaskGenerator has no saliency store to read: add '
          "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks"),
     Case('hook without generator',
          lambda tmp: train(tmp, pipeline=(LOAD, CROP, PACK)), ValueError,
@@ -623,7 +730,7 @@ CASES = [
     Case('samples seeded without their hook',
          lambda tmp: train(tmp, pipeline=(
              dict(type='amt_mm.SeedSample'), LOAD, CROP, MASK, PACK)),
-         RuntimeError, 'SeedSample does not know the epoch: add dict(type='
+         ValueError, 'SeedSample does not know the epoch: add dict(type='
          "'amt_mm.EpochSeedHook') to custom_hooks"),
     Case('resume after an image was added', resume_with_another_image,
          SaliencyStoreError, 'training has (7, (4, 4), '),

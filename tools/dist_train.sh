@@ -8,8 +8,9 @@
 #   NNODES=2 NODE_RANK=0 MASTER_ADDR=HOST tools/dist_train.sh CONFIG 8
 #   NNODES=2 NODE_RANK=1 MASTER_ADDR=HOST tools/dist_train.sh CONFIG 8
 #
-# Where there is no GPU, GPUS is the number of processes. PYTHON, PORT, NNODES,
-# NODE_RANK and MASTER_ADDR are read from the environment.
+# Where there is no GPU, GPUS is the number of processes. PORT, NNODES, NODE_RANK,
+# MASTER_ADDR and PYTHON (default: that of .venv, if it is there) are read from
+# the environment.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -19,9 +20,11 @@ fi
 config=$1
 gpus=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+python=${PYTHON:-$here/../.venv/bin/python}
+if [ ! -x "$python" ]; then python=${PYTHON:-python}; fi
 export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "$python" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -6,9 +6,10 @@
 #   GPUS=16 tools/slurm_train.sh gpu amt configs/mae_amt_vit-b_400e_in1k.py \
 #       work_dirs/amt --resume
 #
-# GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS, PYTHON and
-# MASTER_PORT are read from the environment. GPUS_PER_NODE=0 asks for no GPU;
-# then GPUS tasks run on the CPUs of one node, or TASKS_PER_NODE on each.
+# GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS, MASTER_PORT and
+# PYTHON (default: that of .venv, if it is there) are read from the environment.
+# GPUS_PER_NODE=0 asks for no GPU; then GPUS tasks run on the CPUs of one node, or
+# TASKS_PER_NODE on each.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -25,6 +26,8 @@ if [ "$per_node" -gt 0 ]; then
     tasks=$per_node
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+python=${PYTHON:-$here/../.venv/bin/python}
+if [ ! -x "$python" ]; then python=${PYTHON:-python}; fi
 export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
 
 # shellcheck disable=SC2086  # SRUN_ARGS may hold several
@@ -32,5 +35,5 @@ exec srun -p "$1" --job-name="$2" "${resources[@]}" \
     --ntasks="$gpus" --ntasks-per-node="$tasks" \
     --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$here/train.py" "$3" --work-dir "$4" \
+    "$python" -u "$here/train.py" "$3" --work-dir "$4" \
     --launcher slurm "${@:5}"

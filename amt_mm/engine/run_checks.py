@@ -6,7 +6,7 @@ from mmengine.dist import all_gather_object
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.saliency.store import SaliencyStore
+from amt_mm.saliency import SaliencyStore, SaliencyStoreError
 
 
 def check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
@@ -33,3 +33,13 @@ def check_same_data(store: SaliencyStore) -> None:
             'all processes must train on the same images in the same order, '
             f'got by rank (images, fingerprint) {lists}: the data differ '
             'between nodes.')
+
+
+def check_data_of_run(store: SaliencyStore, begun_with: str | None) -> None:
+    """Refuse to go on with other images, where the store is lost too."""
+    if begun_with not in (None, store.dataset_id):
+        raise SaliencyStoreError(
+            'the resumed run belongs to another data set: the fingerprint of '
+            f'its images is {str(begun_with)[:12]}..., training has '
+            f'{store.num_images} of {store.dataset_id[:12]}... Use the data '
+            'set that the run began with, or start afresh.')

@@ -136,6 +136,7 @@ def _check_grid(source: SaliencySource, saliency: torch.Tensor,
                 grid: tuple[int, int]) -> None:
     if tuple(saliency.shape[1:]) != grid:
         raise ValueError(
-            'input_size and patch_size of AMTMaskGenerator must give the grid '
-            f'of the maps of {type(source).__name__}, '
+            'input_size and patch_size of AMTMaskGenerator, and the scale of '
+            'the crop, must give the grid of the maps of '
+            f'{type(source).__name__}, '
             f'{tuple(saliency.shape[1:])}, got {grid}.')

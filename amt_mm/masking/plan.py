@@ -75,7 +75,8 @@ def count_tokens(num_tokens: int,
             f'{prefix}mask_ratio and {prefix}throw_ratio must leave at least '
             f'1 token masked and 1 visible, got {mask_ratio} and '
             f'{throw_ratio} of {num_tokens} tokens: {counts.masked} masked, '
-            f'{counts.thrown} thrown, {counts.visible} visible.')
+            f'{counts.thrown} thrown, {counts.visible} visible. How many '
+            'there are is up to input_size and patch_size, or cell_size.')
     return counts
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from amt_mm.arguments import check_config, telling
 from amt_mm.masking.plan import ROLES, TokenCounts
 from amt_mm.registry import TASK_UTILS
 
@@ -54,27 +55,28 @@ class Strategy(NamedTuple):
                 f'visible) {tuple(self.counts)}, got {counts}.')
 
 
-def build_strategy(kind: str, cfg: dict) -> Any:
+def build_strategy(kind: str, cfg: dict, name: str | None = None) -> Any:
     """Build an ordering, a layout or a schedule.
 
     Args:
         kind (str): ``'ordering'``, ``'layout'`` or ``'schedule'``.
         cfg (dict): Its config, with ``type``.
+        name (str, optional): The argument that it is. Defaults to ``kind``.
 
     Raises:
         KeyError: If the name is not registered; the message lists those that
             are.
         TypeError: If what it names is of the other kind.
     """
-    if not isinstance(cfg, dict):
-        raise TypeError(f"{kind} must be a dict with 'type', got {cfg!r}.")
-    name = cfg.get('type')
-    if isinstance(name, str) and TASK_UTILS.get(name) is None:
-        raise KeyError(f'{kind} must be one of {strategies(kind)}, got '
-                       f'{name!r}.')
-    built = TASK_UTILS.build(cfg)
+    name = name or kind
+    wanted = check_config(name, cfg)['type']
+    if isinstance(wanted, str) and TASK_UTILS.get(wanted) is None:
+        raise KeyError(f'{name} must be one of {strategies(kind)}, got '
+                       f'{wanted!r}.')
+    with telling(f'cannot build {name} from', cfg):
+        built = TASK_UTILS.build(cfg)
     if kind_of(built) != kind:
-        raise TypeError(f'{kind} must be one of {strategies(kind)}, got '
+        raise TypeError(f'{name} must be one of {strategies(kind)}, got '
                         f'{type(built).__name__}.')
     return built
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from mmpretrain.models.selfsup.beit import BEiTPretrainViT
 from torch import Tensor, nn
 
+from amt_mm.arguments import check_bool
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
@@ -35,7 +36,7 @@ class AMTBEiTPretrainViT(KeptTokensViT, BEiTPretrainViT):
     """
 
     def __init__(self, use_rel_pos_bias: bool = False, **kwargs: Any) -> None:
-        if use_rel_pos_bias:
+        if check_bool('use_rel_pos_bias', use_rel_pos_bias):
             raise ValueError('use_rel_pos_bias must be False, got True: '
                              'pre-train with use_shared_rel_pos_bias=True.')
         super().__init__(**kwargs)
@@ -54,8 +55,8 @@ class AMTBEiTPretrainViT(KeptTokensViT, BEiTPretrainViT):
 
     def encode(self, images: Tensor, plan: MaskPlan) -> Tensor:
         """Encode the kept tokens (B, K, D), in the order of ``kept_rows``."""
-        bias_BHKK = self.kept_bias(plan)
         x = self.embed_kept(images, plan)
+        bias_BHKK = self.kept_bias(plan)
         for layer in self.layers:
             x = layer(x, bias_BHKK)
         return self.norm1(x)

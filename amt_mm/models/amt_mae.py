@@ -6,6 +6,8 @@ C channels, p patch size, (h, w) token grid.
 
 from __future__ import annotations
 
+from functools import partial
+from math import isqrt
 from typing import Any
 
 import torch
@@ -14,14 +16,36 @@ from mmpretrain.models.selfsup import MAEViT
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 
-from amt_mm.arguments import check_int
+from amt_mm.arguments import (
+    POSITIVE,
+    Check,
+    check_all,
+    check_int,
+    check_multiple,
+    check_number,
+    check_sides,
+    optional,
+)
 from amt_mm.masking.plan import MaskPlan, take
 from amt_mm.registry import MODELS
 
 from .pixel_head import AMTMAEPretrainHead
 from .pixel_supervisor import PixelSupervisor
+from .plan_supervisor import Sizes
 from .planned_vit import PlannedViT
-from .position_embedding import sincos_position_embedding
+from .position_embedding import NUM_WAVES, sincos_position_embedding
+from .vit_arguments import MAX_DEPTH, check_norm
+
+DECODER_CHECKS: dict[str, Check] = dict(
+    patch_size=POSITIVE,
+    in_chans=POSITIVE,
+    embed_dim=POSITIVE,
+    decoder_embed_dim=POSITIVE,
+    decoder_depth=partial(check_int, low=0, high=MAX_DEPTH),
+    decoder_num_heads=POSITIVE,
+    mlp_ratio=partial(check_number, bounds='[1, 100]'),
+    norm_cfg=check_norm,
+    predict_feature_dim=optional(POSITIVE))
 
 
 @MODELS.register_module()
@@ -35,6 +59,11 @@ class AMTMAEViT(PlannedViT, MAEViT):
         **kwargs: Those of :class:`mmpretrain.models.MAEViT`; its
             ``mask_ratio`` has no effect, as the plan decides.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_multiple('arch.embed_dims', self.embed_dims, NUM_WAVES,
+                       'what its positions are made of')
 
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
@@ -81,15 +110,16 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
     def __init__(self,
                  num_patches: int | tuple[int, int] = 196,
                  **kwargs: Any) -> None:
-        if isinstance(num_patches, int):
-            side = int(max(num_patches, 0)**.5)
-            if side * side != num_patches:
-                raise ValueError('num_patches must be (h, w) where it is not '
-                                 f'a square number, got {num_patches}.')
-            num_patches = side, side
-        h, w = (check_int('num_patches', n, 1) for n in num_patches)
-        self.grid = h, w
+        check_all(DECODER_CHECKS, kwargs)
+        h, w = _decoder_grid(num_patches)
         super().__init__(num_patches=h * w, **kwargs)
+        self.grid = h, w
+        width = self.mask_token.shape[-1]
+        check_multiple('decoder_embed_dim', width, NUM_WAVES,
+                       'what its positions are made of')
+        for block in self.decoder_blocks[:1]:
+            check_multiple('decoder_embed_dim', width, block.attn.num_heads,
+                           'decoder_num_heads')
 
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
@@ -118,6 +148,17 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
         return self.decoder_pred(self.decoder_norm(x))
 
 
+def _decoder_grid(num_patches: Any) -> tuple[int, int]:
+    """Return the grid (h, w) of a number of patches, square if one number."""
+    if isinstance(num_patches, int):
+        side = isqrt(check_int('num_patches', num_patches, 1))
+        if side * side != num_patches:
+            raise ValueError('num_patches must be (h, w) where it is not a '
+                             f'square number, got {num_patches}.')
+        num_patches = side, side
+    return check_sides('num_patches', num_patches)
+
+
 @MODELS.register_module()
 class AMTMAE(PixelSupervisor):
     """MAE with attention-driven masking and throwing.
@@ -134,14 +175,18 @@ class AMTMAE(PixelSupervisor):
         neck=AMTMAEPretrainDecoder,
         head=AMTMAEPretrainHead)
 
-    def sizes(self) -> dict[str, tuple[Any, Any]]:
-        """Return the sizes, as they are and as they must be, by name."""
+    def sizes(self) -> Sizes:
+        """Return the sizes that must fit, by name."""
         vit, neck, head = self.backbone, self.neck, self.head
         return {
-            'neck.embed_dim': (neck.decoder_embed.in_features, vit.embed_dims),
-            'neck.num_patches': (neck.grid, tuple(vit.patch_resolution)),
-            'head.patch_size': (head.patch_size, vit.patch_size),
-            'neck.patch_size ** 2 * neck.in_chans':
+            'neck.embed_dim': (neck.decoder_embed.in_features, vit.embed_dims,
+                               'embed_dims of backbone.arch'),
+            'neck.num_patches': (neck.grid, tuple(vit.patch_resolution),
+                                 'backbone.img_size / backbone.patch_size'),
+            'head.patch_size': (head.patch_size, vit.patch_size,
+                                'backbone.patch_size'),
+            'neck.predict_feature_dim or neck.patch_size ** 2 * neck.in_chans':
             (neck.decoder_pred.out_features,
-             head.patch_size**2 * head.in_channels),
+             head.patch_size**2 * head.in_channels,
+             'head.patch_size ** 2 * head.in_channels'),
         }

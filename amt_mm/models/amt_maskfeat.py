@@ -15,12 +15,34 @@ from mmpretrain.models.necks import LinearNeck
 from mmpretrain.models.selfsup import HOGGenerator, MaskFeatViT
 from mmpretrain.structures import DataSample
 from torch import Tensor
+from torch.nn import Identity
 
+from amt_mm.arguments import (
+    MAX_SIDE,
+    POSITIVE,
+    Check,
+    check_all,
+    check_int,
+    check_multiple,
+)
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
 from .kept_tokens_vit import KeptTokensViT
-from .plan_supervisor import PlanSupervisor
+from .plan_supervisor import PlanSupervisor, Sizes
+
+
+def check_window(name: str, value: Any) -> None:
+    """Refuse a Gaussian of one pixel, which has no width; 0 is none."""
+    if value == 1:
+        raise ValueError(f'{name} must be 0 or >= 2, got {value}.')
+    check_int(name, value, 0, MAX_SIDE)
+
+
+HOG_CHECKS: dict[str, Check] = dict(
+    nbins=POSITIVE,
+    pool=POSITIVE,
+    gaussian_window=check_window)
 
 
 @MODELS.register_module()
@@ -61,10 +83,10 @@ class AMTHOGGenerator(HOGGenerator):
     """
 
     def __init__(self, patch_size: int = 16, **kwargs: Any) -> None:
+        check_all(HOG_CHECKS, kwargs)
         super().__init__(**kwargs)
-        if patch_size < 1 or patch_size % self.pool:
-            raise ValueError('patch_size must be a multiple of pool, got '
-                             f'{patch_size} by {self.pool}.')
+        check_multiple('patch_size', check_int('patch_size', patch_size, 1),
+                       self.pool, 'pool')
         self.patch_size = patch_size
 
     @torch.no_grad()
@@ -124,7 +146,7 @@ class AMTMaskFeat(PlanSupervisor):
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
              **kwargs: Any) -> dict[str, Tensor]:
         """Return ``dict(loss=...)`` for images (B, C, H, W)."""
-        plan = MaskPlan.from_data_samples(data_samples, inputs.device)
+        plan = self.plan_of(inputs, data_samples)
         pred = self.predict(inputs, plan)
         target = self.target(inputs, plan)
         mask = target.new_ones(target.shape[:2])
@@ -144,13 +166,17 @@ class AMTMaskFeat(PlanSupervisor):
         rows = torch.arange(len(hog), device=hog.device)[:, None]
         return hog[rows, plan.ids_masked]
 
-    def sizes(self) -> dict[str, tuple[Any, Any]]:
-        """Return the sizes, as they are and as they must be, by name."""
+    def sizes(self) -> Sizes:
+        """Return the sizes that must fit, by name."""
         vit, neck, hog = self.backbone, self.neck, self.target_generator
         num_cells = (vit.patch_size // hog.pool)**2
         return {
-            'neck.in_channels': (neck.in_channels, vit.embed_dims),
-            'target_generator.patch_size': (hog.patch_size, vit.patch_size),
-            'neck.out_channels': (neck.out_channels,
-                                  hog.nbins * 3 * num_cells),
+            'neck.in_channels': (neck.in_channels, vit.embed_dims,
+                                 'embed_dims of backbone.arch'),
+            'neck.gap_dim': (type(neck.gap), Identity, 'rows of tokens'),
+            'target_generator.patch_size': (hog.patch_size, vit.patch_size,
+                                            'backbone.patch_size'),
+            'neck.out_channels': (
+                neck.out_channels, hog.nbins * 3 * num_cells,
+                'nbins * 3 * (patch_size / pool) ** 2 of target_generator'),
         }

@@ -15,11 +15,13 @@ from mmpretrain.models.heads import SimMIMHead
 from mmpretrain.models.necks import SimMIMLinearDecoder
 from torch import Tensor, nn
 
+from amt_mm.arguments import check_int
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
 from .kept_tokens_vit import KeptTokensViT
 from .pixel_supervisor import PixelSupervisor
+from .plan_supervisor import Sizes
 
 
 @MODELS.register_module()
@@ -91,6 +93,9 @@ class AMTSimMIMHead(SimMIMHead):
             ``PixelReconstructionLoss(criterion='L1', channel=3)``.
     """
 
+    def __init__(self, patch_size: int, loss: dict[str, Any]) -> None:
+        super().__init__(check_int('patch_size', patch_size, 1), loss)
+
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, C * p * p) with the images' patches."""
         target = plan.patches(inputs, plan.ids_masked)
@@ -126,12 +131,14 @@ class AMTSimMIM(PixelSupervisor):
         neck=AMTSimMIMLinearDecoder,
         head=AMTSimMIMHead)
 
-    def sizes(self) -> dict[str, tuple[Any, Any]]:
-        """Return the sizes, as they are and as they must be, by name."""
+    def sizes(self) -> Sizes:
+        """Return the sizes that must fit, by name."""
         vit, conv = self.backbone, self.neck.decoder[0]
         return {
-            'neck.in_channels': (conv.in_channels, vit.embed_dims),
-            'head.patch_size': (self.head.patch_size, vit.patch_size),
-            'neck.encoder_stride ** 2 * 3':
-            (conv.out_channels, vit.patch_size**2 * 3),
+            'neck.in_channels': (conv.in_channels, vit.embed_dims,
+                                 'embed_dims of backbone.arch'),
+            'head.patch_size': (self.head.patch_size, vit.patch_size,
+                                'backbone.patch_size'),
+            'neck.encoder_stride': (self.neck.decoder[1].upscale_factor,
+                                    vit.patch_size, 'backbone.patch_size'),
         }

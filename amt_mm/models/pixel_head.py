@@ -5,12 +5,18 @@ Shape letters: B batch, M masked, C channels, p patch size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmpretrain.models.heads import MAEPretrainHead
 from torch import Tensor
 
+from amt_mm.arguments import POSITIVE, Check, check_all, check_bool
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
+
+CHECKS: dict[str, Check] = dict(
+    norm_pix=check_bool, patch_size=POSITIVE, in_channels=POSITIVE)
 
 
 @MODELS.register_module()
@@ -20,6 +26,10 @@ class AMTMAEPretrainHead(MAEPretrainHead):
     Args:
         **kwargs: Those of :class:`mmpretrain.models.MAEPretrainHead`.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        check_all(CHECKS, kwargs)
+        super().__init__(**kwargs)
 
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, p * p * C) with the images' patches."""

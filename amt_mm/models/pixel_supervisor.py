@@ -22,7 +22,7 @@ class PixelSupervisor(PlanSupervisor):
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
              **kwargs: Any) -> dict[str, Tensor]:
         """Return ``dict(loss=...)`` for images (B, C, H, W)."""
-        plan = MaskPlan.from_data_samples(data_samples, inputs.device)
+        plan = self.plan_of(inputs, data_samples)
         latent = self.backbone(inputs, plan)
         pred = self.neck(latent, plan)
         return dict(loss=self.head.loss(pred, inputs, plan))

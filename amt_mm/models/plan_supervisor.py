@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
-from torch import Tensor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
 
-from amt_mm.saliency.attention import check_reduction, vit_saliency
+from amt_mm.arguments import (
+    POSITIVE,
+    check_choice,
+    check_config,
+    check_str,
+    optional,
+    telling,
+)
+from amt_mm.masking.plan import MaskPlan
+from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
+
+# by name: a size as it is, as it must be, and what it must fit
+Sizes = dict[str, tuple[Any, Any, str]]
+PARTS = ('backbone', 'neck', 'head', 'target_generator')
 
 
 class PlanSupervisor(BaseSelfSupervisor):
@@ -27,22 +43,40 @@ class PlanSupervisor(BaseSelfSupervisor):
     def __init__(self,
                  head_reduction: str = 'mean_then_scale',
                  **kwargs: Any) -> None:
-        check_reduction(head_reduction)
-        super().__init__(**kwargs)
+        check_choice('head_reduction', head_reduction, HEAD_REDUCTIONS)
+        optional(check_str)('pretrained', kwargs.get('pretrained'))
+        built = {name: _build(name, kwargs.get(name)) for name in PARTS
+                 if name == 'backbone' or kwargs.get(name) is not None}
+        super().__init__(**{**kwargs, **built})
+        self.data_preprocessor.register_forward_pre_hook(_check_batch)
         self.head_reduction = head_reduction
         for name, kind in self.parts.items():
             part = getattr(self, name)
             if not isinstance(part, kind):
                 raise TypeError(f'{name} must be an {_full_name(kind)}, got '
                                 f'{type(part).__name__}.')
-        for name, (got, expected) in self.sizes().items():
+        for name, (got, expected, source) in self.sizes().items():
             if got != expected:
-                raise ValueError(f'{name} must be {expected} to fit the '
-                                 f'backbone and the head, got {got}.')
+                raise ValueError(f'{name} must be {expected} to fit {source}, '
+                                 f'got {got}.')
 
-    def sizes(self) -> dict[str, tuple[Any, Any]]:
-        """Return the sizes, as they are and as they must be, by name."""
+    def sizes(self) -> Sizes:
+        """Return the sizes that must fit, by name."""
         return {}
+
+    def init_weights(self) -> None:
+        """Initialise the weights as ``init_cfg`` of each part says."""
+        parts = {'model': self, **{n: getattr(self, n) for n in PARTS}}
+        cfg = {name: getattr(part, 'init_cfg', None)
+               for name, part in parts.items()}
+        with telling('cannot initialise the weights by init_cfg', cfg):
+            super().init_weights()
+
+    @staticmethod
+    @torch.compiler.disable  # made on the host; all after it is one graph
+    def plan_of(inputs: Tensor, data_samples: list[DataSample]) -> MaskPlan:
+        """Return the plan of a batch, on the device of its images."""
+        return MaskPlan.from_data_samples(data_samples, inputs.device)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the features of whole images, nothing masked."""
@@ -51,6 +85,27 @@ class PlanSupervisor(BaseSelfSupervisor):
     def saliency(self, inputs: Tensor) -> Tensor:
         """Return where the encoder looks (B, h, w), in [0, 1]."""
         return vit_saliency(self.backbone, inputs, self.head_reduction)
+
+
+def _build(name: str, cfg: Any) -> nn.Module:
+    """Build a part, or say what is wrong with its config."""
+    if isinstance(cfg, nn.Module):
+        return cfg
+    check_config(name, cfg)
+    if 'loss' in cfg and not isinstance(cfg['loss'], nn.Module):
+        loss = check_config(f'{name}.loss', cfg['loss'])
+        optional(POSITIVE)(f'{name}.loss.channel', loss.get('channel'))
+    with telling(f'cannot build model.{name} from', cfg):
+        return MODELS.build(cfg)
+
+
+def _check_batch(module: nn.Module, args: tuple) -> None:
+    """Refuse a batch without images before the preprocessor reads it."""
+    if args and isinstance(args[0], dict) and 'inputs' not in args[0]:
+        raise ValueError(
+            "the pipeline must end with dict(type='PackInputs', algorithm_keys"
+            "=('mask_plan', 'saliency')), whose input_key is that of an image;"
+            f' got a batch of {sorted(args[0])}.')
 
 
 def _full_name(kind: type) -> str:

@@ -13,7 +13,10 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 
+from amt_mm.arguments import check_all
 from amt_mm.masking.plan import MaskPlan
+
+from .vit_arguments import VIT_CHECKS
 
 
 class PlannedViT(BaseBackbone):
@@ -27,6 +30,7 @@ class PlannedViT(BaseBackbone):
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        check_all(VIT_CHECKS, kwargs)
         super().__init__(**kwargs)
         if not self.final_norm:
             raise ValueError('final_norm must be True, got False: the decoder '
@@ -39,7 +43,11 @@ class PlannedViT(BaseBackbone):
         if proj.kernel_size != proj.stride or len({*proj.stride}) > 1:
             raise ValueError(
                 'patch_cfg must keep the patches square and side by side, got '
-                f'kernel_size {proj.kernel_size} and stride {proj.stride}.')
+                f'kernel_size {proj.kernel_size} and stride {proj.stride}; '
+                'both are patch_size unless set.')
+        if any(proj.padding) or {*proj.dilation} != {1}:
+            raise ValueError('patch_cfg must have padding 0 and dilation 1, '
+                             f'got {proj.padding} and {proj.dilation}.')
 
     @property
     def patch_size(self) -> int:
@@ -52,13 +60,17 @@ class PlannedViT(BaseBackbone):
         Raises:
             ValueError: If the plan is not one of these images' patches.
         """
-        if images.shape[2] != plan.grid[0] * self.patch_size:
+        size = tuple(n * self.patch_size for n in plan.grid)
+        if images.shape[2:] != size:
             raise ValueError(
                 f'inputs of patch_size {self.patch_size} must fit the plan '
                 f'{plan.grid}, got shape {tuple(images.shape)}: check the '
                 'scale of the crop, and input_size and patch_size of '
                 'AMTMaskGenerator.')
         proj = self.patch_embed.projection
+        if images.shape[1] != proj.in_channels:
+            raise ValueError(f'in_channels must be {images.shape[1]} to fit '
+                             f'the images, got {proj.in_channels}.')
         pixels = plan.patches(images, plan.ids_visible).flatten(2)
         x = F.linear(pixels, proj.weight.flatten(1), proj.bias)
         return self.patch_embed.norm(x) if self.patch_embed.norm else x

@@ -1,13 +1,9 @@
 """Where the model looks: maps, not masks."""
 
 from .attention import cls_attention, reduce_heads, vit_saliency
+from .errors import SaliencyMapsLostError, SaliencyStoreError
 from .geometry import compose, crop_map, flip_box
-from .store import (
-    SaliencyMapsLostError,
-    SaliencyStore,
-    SaliencyStoreError,
-    fingerprint,
-)
+from .store import SaliencyStore, fingerprint
 
 __all__ = [
     'SaliencyMapsLostError', 'SaliencyStore', 'SaliencyStoreError',

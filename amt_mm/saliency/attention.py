@@ -15,6 +15,8 @@ from mmpretrain.models import BEiTViT
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 
+from amt_mm.arguments import check_choice
+
 
 def cls_attention(block: Any,
                   x: Tensor,
@@ -115,15 +117,8 @@ HEAD_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = dict(
 def reduce_heads(attn_BHL: Tensor,
                  reduction: str = 'mean_then_scale') -> Tensor:
     """Turn attention (B, H, L) into saliency (B, L) in [0, 1]."""
-    check_reduction(reduction)
+    check_choice('head_reduction', reduction, HEAD_REDUCTIONS)
     return HEAD_REDUCTIONS[reduction](attn_BHL)
-
-
-def check_reduction(reduction: str) -> None:
-    """Refuse a name that is not a key of :data:`HEAD_REDUCTIONS`."""
-    if reduction not in HEAD_REDUCTIONS:
-        raise ValueError('head_reduction must be one of '
-                         f'{list(HEAD_REDUCTIONS)}, got {reduction!r}.')
 
 
 def min_max(x: Tensor) -> Tensor:

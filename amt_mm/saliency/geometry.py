@@ -5,6 +5,8 @@ Boxes are (left, top, right, bottom) as shares of the image, in [0, 1].
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 Box = tuple[float, float, float, float]
@@ -62,10 +64,20 @@ def overlap(start: float, stop: float, num_patches: int,
         length of the patch.
     """
     step = (stop - start) * num_cells / num_patches
-    edges = start * num_cells + step * np.arange(num_patches + 1)[:, None]
+    edges = start * num_cells + step * _numbers(num_patches + 1)[:, None]
     # how far each cell is filled from the left up to each edge
-    filled = np.clip(edges - np.arange(num_cells), 0, 1)
+    filled = edges - _numbers(num_cells)
+    np.maximum(filled, 0, out=filled)
+    np.minimum(filled, 1, out=filled)  # faster than np.clip on small arrays
     return filled[1:] - filled[:-1]
+
+
+@cache
+def _numbers(stop: int) -> np.ndarray:
+    """Return 0, 1, ..., stop - 1."""
+    numbers = np.arange(stop)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def compose(outer: Box, inner: Box) -> Box:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .manifest import open_file
+
 MAP_DTYPE = np.dtype('<f2')
 CHUNK = 1 << 16
 
@@ -51,15 +53,15 @@ class MapFile:
 
     Raises:
         OSError: If it cannot be opened.
-        ValueError: If it is no such file, or cut off.
+        ValueError, ArithmeticError: If it is no such file, or cut off.
     """
 
     def __init__(self, path: Path) -> None:
+        self._file = open_file(path)
         # only to read the header and to compare it with the size of the file
-        records = np.load(path, mmap_mode='r', allow_pickle=False)
+        records = np.lib.format.open_memmap(path, mode='r')
         self.path, self.shape, self.dtype = path, records.shape, records.dtype
         self.offset = int(records.offset)
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if hasattr(self, '_file'):

@@ -19,17 +19,9 @@ from typing import Any
 import numpy as np
 
 from .atomic_write import remove_parts, replacing
+from .errors import SaliencyMapsLostError, SaliencyStoreError
+from .manifest import FORMAT, read_manifest
 from .map_file import MAP_DTYPE, MapFile, record_dtype, write_maps
-
-FORMAT = 2
-
-
-class SaliencyStoreError(ValueError):
-    """The store on disk cannot be used; the message says why."""
-
-
-class SaliencyMapsLostError(SaliencyStoreError):
-    """What the store should hold is missing or damaged."""
 
 
 def fingerprint(paths: Iterable[str]) -> str:
@@ -58,6 +50,9 @@ class SaliencyStore:
     def __init__(self, root: str | Path, num_images: int,
                  grid: tuple[int, int], dataset_id: str) -> None:
         self.root = Path(root)
+        # says which generation is in use; its time stamp is read with each map
+        self.manifest = self.root / 'manifest.json'
+        self._manifest_name = str(self.manifest)
         self.num_images = num_images
         self.grid = grid[0], grid[1]
         self.dataset_id = dataset_id
@@ -66,11 +61,6 @@ class SaliencyStore:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_stamp': None, '_maps': None}
-
-    @property
-    def manifest(self) -> Path:
-        """Path of the file that says which generation is in use."""
-        return self.root / 'manifest.json'
 
     def path(self, generation: int) -> Path:
         """Path of the maps that were made before a 0-based epoch."""
@@ -96,7 +86,7 @@ class SaliencyStore:
                 another data set.
         """
         try:
-            stat = os.stat(self.manifest)
+            stat = os.stat(self._manifest_name)
         except FileNotFoundError:
             raise SaliencyMapsLostError(
                 f'no saliency store at {self.root}: manifest.json is missing. '
@@ -136,7 +126,7 @@ class SaliencyStore:
         path = self.path(generation)
         try:
             maps = MapFile(path)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, ArithmeticError) as error:
             raise SaliencyMapsLostError(
                 f'cannot read the saliency maps {path}: {error}') from error
         expected = (self.num_images, ), record_dtype(self.grid)
@@ -147,22 +137,9 @@ class SaliencyStore:
         return maps
 
     def _read_manifest(self) -> dict[str, Any]:
-        try:
-            manifest = json.loads(self.manifest.read_text())
-            found = (manifest['num_images'], tuple(manifest['grid']),
-                     manifest['dataset_id'])
-            if manifest['format'] != FORMAT:
-                raise ValueError(
-                    f"format must be {FORMAT}, got {manifest['format']!r}")
-            current, held = manifest['current'], manifest['generations']
-            if not (current is None or isinstance(current, int)):
-                raise TypeError(f'current must be an integer, got {current!r}')
-            for generation, entry in held.items():
-                int(generation), int(entry['crc32'])
-        except (OSError, AttributeError, KeyError, TypeError,
-                ValueError) as error:
-            raise SaliencyMapsLostError(
-                f'cannot read {self.manifest}: {error!r}.') from error
+        manifest = read_manifest(self.manifest)
+        found = (manifest['num_images'], manifest['grid'],
+                 manifest['dataset_id'])
         expected = (self.num_images, self.grid, self.dataset_id)
         if found != expected:
             raise SaliencyStoreError(

@@ -106,8 +106,9 @@ def check_sizes(module: nn.Module, state: dict[str, Tensor],
     if wrong:
         raise ValueError(
             f'the encoder in {path} is not that of the config: it has '
-            f'{", ".join(wrong)}. Set arch and patch_size of the backbone '
-            'to those it was pre-trained with.')
+            f'{", ".join(wrong)}. Set arch (embed_dims, num_layers, '
+            'feedforward_channels) and patch_size of the backbone to those '
+            'it was pre-trained with.')
 
 
 def _sizes(state: dict[str, Tensor]) -> dict[str, int]:

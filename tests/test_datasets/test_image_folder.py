@@ -275,7 +275,7 @@ def test_flags_set_in_workers_are_seen(tmp_path: Path) -> None:
 def test_the_pipelines_own_errors_are_not_skipped(jpeg_folder: Path) -> None:
     steps = [*LOAD, dict(type='amt_mm.AMTMaskGenerator', input_size=64)]
     dataset = ImageFolder(str(jpeg_folder), pipeline=steps)
-    with pytest.raises(RuntimeError, match='no saliency store'):
+    with pytest.raises(ValueError, match='no saliency store'):
         dataset[0]
     assert not dataset.unreadable.any()
 

@@ -155,6 +155,16 @@ def test_another_data_set_is_refused(tiny_cfg, run, images):
         run(cfg)
 
 
+def test_another_data_set_is_refused_where_the_store_is_lost(
+        tiny_cfg, run):
+    first = run(tiny_cfg(**{'train_cfg.max_epochs': 2}))
+    store_of(first).manifest.unlink()
+    cfg = tiny_cfg(resume=True, experiment_name='other')
+    cfg.train_dataloader.dataset.indices = list(range(NUM_IMAGES))[::-1]
+    with pytest.raises(SaliencyStoreError, match='another data set.* has 22'):
+        run(cfg)
+
+
 def test_checkpoint_names_the_generation(tiny_cfg, run):
     runner = run(tiny_cfg())
     named = [

@@ -316,6 +316,61 @@ def test_a_pickle_is_never_loaded(store: SaliencyStore) -> None:
     assert not Trap.sprung
 
 
+def _savez(path: Path) -> None:
+    with open(path, 'wb') as file:
+        np.savez(file, a=np.zeros(3))
+
+
+def _write_header(path: Path, shape: str) -> None:
+    text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}}}"
+    header = text.ljust(117).encode() + b'\n'
+    path.write_bytes(b'\x93NUMPY\x01\x00v\x00' + header)
+
+
+@pytest.mark.parametrize('make', [
+    _savez, lambda path: _write_header(path, '(-6,)'),
+    lambda path: _write_header(path, '(10**30,)'),
+    lambda path: _write_header(path, '(10**12, 10**12)'),
+    os.mkfifo, Path.mkdir, lambda path: path.symlink_to('/dev/zero'),
+    lambda path: path.symlink_to(__file__)])
+def test_hostile_maps_are_refused(store: SaliencyStore, make) -> None:
+    store.path(2).unlink()
+    make(store.path(2))
+    for call in (lambda s: s.read(0), lambda s: s.verify(2)):
+        with pytest.raises(SaliencyMapsLostError, match='epoch_0002.npy'):
+            call(_store(store.root))
+
+
+@pytest.mark.parametrize('change', [
+    dict(current=True), dict(current=-1), dict(current=2.),
+    dict(generations={' 2 ': dict(crc32=1)}),
+    dict(generations={'-1': dict(crc32=1)}),
+    dict(generations={'../../x': dict(crc32=1)}),
+    dict(generations={'2': dict(crc32=float('inf'))}),
+    dict(generations={'2': dict(crc32=float('nan'))}),
+    dict(generations={'2': 3}), dict(generations=[2]), dict(grid=3),
+])
+def test_hostile_manifests_are_refused(store: SaliencyStore,
+                                       change: dict) -> None:
+    manifest = json.loads(store.manifest.read_text())
+    store.manifest.write_text(json.dumps({**manifest, **change}))
+    for call in (lambda s: s.read(0), lambda s: s.activate(2)):
+        with pytest.raises(SaliencyMapsLostError, match='manifest.json'):
+            call(_store(store.root))
+
+
+@pytest.mark.parametrize('make', [
+    os.mkfifo, Path.mkdir, lambda path: path.symlink_to('/dev/zero'),
+    lambda path: path.write_text('[' * 10**5),
+    lambda path: path.write_text(' ' * (1 << 20) + '{}')])
+def test_other_files_in_place_of_the_manifest(store: SaliencyStore,
+                                              make) -> None:
+    store.manifest.unlink()
+    make(store.manifest)
+    with pytest.raises(SaliencyMapsLostError, match='manifest.json'):
+        store.read(0)
+
+
 def test_a_missing_store_says_who_makes_it(tmp_path: Path) -> None:
     with pytest.raises(SaliencyMapsLostError, match='SaliencyUpdateHook mak'):
         _store(tmp_path / 'none').read(0)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from amt_mm.arguments import (
+    check_int,
+    check_multiple,
+    check_sides,
+    telling,
+)
 from amt_mm.masking.orderings import RandomOrdering
 from amt_mm.masking.plan import TokenCounts, count_tokens
 from amt_mm.masking.schedules import Scheduled
@@ -86,8 +91,9 @@ class AMTMaskGenerator(BaseTransform):
             self.scale = 1
         else:
             self.cells = _grid(input_size, cell_size, 'cell_size')
-            self.scale = _divide(cell_size, patch_size, 'cell_size',
-                                 'patch_size')
+            self.scale = _divide(
+                cell_size, check_int('patch_size', patch_size, 1),
+                'cell_size', 'patch_size')
         self.rounding = rounding
         self.warmup_counts = count_tokens(self.num_cells, warmup_mask_ratio,
                                           warmup_throw_ratio, rounding,
@@ -96,13 +102,18 @@ class AMTMaskGenerator(BaseTransform):
             dict(
                 mask_ratio=mask_ratio,
                 throw_ratio=throw_ratio,
-                ordering=ordering or dict(type='amt_mm.AttentionOrdering'),
-                layout=layout or dict(type='amt_mm.ThrowMiddle')))
+                ordering=dict(type='amt_mm.AttentionOrdering')
+                if ordering is None else ordering,
+                layout=dict(type='amt_mm.ThrowMiddle')
+                if layout is None else layout))
         self._present = 0, self._strategy(0)
         for epoch in sorted(self.scheduled.turning_points | {0}):
             self.strategy_at(epoch).check(self.cells)
         if self.needs_saliency:
-            self.warmup.check(self.cells)
+            with telling('the warm-up cannot be planned with', dict(
+                    warmup_mask_ratio=warmup_mask_ratio,
+                    warmup_throw_ratio=warmup_throw_ratio)):
+                self.warmup.check(self.cells)
         self.store: SaliencyStore | None = None
 
     @property
@@ -146,9 +157,10 @@ class AMTMaskGenerator(BaseTransform):
     def weights(self, results: dict) -> np.ndarray | None:
         """Return P_A over the cells (h, w), None before the first update."""
         if self.store is None:
-            raise RuntimeError(
+            raise ValueError(
                 'AMTMaskGenerator has no saliency store to read: add '
-                "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks.")
+                "dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks, or "
+                'an ordering that needs none.')
         saliency_map = self.store.read(results['sample_idx'])
         if saliency_map is None:
             return None
@@ -169,9 +181,16 @@ class AMTMaskGenerator(BaseTransform):
 
     def _strategy(self, epoch: int) -> Strategy:
         cfg = self.scheduled.at(epoch)
-        counts = count_tokens(self.num_cells, cfg['mask_ratio'],
-                              cfg['throw_ratio'], self.rounding)
-        return Strategy.build(counts, cfg['ordering'], cfg['layout'])
+        try:
+            counts = count_tokens(self.num_cells, cfg['mask_ratio'],
+                                  cfg['throw_ratio'], self.rounding)
+            return Strategy.build(counts, cfg['ordering'], cfg['layout'])
+        except ValueError as error:
+            if self.scheduled.is_constant:
+                raise
+            raise ValueError(f'{error} This is of epoch {epoch}, as start, '
+                             'end, begin and until of the schedules say.'
+                             ) from error
 
     def _epoch(self, results: dict) -> int:
         if self.scheduled.is_constant:
@@ -198,19 +217,12 @@ class AMTMaskGenerator(BaseTransform):
 
 def _grid(input_size: Any, side: int, side_name: str) -> tuple[int, int]:
     """Return how many squares (h, w) of a side fit into the input."""
-    sizes = (input_size, ) * 2 if isinstance(input_size, int) else input_size
-    try:
-        height, width = map(operator.index, sizes)
-    except (TypeError, ValueError):
-        raise TypeError('input_size must be an int or (height, width), got '
-                        f'{input_size!r}.') from None
+    height, width = check_sides('input_size', input_size)
+    check_int(side_name, side, 1)
     return (_divide(height, side, 'input_size', side_name),
             _divide(width, side, 'input_size', side_name))
 
 
 def _divide(whole: int, part: int, name: str, part_name: str) -> int:
     """Divide without remainder, or say what does not divide."""
-    if min(whole, part) < 1 or whole % part:
-        raise ValueError(f'{name} must be a multiple of {part_name}, got '
-                         f'{whole} by {part}.')
-    return whole // part
+    return check_multiple(name, whole, part, part_name) // part

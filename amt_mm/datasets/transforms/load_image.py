@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import Any
 
 import mmcv
 import numpy as np
+from mmcv.image.io import imread_flags, supported_backends
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from PIL import Image
 
-from amt_mm.arguments import check_int
+from amt_mm.arguments import (
+    Check,
+    check_all,
+    check_bool,
+    check_choice,
+    check_dict,
+    check_int,
+    optional,
+)
 from amt_mm.datasets.encoded_image import (
     MAX_PIXELS,
     Kind,
@@ -20,6 +30,13 @@ from amt_mm.datasets.encoded_image import (
 )
 from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
+
+CHECKS: dict[str, Check] = dict(
+    to_float32=check_bool,
+    color_type=partial(check_choice, choices=imread_flags),
+    imdecode_backend=partial(check_choice, choices=supported_backends),
+    ignore_empty=check_bool,
+    backend_args=optional(check_dict))
 
 
 class UnreadableImageError(ValueError):
@@ -65,9 +82,10 @@ class LoadImage(LoadImageFromFile):
                  max_pixels: int = MAX_PIXELS,
                  keep_last: bool = False,
                  **kwargs: Any) -> None:
+        check_all(CHECKS, kwargs)
         super().__init__(**kwargs)
         self.max_pixels = check_int('max_pixels', max_pixels, 1)
-        self.keep_last = keep_last
+        self.keep_last = check_bool('keep_last', keep_last)
         self._last: tuple[tuple, np.ndarray] | None = None
 
     def transform(self, results: dict) -> dict | None:

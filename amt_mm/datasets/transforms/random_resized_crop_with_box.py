@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
+from amt_mm.arguments import (
+    Check,
+    check_all,
+    check_choice,
+    check_int,
+    check_range,
+    check_sides,
+)
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import WHOLE, compose, flip_box
 
@@ -14,6 +24,15 @@ from .resize_box import check_resize, resize_box
 
 # (top, left, height, width) in pixels, as upstream draws it
 Crop = tuple[int, int, int, int]
+# of one pixel, a flipped array cannot become a tensor
+MIN_SIDE = 2
+CHECKS: dict[str, Check] = dict(
+    crop_ratio_range=partial(check_range, bounds='(0, inf)'),
+    aspect_ratio_range=partial(check_range, bounds='(0, inf)'),
+    max_attempts=partial(check_int, low=0, high=1000),
+    interpolation=partial(check_choice, choices=(
+        'nearest', 'bilinear', 'bicubic', 'area', 'lanczos')),
+    backend=partial(check_choice, choices=('cv2', 'pillow', 'torch')))
 
 
 @TRANSFORMS.register_module()
@@ -49,8 +68,11 @@ class RandomResizedCropWithBox(RandomResizedCrop):
         ValueError: If the backend has no such interpolation.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, scale: int | Sequence[int], *args: Any,
+                 **kwargs: Any) -> None:
+        check_all(CHECKS, kwargs)
+        size = check_sides('scale', scale, MIN_SIDE)
+        super().__init__(size, *args, **kwargs)
         check_resize(self.backend, self.interpolation)
 
     def transform(self, results: dict) -> dict:

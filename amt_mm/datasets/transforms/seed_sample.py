@@ -47,9 +47,9 @@ class SeedSample(BaseTransform):
         """Seed the generators and add ``epoch``."""
         seed, epoch = self.seed_and_epoch.tolist()
         if seed < 0:
-            raise RuntimeError('SeedSample does not know the epoch: add '
-                               "dict(type='amt_mm.EpochSeedHook') to "
-                               'custom_hooks.')
+            raise ValueError('SeedSample does not know the epoch: add '
+                             "dict(type='amt_mm.EpochSeedHook') to "
+                             'custom_hooks.')
         index = results['sample_idx']
         place = [seed, epoch, int(index)]
         if repeat := getattr(index, 'repeat', 0):

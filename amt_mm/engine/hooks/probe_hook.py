@@ -12,7 +12,16 @@ from mmengine.registry import DATASETS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
-from amt_mm.arguments import check_int, check_number
+from amt_mm.arguments import (
+    POSITIVE,
+    WORKERS,
+    check_bool,
+    check_config,
+    check_int,
+    check_number,
+    optional,
+    telling,
+)
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
 from amt_mm.engine.sources import SaliencySource
@@ -98,17 +107,15 @@ class ProbeHook(Hook):
                  batch_size: int | None = None,
                  num_workers: int | None = None) -> None:
         self.interval = check_int('interval', interval, 1)
-        self.at_start = at_start
+        self.at_start = check_bool('at_start', at_start)
         self.dataset = dataset
         self.val_dataset = val_dataset
         self.max_images = check_int('max_images', max_images, QUERIES_OF)
         self.k = check_int('k', k, 1)
         self.temperature = check_number('temperature', temperature, '(0, inf)')
-        self.linear = linear
-        self.batch_size = batch_size if batch_size is None else check_int(
-            'batch_size', batch_size, 1)
-        self.num_workers = num_workers if num_workers is None else check_int(
-            'num_workers', num_workers, 0)
+        self.linear = check_bool('linear', linear)
+        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
+        self.num_workers = optional(WORKERS)('num_workers', num_workers)
 
     def before_train(self, runner: Runner) -> None:
         """Find the labelled images, and probe the weights of the start."""
@@ -136,7 +143,8 @@ class ProbeHook(Hook):
 
     def _split(self, train: BaseDataset) -> list[BaseDataset]:
         """Return the images of the bank and the queries."""
-        images = train if self.dataset is None else _build(self.dataset)
+        images = train if self.dataset is None else _build(
+            'dataset', self.dataset)
         if self.val_dataset is None:
             num = min(len(images), self.max_images)
             num_queries = num // QUERIES_OF
@@ -144,7 +152,8 @@ class ProbeHook(Hook):
         num_queries = self.max_images // QUERIES_OF
         return [
             *draw_subsets(images, self.max_images - num_queries),
-            *draw_subsets(_build(self.val_dataset), num_queries)
+            *draw_subsets(
+                _build('val_dataset', self.val_dataset), num_queries)
         ]
 
     @staticmethod
@@ -226,10 +235,12 @@ class ProbeHook(Hook):
         }
 
 
-def _build(dataset: str | dict[str, Any]) -> BaseDataset:
+def _build(name: str, dataset: str | dict[str, Any]) -> BaseDataset:
     """Build the data set of a folder, or of a config."""
     if isinstance(dataset, str):
         dataset = dict(type='mmpretrain.CustomDataset', data_root=dataset)
-    built = unwrap(DATASETS.build(dataset))
-    built.full_init()
+    check_config(f'{name} of ProbeHook', dataset)
+    with telling(f'cannot build the {name} of ProbeHook from', dataset):
+        built = unwrap(DATASETS.build(dataset))
+        built.full_init()
     return built

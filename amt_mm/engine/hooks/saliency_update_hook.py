@@ -13,7 +13,15 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from amt_mm.arguments import check_int, check_number
+from amt_mm.arguments import (
+    POSITIVE,
+    WORKERS,
+    check_epochs_or_share,
+    check_int,
+    check_number,
+    check_str,
+    optional,
+)
 from amt_mm.datasets.training_set import (
     find_transforms,
     sample_paths,
@@ -21,7 +29,11 @@ from amt_mm.datasets.training_set import (
 )
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine.launch import is_node_leader, on_any_process
-from amt_mm.engine.run_checks import check_run, check_same_data
+from amt_mm.engine.run_checks import (
+    check_data_of_run,
+    check_run,
+    check_same_data,
+)
 from amt_mm.engine.saliency_maps import (
     blame,
     make_maps,
@@ -30,14 +42,14 @@ from amt_mm.engine.saliency_maps import (
 )
 from amt_mm.engine.sources import build_source
 from amt_mm.registry import HOOKS
-from amt_mm.saliency.store import (
+from amt_mm.saliency import (
     SaliencyMapsLostError,
     SaliencyStore,
     SaliencyStoreError,
     fingerprint,
 )
 
-CHECKPOINT_KEY = 'saliency_generation'
+GENERATION_KEY, DATA_KEY = 'saliency_generation', 'saliency_data_set'
 
 
 @HOOKS.register_module()
@@ -86,20 +98,20 @@ class SaliencyUpdateHook(Hook):
                  max_uniform_share: float = 0.5,
                  store_dir: str | None = None,
                  source: dict[str, Any] | None = None) -> None:
-        self.source = build_source(source or dict(type='amt_mm.ModelSaliency'))
-        self.interval = _epochs_or_share('interval', interval, 1)
+        self.source = build_source(
+            dict(type='amt_mm.ModelSaliency') if source is None else source)
+        self.interval = check_epochs_or_share('interval', interval, 1)
         if begin is None:
             begin = 0 if self.source.is_fixed else self.interval
-        self.begin = _epochs_or_share('begin', begin, 0)
-        self.batch_size = batch_size if batch_size is None else check_int(
-            'batch_size', batch_size, 1)
-        self.num_workers = num_workers if num_workers is None else check_int(
-            'num_workers', num_workers, 0)
+        self.begin = check_epochs_or_share('begin', begin, 0)
+        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
+        self.num_workers = optional(WORKERS)('num_workers', num_workers)
         self.keep = check_int('keep', keep, 1)
         self.max_uniform_share = check_number('max_uniform_share',
                                               max_uniform_share, '[0, 1]')
-        self.store_dir = store_dir
+        self.store_dir = optional(check_str)('store_dir', store_dir)
         self.resumed: int | None = None
+        self.resumed_data: str | None = None
         self.is_resumed = False
         # the maps in use, and those that the last two checkpoints name: the
         # last may not have reached the disk
@@ -119,7 +131,8 @@ class SaliencyUpdateHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember which maps the resumed run had in use."""
         self.is_resumed = runner._resume
-        self.resumed = checkpoint.get(CHECKPOINT_KEY)
+        self.resumed = checkpoint.get(GENERATION_KEY)
+        self.resumed_data = checkpoint.get(DATA_KEY)
         self.named.append(self.resumed)
 
     def before_train(self, runner: Runner) -> None:
@@ -162,7 +175,8 @@ class SaliencyUpdateHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write into the checkpoint which maps are in use."""
-        checkpoint[CHECKPOINT_KEY] = self.in_use
+        checkpoint[GENERATION_KEY] = self.in_use
+        checkpoint[DATA_KEY] = self.store.dataset_id
         self.named.append(self.in_use)
 
     def _restore(self, runner: Runner) -> bool:
@@ -175,6 +189,7 @@ class SaliencyUpdateHook(Hook):
                 self.store.verify(self.resumed)
             self.store.activate(self.resumed)
         except SaliencyMapsLostError as error:
+            check_data_of_run(self.store, self.resumed_data)
             self.store.reset()
             if self.resumed is None:
                 return False
@@ -233,12 +248,3 @@ class SaliencyUpdateHook(Hook):
             unwrap(train.dataset), self.source.prepare,
             self.batch_size or train.batch_size, num_workers,
             train.multiprocessing_context if num_workers else None)
-
-
-def _epochs_or_share(name: str, value: Any, low: int) -> int | float:
-    if isinstance(value, float):
-        if not 0 < value < 1:
-            raise ValueError(f'{name} must be an integer or, as a share of '
-                             f'the run, in (0, 1), got {value}.')
-        return value
-    return check_int(name, value, low)

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from amt_mm.arguments import check_str
 from amt_mm.datasets.encoded_image import check_file, check_image
 from amt_mm.datasets.printable import printable
 from amt_mm.datasets.training_set import relative_path, sample_paths
@@ -51,7 +52,7 @@ class FolderSaliency(SaliencySource):
     """
 
     def __init__(self, root: str) -> None:
-        if not os.path.isdir(root):
+        if not os.path.isdir(check_str('root', root)):
             raise FileNotFoundError('root of FolderSaliency must be a folder, '
                                     f'got {root!r}, which is none.')
         self.root = Path(root)

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.datasets.transforms import PackInputs
 from torch import Tensor
 
+from amt_mm.arguments import check_config, telling
 from amt_mm.registry import SALIENCY_SOURCES
 
 
@@ -60,13 +61,12 @@ def build_source(cfg: dict) -> SaliencySource:
         KeyError: If the name is not registered; the message lists those that
             are.
     """
-    if not (isinstance(cfg, dict) and 'type' in cfg):
-        raise TypeError(f"source must be a dict with 'type', got {cfg!r}.")
-    args = dict(cfg)
+    args = dict(check_config('source', cfg))
     name = args.pop('type')
     cls = SALIENCY_SOURCES.get(name) if isinstance(name, str) else name
     if cls is None:
         names = sorted(f'amt_mm.{n}' for n in SALIENCY_SOURCES.module_dict)
         raise KeyError(f'source must be one of {names}, got {name!r}.')
     args.pop('_scope_', None)
-    return cls(**args)
+    with telling('cannot build source from', cfg):
+        return cls(**args)

@@ -12,8 +12,16 @@ from mmengine.runner import Runner, autocast
 from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
+from amt_mm.arguments import (
+    check_all,
+    check_choice,
+    check_config,
+    check_str,
+    telling,
+)
+from amt_mm.models.vit_arguments import VIT_CHECKS
 from amt_mm.registry import SALIENCY_SOURCES
-from amt_mm.saliency.attention import check_reduction, vit_saliency
+from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
 from amt_mm.weights.encoder import load_encoder
 
 from .model_saliency import precision_of, unwrap_model
@@ -50,9 +58,10 @@ class TeacherSaliency(SaliencySource):
                  backbone: dict[str, Any],
                  head_reduction: str = 'mean_then_scale',
                  data_preprocessor: dict[str, Any] | None = None) -> None:
-        check_reduction(head_reduction)
-        self.checkpoint = checkpoint
-        self.backbone = backbone
+        check_choice('head_reduction', head_reduction, HEAD_REDUCTIONS)
+        self.checkpoint = check_str('checkpoint', checkpoint)
+        self.backbone = check_config('backbone', backbone)
+        check_all(VIT_CHECKS, backbone, 'backbone.')
         self.head_reduction = head_reduction
         self.data_preprocessor = data_preprocessor
 
@@ -61,23 +70,34 @@ class TeacherSaliency(SaliencySource):
         """Load the teacher; it waits on the CPU."""
         with torch.random.fork_rng(devices=[]):
             self.vit = self.build()
-        runner.logger.info(load_encoder(self.vit, self.checkpoint))
+        with telling(f'{self.checkpoint} is no checkpoint of the backbone',
+                     self.backbone):
+            runner.logger.info(load_encoder(self.vit, self.checkpoint))
         self.vit.eval()  # mmpretrain's returns None
         self.vit.requires_grad_(False)
         self.precision = precision_of(runner)
         own = unwrap_model(runner).data_preprocessor
         self.preprocess = own if self.data_preprocessor is None else (
-            MODELS.build(self.data_preprocessor).to(own.device))
+            self._preprocessor().to(own.device))
 
     def build(self) -> VisionTransformer:
         """Build the teacher with random weights."""
-        vit = MODELS.build(self.backbone)
+        with telling('cannot build the backbone of TeacherSaliency from',
+                     self.backbone):
+            vit = MODELS.build(self.backbone)
         if not isinstance(vit, VisionTransformer) or vit.cls_token is None:
             raise ValueError(
                 'backbone of TeacherSaliency must be an mmpretrain '
                 'VisionTransformer with a class token, got '
                 f'{type(vit).__name__}.')
         return vit
+
+    def _preprocessor(self) -> Any:
+        cfg = self.data_preprocessor
+        check_config('data_preprocessor of TeacherSaliency', cfg)
+        with telling('cannot build the data_preprocessor of TeacherSaliency '
+                     'from', cfg):
+            return MODELS.build(cfg)
 
     @torch.no_grad()
     def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:

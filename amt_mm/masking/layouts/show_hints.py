@@ -38,8 +38,9 @@ class ShowHints:
                  rest: dict[str, Any] | None = None) -> None:
         self.hint_ratio = check_number('hint_ratio', hint_ratio, '(0, 1]')
         self.top_ratio = check_number('top_ratio', top_ratio, '(0, 1)')
-        self.rest = build_strategy('layout',
-                                   rest or dict(type='amt_mm.ThrowMiddle'))
+        if rest is None:
+            rest = dict(type='amt_mm.ThrowMiddle')
+        self.rest = build_strategy('layout', rest, 'rest')
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
         """Return int8 flags (L,) by rank.
@@ -53,7 +54,8 @@ class ShowHints:
             raise ValueError(
                 f'hint_ratio {self.hint_ratio} of top_ratio {self.top_ratio} '
                 f'must show at most the {counts.visible} visible of '
-                f'{sum(counts)} tokens, got {num_hints} hints.')
+                f'{sum(counts)} tokens, got {num_hints} hints: lower one of '
+                'them, or mask_ratio or throw_ratio.')
         is_rest = np.ones(sum(counts), bool)
         is_rest[np.random.permutation(num_top)[:num_hints]] = False
         flags = np.full(sum(counts), VISIBLE, np.int8)

@@ -19,7 +19,7 @@ def sample_without_replacement(weights_L: np.ndarray) -> np.ndarray:
     Spirakis, 2006), at the cost of one sort.
     """
     arrivals = np.random.standard_exponential(len(weights_L))
-    return np.argsort(arrivals / np.maximum(weights_L, EPS))
+    return (arrivals / np.maximum(weights_L, EPS)).argsort()
 
 
 @TASK_UTILS.register_module()
@@ -54,10 +54,17 @@ class AttentionOrdering:
     def probabilities(self, weights_L: np.ndarray) -> np.ndarray:
         """Return the odds (L,) of being drawn first, summing to 1."""
         if self.temperature != 1:
-            weights_L = weights_L**(1 / self.temperature)
+            weights_L = self._tempered(weights_L)
         total = weights_L.sum()
         if not 0 < total < np.inf:  # such a map says nothing: uniform
             return np.full(len(weights_L), 1 / len(weights_L))
         odds = weights_L / total
         mix = self.uniform_mix
         return (1 - mix) * odds + mix / len(odds) if mix else odds
+
+    def _tempered(self, weights_L: np.ndarray) -> np.ndarray:
+        top = weights_L.max()
+        if not 0 < top < np.inf:
+            return weights_L
+        # of shares of the largest, as the powers of others may vanish
+        return (weights_L / top)**(1 / self.temperature)

@@ -48,7 +48,7 @@ def test_large_seeds_and_indices() -> None:
 
 
 def test_unset_epoch_says_which_hook_sets_it() -> None:
-    with pytest.raises(RuntimeError, match='amt_mm.EpochSeedHook'):
+    with pytest.raises(ValueError, match='amt_mm.EpochSeedHook'):
         SeedSample()(dict(sample_idx=0))
 
 

@@ -152,3 +152,13 @@ def test_seed_decides_the_order() -> None:
 def test_only_attention_needs_saliency() -> None:
     assert AttentionOrdering.needs_saliency
     assert not RandomOrdering.needs_saliency
+
+
+def test_a_low_temperature_sorts_small_weights_too():
+    """Powers of all weights vanish, and with them once did their order."""
+    weights_L = np.array([0.2, 0.5, 0.4])
+    odds = AttentionOrdering(temperature=1e-5).probabilities(weights_L)
+    assert odds.tolist() == [0., 1., 0.]
+    np.testing.assert_allclose(
+        AttentionOrdering(temperature=0.5).probabilities(weights_L),
+        np.array([4, 25, 16]) / 45)

@@ -1,0 +1,17 @@
+"""All items: importing their files puts them on the list."""
+
+from . import (
+    compile_items,
+    data_items,
+    growth_items,
+    memory_items,
+    saliency_items,
+    step_items,
+    store_items,
+)
+from .item import ITEMS
+
+FILES = (step_items, compile_items, memory_items, saliency_items, data_items,
+         store_items, growth_items)
+
+__all__ = ['FILES', 'ITEMS']

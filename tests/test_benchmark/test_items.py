@@ -1,0 +1,78 @@
+"""Every item runs, on toys; no figure of theirs is looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from amt_mm.benchmark import ITEMS, Item, Result, Setting, item, items
+from amt_mm.benchmark.compile_items import count_graphs
+from amt_mm.benchmark.lines import line_of
+from amt_mm.benchmark.workload import read_config, workloads
+
+OWN = ('am_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
+       'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',
+       'mask_generator', 'maskfeat_step', 'peak_memory', 'pipeline',
+       'refresh', 'saliency', 'simmim_step', 'store')
+NEEDS_A_COMPILER = {'compile', 'mae_step_compiled'}
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_an_item_runs(name: str) -> None:
+    entry = ITEMS[name]
+    results = entry.run(Setting(rounds=2, tiny=True))
+    assert results
+    for result in results:
+        line = json.loads(json.dumps(line_of(entry, result)))
+        assert line['measured'] == name
+        assert math.isfinite(line['value'])
+
+
+def test_every_item_is_named_and_says_what_it_measures():
+    assert set(OWN) | NEEDS_A_COMPILER <= set(ITEMS)
+    for name, entry in ITEMS.items():
+        assert entry.name == name and entry.group and entry.about.endswith('.')
+
+
+def test_no_two_results_have_a_name():
+    names = [
+        result.item for name in ('mae_step', 'mae_step_small', 'saliency')
+        for result in ITEMS[name].run(Setting(rounds=2, tiny=True))
+    ]
+    assert len(set(names)) == len(names)
+
+
+def test_an_item_is_named_once():
+    with pytest.raises(ValueError, match='mae_step'):
+        item('mae_step', 'group', 'about.')(lambda setting: [])
+
+
+@pytest.mark.parametrize('name', [
+    'mae_amt_vit-b_400e_in1k', 'simmim_amt_vit-b_200e_in1k',
+    'maskfeat_amt_vit-b_300e_in1k'])
+def test_one_graph_for_every_plan(name: str) -> None:
+    _, load = workloads(read_config(name, tiny=True))
+    found = count_graphs(load, 'eager')
+    assert (found['graphs'], found['breaks'], found['recompilations']) == (
+        1, 0, 0)
+
+
+def test_a_line_says_where_it_was_measured():
+    line = line_of(
+        Item('x', lambda setting: [], 'group', 'about.'),
+        Result('y', .123456, (.1, .2), 3, extra=dict(peer='z')))
+    assert (line['measured'], line['item'], line['value']) == (
+        'x', 'y', .1235)
+    assert set(line['machine']) >= {'cpu', 'cores', 'threads'}
+    assert set(line['versions']) == {
+        'python', 'torch', 'mmengine', 'mmpretrain', 'numpy'}
+    assert 'extra' not in line and line['peer'] == 'z'
+
+
+def test_every_file_of_items_is_listed():
+    folder = Path(items.__file__).parent
+    files = {path.stem for path in folder.glob('*_items.py')}
+    assert files == {file.__name__.split('.')[-1] for file in items.FILES}

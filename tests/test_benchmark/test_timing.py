@@ -1,0 +1,76 @@
+"""Taking turns, on a clock that only the calls move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from amt_mm.benchmark import Result, interleave, ratios
+
+
+class Clock:
+    """A clock that stands still unless something takes its time."""
+
+    def __init__(self) -> None:
+        self.now = 0.
+        self.log: list[str] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def takes(self, name: str, *seconds: float) -> Callable[[], None]:
+        """Return what takes so long, in its first call and so on."""
+        left = list(seconds)
+
+        def call() -> None:
+            self.log.append(name)
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return call
+
+
+def test_all_take_turns_and_none_always_comes_first():
+    clock = Clock()
+    calls = {name: clock.takes(name, 1.) for name in 'abc'}
+    interleave(calls, rounds=2, warmup=1, clock=clock)
+    assert ''.join(clock.log) == 'abcbcacab'
+
+
+def test_the_warm_up_does_not_count():
+    clock = Clock()
+    calls = dict(slow=clock.takes('slow', 9., 2.))
+    seconds = interleave(calls, rounds=3, warmup=1, clock=clock)
+    assert seconds == dict(slow=[2., 2., 2.])
+
+
+def test_ratios_are_of_the_same_round():
+    clock = Clock()
+    calls = dict(
+        peer=clock.takes('peer', 1., 2., 8.),
+        ours=clock.takes('ours', .5, 1., 2.))
+    seconds = interleave(calls, rounds=3, warmup=0, clock=clock)
+    assert ratios(seconds['ours'], seconds['peer']) == [.5, .5, .25]
+
+
+def test_what_was_not_measured_as_often_is_refused():
+    with pytest.raises(ValueError):
+        ratios([1., 2.], [1.])
+
+
+def test_a_result_is_the_median_with_its_quartiles():
+    result = Result.of('x', [4., 1., 2., 3., 100.], aim=3.)
+    assert (result.value, result.quartiles, result.rounds) == (3., (2., 4.), 5)
+    assert result.meets_aim
+
+
+@pytest.mark.parametrize(('value', 'at_least', 'meets'), [
+    (.6, False, True), (.7, False, False), (.6, True, False),
+    (.7, True, True), (.65, True, True), (.65, False, True)])
+def test_an_aim_is_an_upper_or_a_lower_bound(value, at_least, meets):
+    result = Result('x', value, (value, value), 1, .65, at_least)
+    assert result.meets_aim is meets
+
+
+def test_without_an_aim_nothing_is_met_or_missed():
+    assert Result('x', 1., (1., 1.), 1).meets_aim is None
