@@ -109,8 +109,8 @@ def pipeline_options(setting: Setting) -> list[Result]:
         again = with_options(
             f'{folder}/maps', repeats=whole('pillow', keep_last=True),
             repeats_torch=whole('torch', keep_last=True))
-        found |= rates(again, paths[:len(paths) // REPEATS], setting, REPEATS)
-    extra = dict(peer='stock', images=len(paths),
+        found |= rates(again, paths[::REPEATS], setting, REPEATS)
+    extra = dict(peer='stock', samples=len(paths),
                  photographs=bool(setting.images))
     return [
         Result.of(f'images_a_second_{name}', values, aim=aims.get(name),
