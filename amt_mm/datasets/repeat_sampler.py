@@ -44,7 +44,7 @@ class RepeatedIndex(int):
 class RepeatSampler(DefaultSampler):
     """Ask for each image several times in a row, for crops of their own.
 
-    With ``LoadImage(keep_last=True)`` an image is then read and decoded once
+    With ``LoadImage(keep_last=True)`` an image is then decoded once
     for ``num_repeats`` samples, which a loader with a ``batch_size`` that it
     divides has in one batch. An epoch keeps its length: it shows one of
     ``num_repeats`` parts of the shuffled images, and as many epochs show each
