@@ -37,7 +37,10 @@ def stopping_in_order(work_dir: str) -> Iterator[None]:
         SystemExit: With the status that a shell gives such a process.
     """
 
+    asked: list[int] = []
+
     def stop(signum: int, frame: Any) -> None:
+        asked.append(signum)
         print_log(
             f'stopped by {signal.Signals(signum).name}: --resume goes on from '
             f'the last checkpoint in {work_dir}.', logger='current')
@@ -48,6 +51,10 @@ def stopping_in_order(work_dir: str) -> Iterator[None]:
               for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
+    except Exception as error:
+        if asked:  # amid a write, torch makes an error of its own of it
+            raise SystemExit(128 + asked[0]) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -22,8 +22,6 @@ from amt_mm.saliency.geometry import WHOLE, compose, flip_box
 
 from .resize_box import check_resize, resize_box
 
-# (top, left, height, width) in pixels, as upstream draws it
-Crop = tuple[int, int, int, int]
 # of one pixel, a flipped array cannot become a tensor
 MIN_SIDE = 2
 CHECKS: dict[str, Check] = dict(
@@ -33,6 +31,8 @@ CHECKS: dict[str, Check] = dict(
     interpolation=partial(check_choice, choices=(
         'nearest', 'bilinear', 'bicubic', 'area', 'lanczos')),
     backend=partial(check_choice, choices=('cv2', 'pillow', 'torch')))
+# (top, left, height, width) in pixels, as upstream draws it
+Crop = tuple[int, int, int, int]
 
 
 @TRANSFORMS.register_module()
