@@ -5,6 +5,7 @@ from . import (
     data_items,
     growth_items,
     memory_items,
+    pipeline_items,
     saliency_items,
     step_items,
     store_items,
@@ -12,6 +13,6 @@ from . import (
 from .item import ITEMS
 
 FILES = (step_items, compile_items, memory_items, saliency_items, data_items,
-         store_items, growth_items)
+         pipeline_items, store_items, growth_items)
 
 __all__ = ['FILES', 'ITEMS']

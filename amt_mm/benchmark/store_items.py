@@ -20,6 +20,8 @@ from .step import clock
 GRID = (14, 14)
 SIZES = (1_281_167, 14_197_122)
 NUM_READS = 100_000
+# opening (ms), look-ups (us), resident memory (MB)
+Figures = tuple[float, list[float], float]
 
 
 def sparse_store(folder: Path, num_images: int,
@@ -79,7 +81,7 @@ def store(setting: Setting) -> list[Result]:
             0, size, 200 if setting.tiny else NUM_READS)
         with tempfile.TemporaryDirectory() as folder:
             built = sparse_store(Path(folder), size, rows)
-            figures = [measure(built, rows) for _ in range(setting.rounds)]
+            figures = [measure(built, rows)[0] for _ in range(setting.rounds)]
         opening, reads, memory = zip(*figures, strict=True)
         rows_are = dict(rows=size)
         results += [
@@ -93,13 +95,39 @@ def store(setting: Setting) -> list[Result]:
     return results
 
 
-def measure(store: SaliencyStore,
-            rows: np.ndarray) -> tuple[float, list[float], float]:
-    """Read in a process of its own."""
+def measure(store: SaliencyStore, rows: np.ndarray,
+            number: int = 1) -> list[Figures]:
+    """Read in a number of processes at once."""
     context = multiprocessing.get_context('fork')
-    ours, theirs = context.Pipe()
-    process = context.Process(target=read_all, args=(store, rows, theirs))
-    process.start()
-    figures = ours.recv()
-    process.join()
+    pipes, processes = [], []
+    for _ in range(number):
+        ours, theirs = context.Pipe()
+        pipes.append(ours)
+        processes.append(context.Process(
+            target=read_all, args=(store, rows, theirs)))
+    for process in processes:
+        process.start()
+    figures = [pipe.recv() for pipe in pipes]
+    for process in processes:
+        process.join()
     return figures
+
+
+@item('store_growth', 'Input',
+      'A look-up in the store of ImageNet-1K while several processes look up, '
+      'in microseconds of the CPU of each.')
+def store_growth(setting: Setting) -> list[Result]:
+    """Look up in more and more processes."""
+    size, number = (1000, 200) if setting.tiny else (SIZES[0], NUM_READS // 4)
+    rows = np.random.default_rng(0).integers(0, size, number)
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        built = sparse_store(Path(folder), size, rows)
+        for workers in (1, 2) if setting.tiny else (1, 2, 4, 8, 16):
+            reads = [us for _ in range(setting.rounds)
+                     for _, per_read, _ in measure(built, rows, workers)
+                     for us in per_read]
+            results.append(Result.of(
+                f'look_up_{workers}_processes', reads, aim=20, unit='us',
+                extra=dict(rows=size, processes=workers)))
+    return results

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import ceil
 from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset, DefaultSampler
 
-from amt_mm.arguments import check_int
+from amt_mm.arguments import (
+    Check,
+    check_all,
+    check_bool,
+    check_int,
+    optional,
+)
 from amt_mm.registry import DATA_SAMPLERS
+
+CHECKS: dict[str, Check] = dict(
+    shuffle=check_bool,
+    seed=optional(partial(check_int, low=0)),
+    round_up=check_bool)
 
 
 class RepeatedIndex(int):
@@ -32,7 +44,7 @@ class RepeatedIndex(int):
 class RepeatSampler(DefaultSampler):
     """Ask for each image several times in a row, for crops of their own.
 
-    With ``LoadImage(keep_last=True)`` an image is then read and decoded once
+    With ``LoadImage(keep_last=True)`` an image is then decoded once
     for ``num_repeats`` samples, which a loader with a ``batch_size`` that it
     divides has in one batch. An epoch keeps its length: it shows one of
     ``num_repeats`` parts of the shuffled images, and as many epochs show each
@@ -57,14 +69,15 @@ class RepeatSampler(DefaultSampler):
         if not isinstance(dataset, BaseDataset):
             raise TypeError('dataset of RepeatSampler must be an mmengine '
                             f'BaseDataset, got {type(dataset).__name__}.')
+        check_all(CHECKS, kwargs)
         super().__init__(dataset, **kwargs)
         self.num_repeats = check_int('num_repeats', num_repeats, 1)
 
     def __iter__(self) -> Iterator[int]:
         """Yield ``len(self)`` indices, repeats next to each other."""
         images = self._images()
-        num_images = ceil(self.num_samples / self.num_repeats)
-        start = self.rank * num_images
+        share = ceil(len(images) / self.world_size)
+        start = self.rank * ceil(share / self.num_repeats)
         for i in range(self.num_samples):
             number, repeat = divmod(i, self.num_repeats)
             yield RepeatedIndex(images[(start + number) % len(images)], repeat)

@@ -67,15 +67,15 @@ def overlap(start: float, stop: float, num_patches: int,
     edges = start * num_cells + step * _numbers(num_patches + 1)[:, None]
     # how far each cell is filled from the left up to each edge
     filled = edges - _numbers(num_cells)
-    np.maximum(filled, 0, out=filled)
-    np.minimum(filled, 1, out=filled)  # faster than np.clip on small arrays
+    np.maximum(filled, 0., out=filled)
+    np.minimum(filled, 1., out=filled)  # faster than np.clip on small arrays
     return filled[1:] - filled[:-1]
 
 
 @cache
 def _numbers(stop: int) -> np.ndarray:
-    """Return 0, 1, ..., stop - 1."""
-    numbers = np.arange(stop)
+    """Return 0, 1, ..., stop - 1, as floats: no operation converts them."""
+    numbers = np.arange(float(stop))
     numbers.flags.writeable = False
     return numbers
 

@@ -81,9 +81,9 @@ class MapFile:
         size = self.dtype.itemsize
         found = os.pread(self._file, size, self.offset + index * size)
         if len(found) == size:
-            record = np.frombuffer(found, self.dtype)[0]
-            if zlib.crc32(found[:-4], index) == record['crc32']:
-                return record['map']
+            records = np.frombuffer(found, self.dtype)
+            if zlib.crc32(found[:-4], index) == records['crc32'][0]:
+                return records['map'][0]
         raise ValueError(f'the map of image {index} is damaged')
 
     def checksum(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from amt_mm.arguments import check_dict
 from amt_mm.datasets.encoded_image import Kind
 from amt_mm.datasets.image_formats import jpeg_orientation, jpeg_size
 from amt_mm.registry import TRANSFORMS
@@ -68,7 +69,7 @@ class LoadResizedCrop(LoadImage):
 
     def __init__(self, crop: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.crop = RandomResizedCropWithBox(**crop)
+        self.crop = RandomResizedCropWithBox(**check_dict('crop', crop))
 
     def transform(self, results: dict) -> dict | None:
         """Load the crop of ``img_path`` into ``img`` (h, w, 3) BGR."""

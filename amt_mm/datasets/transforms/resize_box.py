@@ -19,8 +19,9 @@ TORCH_MODES = ('bilinear', 'bicubic')
 def check_resize(backend: str, interpolation: str) -> None:
     """Refuse an interpolation that torch has not with antialiasing."""
     if backend == 'torch' and interpolation not in TORCH_MODES:
-        raise ValueError(f"interpolation must be one of {TORCH_MODES} for "
-                         f"backend 'torch', got {interpolation!r}.")
+        raise ValueError(
+            f'interpolation must be one of {list(TORCH_MODES)} with '
+            f"backend='torch', got {interpolation!r}.")
 
 
 def resize_box(image: np.ndarray, box: Box, size: tuple[int, int],

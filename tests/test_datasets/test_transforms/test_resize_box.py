@@ -60,6 +60,6 @@ def test_a_box_that_ends_within_a_pixel(backend: str) -> None:
 
 
 def test_torch_has_not_all_interpolations() -> None:
-    with pytest.raises(ValueError, match="'torch', got 'lanczos'"):
+    with pytest.raises(ValueError, match="backend='torch', got 'lanczos'"):
         RandomResizedCropWithBox(
             32, backend='torch', interpolation='lanczos')
