@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,28 @@ def test_processes_make_the_maps_of_one(tiny_cfg, run, tmp_path, num):
         found = np.load(f'{cfg.work_dir}/maps_{rank}.npy')
         np.testing.assert_allclose(found, expected, atol=1e-3)
     assert not list(tmp_path.rglob('*.part'))
+
+
+@pytest.mark.parametrize('failing', [0, 1])
+def test_a_checkpoint_that_one_node_cannot_save_stops_all(
+        tiny_cfg, monkeypatch, failing):
+    nodes = [tiny_cfg(f'node{n}', **ALONE, **{
+        'runner_type': 'FlexibleRunner',
+        'strategy': dict(type='amt_mm.AMTFSDPStrategy')}) for n in (0, 1)]
+    genuine = os.replace
+
+    def replace(part, path):
+        if f'node{failing}/epoch_2.pth' in str(path):
+            raise OSError(28, 'No space left on device')
+        genuine(part, path)
+
+    monkeypatch.setattr(os, 'replace', replace)
+    texts = train_together(nodes, [0, 0])
+    assert 'epoch_2.pth: No space left on device' in texts[failing]
+    assert 'epoch_2.pth: see the log of another' in texts[1 - failing]
+    for cfg in nodes:
+        assert Path(cfg.work_dir, 'epoch_1.pth').is_dir()
+        assert not list(Path(cfg.work_dir).glob('*.part'))
 
 
 @pytest.mark.parametrize('num', [2, 3])

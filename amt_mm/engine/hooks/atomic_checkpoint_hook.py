@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
-from amt_mm.engine.launch import is_node_leader
+from amt_mm.engine.launch import is_node_leader, on_any_process
 from amt_mm.registry import HOOKS
 from amt_mm.saliency.atomic_write import (
     ENDING,
@@ -114,7 +116,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
         """Save under another name, and give it its own when on disk."""
         part = path.with_name(path.name + ENDING)
-        try:
+        with _failing_together(part, path):
             runner.save_checkpoint(
                 self.out_dir,
                 part.name,
@@ -124,28 +126,40 @@ class AtomicCheckpointHook(CheckpointHook):
                 by_epoch=self.by_epoch,
                 backend_args=self.backend_args,
                 **self.args)
-            barrier()  # of a sharded one each process wrote its file
-            if is_node_leader():
+        with _failing_together(part, path):
+            if is_main_process():
                 _put_in_place(part, path)
-        except OSError as error:
-            with suppress(OSError):
-                remove(part)
-            raise OSError(
-                error.errno,
-                f'cannot save the checkpoint {path}: {error.strerror}. Those '
-                'before it are whole: mend the disk and resume') from error
+        with _failing_together(part, path):
+            # still there, unless the main process's node shares the folder
+            if is_node_leader() and part.exists():
+                _put_in_place(part, path)
+
+
+@contextmanager
+def _failing_together(part: Path, path: Path) -> Iterator[None]:
+    """Have an error of one process end all, none waiting for it."""
+    error = None
+    try:
+        yield
+    except OSError as caught:
+        error = caught
+    if on_any_process(error is not None):
+        with suppress(OSError):
+            remove(part)
+        reason = error.strerror if error else 'see the log of another process'
+        raise OSError(
+            error.errno if error else EIO,
+            f'cannot save the checkpoint {path}: {reason}. Those before it '
+            'are whole: mend the disk and resume') from error
 
 
 def _put_in_place(part: Path, path: Path) -> None:
-    if not part.exists():
-        return  # only the main process saves, unless it is sharded
     for file in (part.iterdir() if part.is_dir() else [part]):
         with open(file, 'rb') as saved:
             os.fsync(saved.fileno())
     if path.is_dir():
         remove(path)
-    with suppress(FileNotFoundError):  # nodes may share the folder
-        os.replace(part, path)
+    os.replace(part, path)
     sync_folder(path.parent)
 
 
