@@ -29,6 +29,7 @@ from amt_mm.arguments import (
 from amt_mm.masking.plan import MaskPlan, take
 from amt_mm.registry import MODELS
 
+from .last_tokens_layer import LastTokensLayer
 from .pixel_head import AMTMAEPretrainHead
 from .pixel_supervisor import PixelSupervisor
 from .plan_supervisor import Sizes
@@ -120,6 +121,8 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
         for block in self.decoder_blocks[:1]:
             check_multiple('decoder_embed_dim', width, block.attn.num_heads,
                            'decoder_num_heads')
+        for block in self.decoder_blocks[-1:]:
+            block.__class__ = LastTokensLayer  # of the same parameters
 
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
@@ -142,8 +145,10 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
         visible = x[:, 1:] + take(pos_embed[:, 1:], plan.ids_visible)
         masked = self.mask_token + take(pos_embed[:, 1:], plan.ids_masked)
         x = torch.cat([cls_token, visible, masked], dim=1)
-        for block in self.decoder_blocks:
+        for block in self.decoder_blocks[:-1]:
             x = block(x)
+        for block in self.decoder_blocks[-1:]:  # none of depth 0
+            x = block(x, masked.shape[1])
         x = x[:, -masked.shape[1]:]
         return self.decoder_pred(self.decoder_norm(x))
 
