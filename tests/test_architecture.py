@@ -21,6 +21,9 @@ ALLOWED = {
     'engine': {
         'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation'},
     'benchmark': {'masking', 'saliency', 'datasets', 'models', 'engine'},
+    'study': {
+        'saliency', 'datasets', 'weights', 'evaluation', 'engine',
+        'benchmark'},
 }
 EVERYWHERE = {'arguments', 'compatibility', 'registry'}
 

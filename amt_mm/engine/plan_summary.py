@@ -77,12 +77,16 @@ class TrainingPlan:
     lr_rule: str
 
     @property
+    def total_macs(self) -> float:
+        """Multiply-accumulates of the whole run, for one image."""
+        steps = sum(phase.epochs * phase.macs for phase in self.phases)
+        return steps + len(self.updates) * self.saliency_macs
+
+    @property
     def cost(self) -> float:
         """Multiply-accumulates of the run over those of the stock method."""
         epochs = sum(phase.epochs for phase in self.phases)
-        ours = sum(phase.epochs * phase.macs for phase in self.phases)
-        ours += len(self.updates) * self.saliency_macs
-        return ours / (epochs * self.stock_macs)
+        return self.total_macs / (epochs * self.stock_macs)
 
     def __str__(self) -> str:
         rows = [

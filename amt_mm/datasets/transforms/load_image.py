@@ -72,6 +72,9 @@ class LoadImage(LoadImageFromFile):
         keep_last (bool): Whether to keep the last image, for a sampler that
             asks for it again next, such as ``RepeatSampler``; it is then
             read-only. Defaults to False.
+        keep_all (bool): Whether each worker keeps all images that it has
+            decoded, read-only, which suits small ones: 22,000 of 64 x 64
+            pixels take 270 MB a worker. Defaults to False.
         **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
@@ -81,26 +84,34 @@ class LoadImage(LoadImageFromFile):
     def __init__(self,
                  max_pixels: int = MAX_PIXELS,
                  keep_last: bool = False,
+                 keep_all: bool = False,
                  **kwargs: Any) -> None:
         check_all(CHECKS, kwargs)
         super().__init__(**kwargs)
         self.max_pixels = check_int('max_pixels', max_pixels, 1)
         self.keep_last = check_bool('keep_last', keep_last)
+        self.keep_all = check_bool('keep_all', keep_all)
+        self._all: dict[str, np.ndarray] = {}
         self._last: tuple[tuple, np.ndarray] | None = None
 
     def transform(self, results: dict) -> dict | None:
         """Load ``img_path`` into ``img`` (H, W, 3) BGR."""
         path = results['img_path']
         try:
-            content = self._read(path)
-            kind = check_image(content, self.max_pixels)
-            image = self._decode(content, kind, results)
+            image = self._all.get(path)
+            if image is None:
+                content = self._read(path)
+                kind = check_image(content, self.max_pixels)
+                image = self._decode(content, kind, results)
         except Exception as error:  # each decoder has errors of its own
             if self.ignore_empty:
                 return None
             raise UnreadableImageError(
                 f'cannot read the image {printable(path)}: '
                 f'{printable(repr(error))}') from error
+        if self.keep_all:
+            image.flags.writeable = False  # the next epoch sees it, too
+            self._all[path] = image
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results

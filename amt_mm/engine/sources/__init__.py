@@ -1,11 +1,18 @@
 """Where saliency maps come from."""
 
+from .control_saliency import (
+    BoxSaliency,
+    CentreSaliency,
+    CornerSaliency,
+    RandomSaliency,
+)
 from .folder_saliency import FolderSaliency
 from .model_saliency import ModelSaliency
 from .saliency_source import SaliencySource, build_source
 from .teacher_saliency import TeacherSaliency
 
 __all__ = [
-    'FolderSaliency', 'ModelSaliency', 'SaliencySource', 'TeacherSaliency',
+    'BoxSaliency', 'CentreSaliency', 'CornerSaliency', 'FolderSaliency',
+    'ModelSaliency', 'RandomSaliency', 'SaliencySource', 'TeacherSaliency',
     'build_source'
 ]

@@ -75,3 +75,17 @@ def test_options_of_mmcv(tmp_path: Path) -> None:
                          float=((3, ), np.float32))
     path.write_bytes(b'')
     assert LoadImage(ignore_empty=True)(dict(img_path=str(path))) is None
+
+
+def test_all_images_are_kept_and_read_only(tmp_path, jpeg_folder):
+    path = tmp_path / 'x.jpg'
+    path.write_bytes((jpeg_folder / '0.jpg').read_bytes())
+    load, plain = LoadImage(keep_all=True), LoadImage()
+    expected = plain(dict(img_path=str(path)))['img']
+    load(dict(img_path=str(path)))
+    path.unlink()
+    image = load(dict(img_path=str(path)))['img']
+    np.testing.assert_array_equal(image, expected)
+    assert not image.flags.writeable
+    with pytest.raises(UnreadableImageError, match='x.jpg'):
+        plain(dict(img_path=str(path)))

@@ -1,0 +1,176 @@
+"""What a study compares: rows of settings, each trained with some seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from amt_mm.arguments import (
+    Check,
+    check_all,
+    check_bool,
+    check_choice,
+    check_dict,
+    check_int,
+    check_str,
+    optional,
+)
+from amt_mm.datasets.find_images import find_images
+from amt_mm.datasets.image_folder import EXTENSIONS
+from amt_mm.saliency.atomic_write import replacing
+
+ROW_CHECKS: dict[str, Check] = dict(
+    like=optional(check_str),
+    options=check_dict,
+    mask_generator=check_dict,
+    saliency=check_dict,
+    equal_compute=check_bool,
+    seeds=optional(lambda name, value: check_seeds(name, value)))
+PLAN_KEYS = ('config', 'baseline', 'epochs', 'seeds', 'options', 'data',
+             'evaluation', 'rows')
+DATA_KEYS = ('root', 'train', 'test', 'max_train', 'test_boxes')
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting.
+
+    Attributes:
+        name (str): What the table calls it.
+        seeds (tuple[int]): One run each.
+        options (dict): Overrides of the config, as of ``--cfg-options``.
+        mask_generator (dict): Overrides of its ``AMTMaskGenerator``.
+        saliency (dict): Overrides of its ``SaliencyUpdateHook``.
+        equal_compute (bool): Whether it trains for as many epochs as need
+            the multiply-accumulates of the baseline, not for its epochs.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    mask_generator: dict[str, Any] = field(default_factory=dict)
+    saliency: dict[str, Any] = field(default_factory=dict)
+    equal_compute: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """A plan, as :func:`read_study` returns it.
+
+    Attributes:
+        config (Path): Of pre-training; rows change it.
+        work_dir (Path): Where runs and results go.
+        baseline (str): The row that the others are held against.
+        epochs (int): Of every row of equal epochs.
+        options (dict): Overrides of the config for all rows.
+        data (dict): ``root``, its folders ``train`` and ``test`` with one
+            folder a class; ``max_train``, the training images to draw (all,
+            unless given); ``test_boxes``, lines as :class:`BoxSaliency` has.
+        evaluation (dict): See :class:`amt_mm.study.evaluate.Evaluation`.
+        rows (dict[str, Row]): By name, in order.
+    """
+
+    config: Path
+    work_dir: Path
+    baseline: str
+    epochs: int
+    options: dict[str, Any]
+    data: dict[str, Any]
+    evaluation: dict[str, Any]
+    rows: dict[str, Row]
+
+    def folder(self, name: str) -> Path:
+        """Return a folder or file of the data."""
+        return Path(self.data['root'], self.data[name])
+
+    def draw(self) -> Path:
+        """Return the list of the training images, drawn once and for all."""
+        path = self.work_dir / f'train_{self.data["max_train"]}.txt'
+        if not path.exists():
+            names, _ = find_images(str(self.folder('train')),
+                                   lambda name: name.lower().endswith(
+                                       EXTENSIONS))
+            most = check_int('data.max_train', self.data['max_train'], 1,
+                             len(names))
+            drawn = np.random.default_rng(0).permutation(len(names))[:most]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                lines = [f'{names[i]}\n' for i in sorted(drawn)]
+                file.write(''.join(lines).encode())
+        return path
+
+
+def read_study(path: Path, work_dir: Path,
+               data_root: str | None = None) -> Study:
+    """Read the YAML file of a plan.
+
+    ``{root}`` in it stands for the root of the data, which ``data_root``
+    replaces.
+
+    Raises:
+        ValueError: If a key is unknown or missing, or a value does not do;
+            the message names the file, the key and the value.
+    """
+    text = path.read_text()
+    plan = yaml.safe_load(text)
+    _check_keys(f'{path}', plan, PLAN_KEYS, ('options', 'evaluation'))
+    root = data_root or (plan['data'] or {}).get('root', '')
+    plan = yaml.safe_load(text.replace('{root}', root))
+    data = dict(plan['data'], root=root)
+    _check_keys(f'{path}: data', data, DATA_KEYS,
+                ('max_train', 'test_boxes'))
+    seeds = check_seeds('seeds', plan['seeds'])
+    rows: dict[str, Row] = {}
+    for name, entry in plan['rows'].items():
+        rows[name] = _row(name, entry or {}, rows, seeds)
+    check_choice('baseline', plan['baseline'], list(rows))
+    return Study(
+        config=path.parent / plan['config'],
+        work_dir=work_dir,
+        baseline=plan['baseline'],
+        epochs=check_int('epochs', plan['epochs'], 1),
+        options=plan.get('options') or {},
+        data=data,
+        evaluation=plan.get('evaluation') or {},
+        rows=rows)
+
+
+def _row(name: str, entry: dict[str, Any], rows: Mapping[str, Row],
+         seeds: tuple[int, ...]) -> Row:
+    _check_keys(f'rows.{name}', entry, tuple(ROW_CHECKS), tuple(ROW_CHECKS))
+    check_all(ROW_CHECKS, entry, f'rows.{name}.')
+    like = entry.get('like')
+    if like is not None:
+        check_choice(f'rows.{name}.like', like, list(rows))
+    base = rows[like] if like else Row(name, seeds)
+    merged = {
+        key: {**getattr(base, key), **entry.get(key, {})}
+        for key in ('options', 'mask_generator', 'saliency')
+    }
+    return Row(name, tuple(entry.get('seeds') or seeds),
+               equal_compute=entry.get('equal_compute', base.equal_compute),
+               **merged)
+
+
+def _check_keys(where: str, entry: Any, known: tuple[str, ...],
+                optional_keys: tuple[str, ...]) -> None:
+    if not isinstance(entry, dict):
+        raise ValueError(f'{where} must be a mapping, got {entry!r}.')
+    unknown = sorted(set(entry) - set(known), key=str)
+    missing = sorted(set(known) - set(entry) - set(optional_keys))
+    if unknown or missing:
+        raise ValueError(f'{where} must have keys of {list(known)}, got '
+                         f'unknown {unknown} and missing {missing}.')
+
+
+def check_seeds(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or \
+            len({*value}) < len(value):
+        raise ValueError(f'{name} must be a list of different numbers, got '
+                         f'{value!r}.')
+    return tuple(check_int(name, seed, 0) for seed in value)

@@ -1,0 +1,114 @@
+"""One run of a study: a row with a seed.
+
+Its config is that of the plan with what the row changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from amt_mm.engine.fit_config import fit_machine, move_data_root
+from amt_mm.engine.training_plan import TrainingPlan, training_plan
+
+from .plan import Row, Study
+
+
+def runs_of(study: Study) -> Iterator[Run]:
+    """Yield all runs: every row with its first seed, then the second..."""
+    most = max(len(row.seeds) for row in study.rows.values())
+    for number in range(most):
+        for row in study.rows.values():
+            if number < len(row.seeds):
+                yield Run(study, row, row.seeds[number])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row with a seed."""
+
+    study: Study
+    row: Row
+    seed: int
+
+    @cached_property
+    def cfg(self) -> Config:
+        """The config of pre-training, ready for a runner."""
+        cfg = self._config(self.study.epochs)
+        if self.row.equal_compute:
+            cfg = self._config(self._equal_epochs(training_plan(cfg)))
+        return cfg
+
+    @property
+    def settings(self) -> str:
+        """Short hash of all that the result depends on."""
+        cfg = self.cfg.to_dict()
+        for key in ('work_dir', 'experiment_name'):
+            cfg.pop(key, None)
+        text = json.dumps([cfg, self.study.evaluation], sort_keys=True,
+                          default=str)
+        for path in (self.study.data['root'], str(self.study.work_dir)):
+            text = text.replace(path, '')  # another machine has others
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder of the run."""
+        return self.study.work_dir / f'{self.row.name}_seed{self.seed}'
+
+    def _config(self, epochs: int) -> Config:
+        study, row = self.study, self.row
+        cfg = Config.fromfile(study.config)
+        old_root = cfg.get('data_root')
+        cfg.merge_from_dict({**study.options, **row.options})
+        cfg.data_root = str(study.folder('train'))
+        move_data_root(cfg, old_root)
+        if 'max_train' in study.data:
+            cfg.train_dataloader.dataset.ann_file = str(study.draw())
+        cfg.train_cfg.max_epochs = epochs
+        cfg.work_dir = str(self.work_dir)
+        cfg.experiment_name = f'{row.name}_seed{self.seed}_{id(cfg)}'
+        cfg.randomness = dict(seed=self.seed)
+        cfg.resume = True
+        _override(cfg, 'AMTMaskGenerator', row.mask_generator)
+        _override(cfg, 'SaliencyUpdateHook', row.saliency)
+        _drop_idle_hook(cfg)
+        fit_machine(cfg)
+        return cfg
+
+    def _equal_epochs(self, plan: TrainingPlan) -> int:
+        """Return the epochs that cost what the baseline's cost."""
+        study = self.study
+        peer = replace(study.rows[study.baseline], equal_compute=False)
+        budget = training_plan(Run(study, peer, self.seed).cfg).total_macs
+        return max(1, round(study.epochs * budget / plan.total_macs))
+
+
+def _override(cfg: Config, kind: str, changes: Mapping[str, Any]) -> None:
+    """Change the arguments of a transform or hook, wherever it stands."""
+    nodes = [*cfg.train_dataloader.dataset.pipeline, *cfg.custom_hooks]
+    for node in nodes:
+        if node.type.endswith(kind):
+            node.update(changes)
+
+
+def _drop_idle_hook(cfg: Config) -> None:
+    """Take out the update of maps that no plan asks for."""
+    orderings = [
+        str((step.get('ordering') or {}).get('type'))
+        for step in cfg.train_dataloader.dataset.pipeline
+        if step.type.endswith('AMTMaskGenerator')
+    ]
+    if any(name.endswith('RandomOrdering') for name in orderings):
+        cfg.custom_hooks = [
+            hook for hook in cfg.custom_hooks
+            if not hook.type.endswith(('SaliencyUpdateHook',
+                                       'MaskStatisticsHook'))
+        ]

@@ -1,0 +1,105 @@
+"""Run a study: train and measure what has no result yet."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from amt_mm.benchmark.lines import machine, versions
+from amt_mm.engine.training_plan import training_plan
+
+from .evaluate import Evaluation
+from .plan import Study
+from .results import Results
+from .run import Run, runs_of
+
+Stage = Callable[[Run], dict[str, Any]]
+
+
+def run_study(study: Study, results: Results,
+              after: Callable[[], None] = lambda: None) -> None:
+    """Do what is left of a study, the first seed of all rows first.
+
+    A run that was killed goes on from its last checkpoint; what has a line
+    with the same settings is not done again. ``after`` is called after each
+    result.
+    """
+    stages = _stages(study)
+    runs = list(runs_of(study))
+    for number, run in enumerate(runs, 1):
+        for name, stage in stages.items():
+            key = dict(row=run.row.name, seed=run.seed, stage=name,
+                       settings=run.settings)
+            if results.find(**key):
+                continue
+            print_log(f'study: run {number} of {len(runs)}, {run.row.name}, '
+                      f'seed {run.seed}: {name}', logger='current')
+            start = time.perf_counter()
+            found = stage(run)
+            results.add(**key, **found, machine=machine(),
+                        versions=versions(),
+                        seconds=round(time.perf_counter() - start, 1))
+            after()
+            gc.collect()  # one model in memory
+
+
+def _stages(study: Study) -> dict[str, Stage]:
+    stages: dict[str, Stage] = dict(pretrain=pretrain, frozen=frozen)
+    if 'test_boxes' in study.data:
+        stages['localization'] = localization
+    if study.evaluation.get('finetune'):
+        stages['finetune'] = finetune
+    return stages
+
+
+def pretrain(run: Run) -> dict[str, Any]:
+    """Pre-train, and return what it cost."""
+    cfg = run.cfg
+    plan = training_plan(cfg)
+    runner = Runner.from_cfg(cfg.copy())
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    seconds = list(scalars['train/time'].data[0])
+    return dict(
+        epochs=cfg.train_cfg.max_epochs,
+        images=len(runner.train_dataloader.dataset),
+        loss=round(float(scalars['train/loss'].mean(100)), 5),
+        # of one image over all epochs, the maps' included
+        macs=plan.total_macs,
+        step_seconds=round(statistics.median(seconds[len(seconds) // 2:]), 5),
+        batch_size=cfg.train_dataloader.batch_size)
+
+
+def frozen(run: Run) -> dict[str, Any]:
+    """Classify by the frozen encoder."""
+    return _evaluation(run).frozen()
+
+
+def localization(run: Run) -> dict[str, Any]:
+    """Compare saliency with the boxes of objects."""
+    return _evaluation(run).localization()
+
+
+def finetune(run: Run) -> dict[str, Any]:
+    """Fine-tune the encoder."""
+    return _evaluation(run).finetune(run.work_dir / 'finetune')
+
+
+def _evaluation(run: Run) -> Evaluation:
+    checkpoint = find_latest_checkpoint(str(run.work_dir))
+    if checkpoint is None:
+        raise FileNotFoundError(
+            f'{run.work_dir} must hold the checkpoint of the pre-training '
+            'that results.jsonl has a line of: put it back, or take the line '
+            'out.')
+    torch.manual_seed(run.seed)
+    return Evaluation(run.cfg, Path(checkpoint), run.study.data,
+                      **run.study.evaluation)

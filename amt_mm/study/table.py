@@ -1,0 +1,127 @@
+"""The results of a study as a table and as a picture."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+from .plan import Study
+from .results import Results
+from .run import runs_of
+
+METRICS = dict(knn='k-NN', linear='linear', finetune='fine-tuned',
+               pointing='points at object')
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Values of one measure, by seed."""
+
+    values: dict[int, float]
+
+    def __str__(self) -> str:
+        """Write mean and standard deviation over the seeds."""
+        if not self.values:
+            return '-'
+        mean = statistics.mean(self.values.values())
+        if len(self.values) == 1:
+            return f'{mean:.2f}'
+        spread = statistics.stdev(self.values.values())
+        return f'{mean:.2f} ± {spread:.2f}'
+
+    def minus(self, other: Figure) -> str:
+        """Write the mean difference, seed by seed, and its standard error."""
+        seeds = sorted({*self.values} & {*other.values})
+        gaps = [self.values[s] - other.values[s] for s in seeds]
+        if not gaps:
+            return '-'
+        mean = statistics.mean(gaps)
+        if len(gaps) == 1:
+            return f'{mean:+.2f}'
+        error = statistics.stdev(gaps) / len(gaps)**.5
+        return f'{mean:+.2f} ± {error:.2f}'
+
+
+def collect(study: Study, results: Results) -> dict[str, dict[str, Figure]]:
+    """Return the figures of all rows: what was measured with these settings.
+
+    A row without a result has none of a measure.
+    """
+    settings = {(run.row.name, run.seed): run.settings
+                for run in runs_of(study)}
+    found: dict[str, dict[str, dict[int, float]]] = {
+        name: {} for name in study.rows}
+    for line in results.lines:
+        key = line['row'], line['seed']
+        if settings.get(key) != line['settings']:
+            continue
+        for name, value in line.items():
+            if isinstance(value, (int, float)) and name != 'seed':
+                found[key[0]].setdefault(name, {})[key[1]] = value
+    return {
+        row: {name: Figure(values) for name, values in own.items()}
+        for row, own in found.items()
+    }
+
+
+def render(study: Study, results: Results) -> str:
+    """Return a table in Markdown, a row a line, the baseline's first."""
+    rows = collect(study, results)
+    base = rows[study.baseline]
+    names = [m for m in METRICS if any(m in own for own in rows.values())]
+    heads = ['row', 'seeds', 'epochs', 'cost', 'step']
+    for metric in names:
+        heads += [METRICS[metric], 'against baseline']
+    lines = [heads, ['---'] * len(heads)]
+    for name in sorted(rows, key=lambda name: name != study.baseline):
+        own = rows[name]
+        cells = [name, str(len(_of(own, 'macs').values)),
+                 f'{_mean(own, "epochs"):.0f}',
+                 f'{_mean(own, "macs") / _mean(base, "macs"):.3f}',
+                 _step(own, base)]
+        for metric in names:
+            cells += [str(_of(own, metric)),
+                      '' if name == study.baseline else
+                      _of(own, metric).minus(_of(base, metric))]
+        lines.append(cells)
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
+
+
+def draw(study: Study, results: Results, path: Path,
+         metric: str = 'linear') -> None:
+    """Plot a measure against the multiply-accumulates of the run."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+    rows = collect(study, results)
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout='constrained')
+    for name, own in rows.items():
+        values = list(_of(own, metric).values.values())
+        if not values:
+            continue
+        x = _mean(own, 'macs') / _mean(rows[study.baseline], 'macs')
+        mean = statistics.mean(values)
+        error = [[mean - min(values)], [max(values) - mean]]
+        marker = 's' if name == study.baseline else 'o'
+        axis.errorbar(x, mean, yerr=error, fmt=marker, capsize=3)
+        axis.annotate(name, (x, mean), (5, 3), textcoords='offset points',
+                      fontsize=8)
+    axis.set(xlabel=f'multiply-accumulates over those of {study.baseline}',
+             ylabel=f'{METRICS[metric]} top-1 [%], mean, lowest, highest')
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _of(own: dict[str, Figure], name: str) -> Figure:
+    return own.get(name, Figure({}))
+
+
+def _mean(own: dict[str, Figure], name: str) -> float:
+    values = _of(own, name).values.values()
+    return statistics.mean(values) if values else float('nan')
+
+
+def _step(own: dict[str, Figure], base: dict[str, Figure]) -> str:
+    return f'{_mean(own, "step_seconds") / _mean(base, "step_seconds"):.2f}'

@@ -1,0 +1,40 @@
+"""The plans that come with the project."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.registry import MODELS, init_default_scope
+
+from amt_mm.engine.hooks import SaliencyUpdateHook
+from amt_mm.engine.training_plan import find_generator
+from amt_mm.study import read_study, runs_of
+
+
+@pytest.mark.parametrize('name', [
+    'tiny-imagenet40_rate', 'tiny-imagenet40_cpu'])
+def test_every_row_can_be_built(pytestconfig, tmp_path, name):
+    init_default_scope('mmpretrain')
+    root = tmp_path / 'data'
+    (root / 'train' / 'a').mkdir(parents=True)
+    path = pytestconfig.rootpath / 'configs' / 'study' / f'{name}.yaml'
+    study = read_study(path, tmp_path / 'work', str(root))
+    del study.data['max_train']  # there are no images
+    names = set()
+    for run in runs_of(study):
+        if run.row.equal_compute:
+            continue
+        names.add(run.settings)
+        cfg = run.cfg
+        assert cfg.train_dataloader.dataset.data_root == f'{root}/train'
+        generator = find_generator(cfg)
+        assert generator.tokens == (8, 8)
+        MODELS.build(cfg.model)
+        hooks = [dict(hook) for hook in cfg.custom_hooks
+                 if hook.type.endswith('SaliencyUpdateHook')]
+        assert bool(hooks) == generator.needs_saliency
+        for hook in hooks:
+            hook.pop('type')
+            assert SaliencyUpdateHook(**hook).schedule(20)
+    # no two rows are one
+    assert len(names) == sum(len(row.seeds) for row in study.rows.values()
+                             if not row.equal_compute)

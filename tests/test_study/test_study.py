@@ -1,0 +1,198 @@
+"""A study of two tiny rows, through the real runner, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from amt_mm.engine.training_plan import training_plan
+from amt_mm.study import (
+    Results,
+    draw,
+    read_study,
+    render,
+    run_study,
+    runs_of,
+)
+from amt_mm.study import stages as stages_module
+
+RANDOM = dict(mask_ratio=.75, throw_ratio=0.,
+              ordering=dict(type='amt_mm.RandomOrdering'))
+CONFIG = """
+_base_ = '{configs}/study/mae_vit-t_64.py'
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2,
+                  feedforward_channels=64)),
+    neck=dict(embed_dim=32, decoder_embed_dim=16, decoder_depth=1,
+              decoder_num_heads=2))
+train_dataloader = dict(batch_size=8, num_workers=0)
+param_scheduler = []
+"""
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmpretrain')
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Two classes, bright left or bright right, 12 and 6 images each."""
+    root = tmp_path_factory.mktemp('photos')
+    rng = np.random.default_rng(0)
+    boxes = []
+    for split, number in (('train', 12), ('test', 6)):
+        for label, name in enumerate(('left', 'right')):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(number):
+                pixels = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8)
+                pixels[:, 32 * label:32 * label + 32] += 150
+                Image.fromarray(pixels).save(folder / f'{i}.png')
+                x = 32 * label
+                boxes.append((split, f'{name}/{i}.png {x} 0 {x + 32} 64'))
+    for split in ('train', 'test'):
+        (root / f'{split}_boxes.txt').write_text('\n'.join(
+            line for own, line in boxes if own == split) + '\n')
+    return root
+
+
+@pytest.fixture
+def make(photos, tmp_path, pytestconfig):
+    """Return a function that writes a plan and reads it."""
+    (tmp_path / 'tiny.py').write_text(
+        CONFIG.format(configs=pytestconfig.rootpath / 'configs'))
+
+    def read(data_root=None, **changes):
+        plan = dict(
+            config='tiny.py', baseline='mae', epochs=2, seeds=[0],
+            data=dict(root=str(photos), train='train', test='test',
+                      max_train=16, test_boxes='test_boxes.txt'),
+            evaluation=dict(max_bank=20, k=3),
+            rows=dict(
+                mae=dict(mask_generator=RANDOM),
+                oracle=dict(seeds=[0], saliency=dict(source=dict(
+                    type='amt_mm.BoxSaliency',
+                    ann_file='{root}/train_boxes.txt')))))
+        plan.update(changes)
+        path = tmp_path / 'plan.yaml'
+        path.write_text(yaml.safe_dump(plan))
+        return read_study(path, tmp_path / 'work', data_root)
+
+    return read
+
+
+def test_a_killed_study_goes_on_where_it_stopped(make, monkeypatch, tmp_path):
+    study = make(seeds=[0, 1])
+    path = tmp_path / 'results.jsonl'
+    genuine, done = stages_module.frozen, []
+
+    def killed(run):
+        if done:
+            raise KeyboardInterrupt
+        done.append(run)
+        return genuine(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages_module, 'frozen', killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study, Results(path))
+    first = path.read_text()
+    path.write_text(first + '{"row": "cut o')  # as a kill amid a write leaves
+    run_study(study, Results(path))
+    assert path.read_text().startswith(first)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    keys = [(n['row'], n['seed'], n['stage']) for n in lines]
+    assert sorted(keys) == sorted(
+        (row, seed, stage)
+        for row, seed in (('mae', 0), ('mae', 1), ('oracle', 0))
+        for stage in ('pretrain', 'frozen', 'localization'))
+    before = path.read_text()
+    run_study(study, Results(path))
+    assert path.read_text() == before
+
+    table = render(study, Results(path))
+    for measure in ('knn', 'linear', 'pointing'):
+        one, two = (n[measure] for n in lines
+                    if n['row'] == 'mae' and measure in n)
+        oracle, = (n[measure] for n in lines
+                   if n['row'] == 'oracle' and measure in n)
+        assert all(0 <= v <= 100 for v in (one, two, oracle))
+        spread = abs(one - two) / math.sqrt(2)
+        assert f'| {(one + two) / 2:.2f} ± {spread:.2f} |' in table
+        assert f'| {oracle:.2f} | {oracle - one:+.2f} |' in table
+    draw(study, Results(path), tmp_path / 'plot.png')
+    with Image.open(tmp_path / 'plot.png') as picture:
+        assert picture.size[0] > 500
+
+
+def test_other_settings_are_measured_anew(make, tmp_path):
+    study = make(rows=dict(mae=dict(mask_generator=RANDOM)))
+    path = tmp_path / 'results.jsonl'
+    run_study(study, Results(path))
+    count = len(path.read_text().splitlines())
+    longer = replace(study, epochs=3)
+    run_study(longer, Results(path))
+    assert len(path.read_text().splitlines()) == 2 * count
+    # the table shows those of the plan alone
+    assert '| mae | 1 | 3 |' in render(longer, Results(path))
+
+
+def test_equal_compute(make):
+    study = make(epochs=20, rows=dict(
+        mae=dict(mask_generator=RANDOM),
+        throw=dict(mask_generator=dict(
+            ordering=dict(type='amt_mm.RandomOrdering'))),
+        throw_longer=dict(like='throw', equal_compute=True)))
+    macs = {run.row.name: training_plan(run.cfg).total_macs
+            for run in runs_of(study)}
+    assert macs['throw'] < 0.8 * macs['mae']
+    assert macs['throw_longer'] == pytest.approx(macs['mae'], rel=.03)
+
+
+def test_the_images_are_drawn_over_all_classes(make, photos, tmp_path):
+    study = make()
+    names = study.draw().read_text().split()
+    assert len({*names}) == 16
+    assert {name.split('/')[0] for name in names} == {'left', 'right'}
+    assert all((photos / 'train' / name).is_file() for name in names)
+    assert study.draw().read_text().split() == names
+
+
+def test_where_data_and_results_lie_is_no_setting(make, photos, tmp_path):
+    (tmp_path / 'link').symlink_to(photos)
+    one, two = make(), replace(make(str(tmp_path / 'link')),
+                               work_dir=tmp_path / 'elsewhere')
+    for first, second in zip(runs_of(one), runs_of(two), strict=True):
+        assert first.cfg.data_root != second.cfg.data_root
+        assert first.settings == second.settings
+
+
+def test_a_damaged_file_of_results_is_refused(tmp_path):
+    path = tmp_path / 'results.jsonl'
+    for text in ('[1]\n', 'no JSON\n', '{"row": 1}\n\n'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r'results\.jsonl must hold one'):
+            Results(path)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(rows=dict(mae=dict(mask=1))), "rows.mae .* unknown .'mask'"),
+    (dict(rows=dict(mae=dict(like='am'))), "rows.mae.like .*'am'"),
+    (dict(baseline='none'), "baseline must be .*'none'"),
+    (dict(seeds=[0, 0]), r'seeds must be .*\[0, 0\]'),
+    (dict(epochs=0), 'epochs must be .*0'),
+    (dict(extra=1), "unknown .'extra'"),
+    (dict(data=dict(root='x')), "missing .'test', 'train'"),
+    (dict(rows=dict(mae=dict(options=[1]))), r'rows.mae.options .*\[1\]')])
+def test_a_plan_that_makes_no_sense_is_refused(make, changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make(**changes)

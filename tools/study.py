@@ -1,0 +1,68 @@
+"""Pre-train and measure many settings, as a plan says; go on after a stop.
+
+    python tools/study.py configs/study/tiny-imagenet40_cpu.yaml
+    python tools/study.py PLAN.yaml --data-root DIR --work-dir DIR
+    python tools/study.py PLAN.yaml --only mae_random amt
+    python tools/study.py PLAN.yaml --table
+
+Writes one JSON line for each result into results.jsonl, and after each run
+table.md and accuracy.png. What has a result with the same settings is not done
+again; a run that was killed goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+
+from amt_mm.study import Results, draw, read_study, render, run_study
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('plan', type=Path, help='YAML file')
+    parser.add_argument('--data-root', help="in place of the plan's data.root")
+    parser.add_argument(
+        '--work-dir', type=Path, help='default: work_dirs/study/NAME')
+    parser.add_argument(
+        '--results', type=Path, help='default: results.jsonl in the work dir')
+    parser.add_argument(
+        '--only', nargs='+', metavar='ROW', help='do these rows alone')
+    parser.add_argument(
+        '--table', action='store_true', help='print the table, run nothing')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse, run, sum up."""
+    args = parse_args()
+    work_dir = args.work_dir or Path('work_dirs', 'study', args.plan.stem)
+    study = whole = read_study(args.plan, work_dir, args.data_root)
+    init_default_scope('mmpretrain')
+    if unknown := set(args.only or ()) - set(study.rows):
+        raise SystemExit(f'--only must be of {list(study.rows)}, got '
+                         f'{sorted(unknown)}.')
+    results = Results(args.results or work_dir / 'results.jsonl')
+    if args.only:
+        study = replace(study, rows={n: study.rows[n] for n in args.only})
+
+    def sum_up() -> None:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        (work_dir / 'table.md').write_text(render(whole, results))
+        draw(whole, results, work_dir / 'accuracy.png')
+
+    if not args.table:
+        run_study(study, results, sum_up)
+    sum_up()
+    print_log(render(whole, results))
+
+
+if __name__ == '__main__':
+    main()
