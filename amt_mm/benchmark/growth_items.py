@@ -17,7 +17,7 @@ SIZES = 160, 224, 320
 
 @item('growth_batch', GROUP,
       "MAE + AMT 45/40 of ViT-S/16 over mmpretrain's MAE in float32, by the "
-      'batch.')
+      'batch.', default=False)
 def growth_batch(setting: Setting) -> list[Result]:
     """Compare steps of several batch sizes."""
     batches = BATCHES[:1] if setting.tiny else BATCHES
@@ -28,7 +28,7 @@ def growth_batch(setting: Setting) -> list[Result]:
 
 
 @item('growth_tokens', GROUP,
-      'The same, batch 4, by the size of the image.')
+      'The same, batch 4, by the size of the image.', default=False)
 def growth_tokens(setting: Setting) -> list[Result]:
     """Compare steps of several image sizes."""
     sizes = SIZES[:1] if setting.tiny else SIZES

@@ -9,10 +9,11 @@ from . import (
     saliency_items,
     step_items,
     store_items,
+    worker_items,
 )
 from .item import ITEMS
 
 FILES = (step_items, compile_items, memory_items, saliency_items, data_items,
-         pipeline_items, store_items, growth_items)
+         pipeline_items, worker_items, store_items, growth_items)
 
 __all__ = ['FILES', 'ITEMS']

@@ -65,7 +65,8 @@ def forward_macs(cfg: Any) -> dict[str, int]:
 @item('saliency', 'Saliency',
       'The saliency of 8 images by ViT-B/16 over the forward of '
       "mmpretrain's VisionTransformer of the same weights on the same "
-      'images, float32, no gradients, taken in turn.')
+      'images, float32, no gradients, taken in turn. On a CPU, seconds are '
+      'those that the process had the CPU for.')
 def saliency(setting: Setting) -> list[Result]:
     """Compare the saliency with a full forward."""
     cfg = read_config(CONFIG, setting.tiny)
@@ -88,7 +89,7 @@ def saliency(setting: Setting) -> list[Result]:
       "workers, over the forward of mmpretrain's VisionTransformer on as "
       'many images that are in memory. Its share of a run of 400 epochs is '
       'arithmetic: the multiply-accumulates of all refreshes over those of '
-      'the run.')
+      'the run. On a CPU, seconds are those that the process had the CPU for.')
 def refresh(setting: Setting) -> list[Result]:
     """Compare a refresh with stock forwards, and work out its share."""
     cfg = read_config(CONFIG, setting.tiny)

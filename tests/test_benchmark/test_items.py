@@ -16,8 +16,8 @@ from amt_mm.benchmark.workload import read_config, workloads
 OWN = ('am_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
        'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',
        'mask_generator', 'maskfeat_step', 'peak_memory', 'pipeline',
-       'pipeline_growth', 'pipeline_options', 'pixels', 'refresh', 'saliency',
-       'simmim_step', 'store', 'store_growth')
+       'pipeline_growth', 'pipeline_options', 'pipeline_workers', 'pixels',
+       'refresh', 'saliency', 'simmim_step', 'store', 'store_growth')
 NEEDS_A_COMPILER = {'compile', 'mae_step_compiled'}
 
 
