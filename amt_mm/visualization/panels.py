@@ -80,7 +80,7 @@ def draw_sheet(panels: Sequence[Panel]) -> np.ndarray:
         raise ValueError('panels must hold at least one panel, got 0.')
     rows = [draw_tiles(panel) for panel in panels]
     return draw_table(CAPTIONS[:max(map(len, rows))], rows,
-                      _legend_entries(panels))
+                      legend_entries(panels))
 
 
 def draw_tiles(panel: Panel) -> list[np.ndarray]:
@@ -95,7 +95,7 @@ def draw_tiles(panel: Panel) -> list[np.ndarray]:
     return tiles
 
 
-def _legend_entries(panels: Sequence[Panel]) -> list[np.ndarray]:
+def legend_entries(panels: Sequence[Panel]) -> list[np.ndarray]:
     """Return the keys to the colour scale and the plan with their texts."""
     side = TEXT_HEIGHT
     roles = np.concatenate([panel.plan.ravel() for panel in panels])
