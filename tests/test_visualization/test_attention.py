@@ -74,4 +74,4 @@ def test_images_of_any_shape(shape):
     plain = draw_attention(images[:1], dict(one=attention[:1, 0] * 0))
     rows, columns = np.nonzero((spot != plain).any(2))
     assert len(rows) and rows.min() > sheet.shape[0] * .1
-    assert columns.min() > spot.shape[1] / 2
+    assert columns.min() > 100  # in the second column
