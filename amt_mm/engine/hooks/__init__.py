@@ -1,5 +1,6 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .epoch_seed_hook import EpochSeedHook
+from .localization_hook import LocalizationHook
 from .mask_statistics_hook import MaskStatisticsHook
 from .non_finite_hook import NonFiniteHook
 from .probe_hook import ProbeHook
@@ -7,6 +8,7 @@ from .saliency_update_hook import SaliencyUpdateHook
 from .unreadable_images_hook import UnreadableImagesHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'EpochSeedHook', 'MaskStatisticsHook',
-    'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook', 'UnreadableImagesHook'
+    'AtomicCheckpointHook', 'EpochSeedHook', 'LocalizationHook',
+    'MaskStatisticsHook', 'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook',
+    'UnreadableImagesHook'
 ]

@@ -1,0 +1,128 @@
+"""The figures of a run in a table: what it is, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from amt_mm.engine import TrainingPlan
+from amt_mm.masking.plan import ROLES
+from amt_mm.weights.export.config_text import part
+
+from .cost import Times, batch_size_of, stock_macs, times_of
+from .run_folder import Record, Run
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the table; a value is empty where the run does not tell."""
+
+    name: str
+    unit: str
+    values: list[str]
+
+
+def figures(runs: Sequence[Run],
+            plans: Sequence[TrainingPlan | None]) -> list[Figure]:
+    """Return the rows that tell something of at least one run."""
+    columns = [
+        {**_progress(run), **_results(run), **_times(run, times_of(run)),
+         **_cost(run, plan)}
+        for run, plan in zip(runs, plans, strict=True)
+    ]
+    rows = dict.fromkeys(key for column in columns for key in column)
+    return [Figure(*key, values) for key in rows
+            if any(values := [column.get(key, '') for column in columns])]
+
+
+Column = dict[tuple[str, str], str]
+
+
+def _progress(run: Run) -> Column:
+    epochs = f'{run.epoch} of {run.max_epochs}' if run.max_epochs \
+        else str(run.epoch)
+    return {
+        ('Method', ''): str(part(run.config, 'model').get('type', '')),
+        ('Epochs', 'reached'): epochs,
+        ('Batch', 'images'): _text(batch_size_of(run)),
+        ('Sessions', 'started or resumed'): str(len(run.logs)),
+        ('Warnings', ''): str(sum(w.count for w in run.warnings)),
+    }
+
+
+def _results(run: Run) -> Column:
+    shares = {
+        (f'P({role} | salient)', 'last'):
+        _number(_last(run.steps, f'p_{role}_salient'), '.3f')
+        for role in ROLES
+    }
+    return {
+        ('Loss', 'last logged'): _number(_last(run.steps, 'loss'), '.4g'),
+        ('k-NN accuracy', '%, last'):
+        _number(_last(run.epochs, 'probe/knn_top1'), '.2f'),
+        ('Linear accuracy', '%, last'):
+        _number(_last(run.epochs, 'probe/linear_top1'), '.2f'),
+        ('Average precision', 'of saliency, last'):
+        _number(_last(run.epochs, 'localization/average_precision'), '.3f'),
+        ('Entropy of the maps', 'last'):
+        _number(_last(run.epochs, 'saliency/entropy'), '.3f'),
+        **shares,
+    }
+
+
+def _times(run: Run, times: Times) -> Column:
+    batch, step = batch_size_of(run), times.training or times.warmup
+    memory = max((r['memory'] for r in run.steps if 'memory' in r), default=0)
+    return {
+        ('Time', 'from first to last line of the logs'):
+        duration(run.seconds) if run.logs else '',
+        ('Step in the warm-up', 'ms, median'):
+        _number(times.warmup, '.4g', 1000),
+        ('Step after it', 'ms, median'): _number(times.training, '.4g', 1000),
+        ('Throughput', 'images a second'):
+        _number(batch / step, ',.0f') if batch and step else '',
+        ('Saliency updates', 'number, seconds in all'):
+        f'{len(times.updates)}, {sum(times.updates):.1f}'
+        if times.updates else '',
+        ('Time so far', '× that of steps of the warm-up'):
+        _number(times.ratio, '.3f'),
+        ('Memory', 'MB at most'): _number(memory or None, ',.0f'),
+    }
+
+
+def _cost(run: Run, plan: TrainingPlan | None) -> Column:
+    step = ('Arithmetic of a step', 'GMACs an image')
+    if plan is None:
+        macs = stock_macs(run)
+        return {step: _number(macs and macs / 1e9, '.4g')}
+    training = plan.phases[-1]
+    return {
+        step: _number(training.macs / 1e9, '.4g'),
+        ('Arithmetic of a step', '× stock'):
+        _number(training.macs / plan.stock_macs, '.3f'),
+        ('Arithmetic of the whole run', '× stock'):
+        _number(plan.cost, '.3f'),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Say a time in two units: ``3 h 05 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours:,} h {minutes:02d} min' if hours else (
+        f'{minutes} min {rest:02d} s')
+
+
+def _last(records: Sequence[Record], key: str) -> float | None:
+    return next((r[key] for r in reversed(records) if key in r), None)
+
+
+def _number(value: float | None, form: str, factor: float = 1) -> str:
+    if value is None:
+        return ''
+    return f'{value * factor:{form}}' if isfinite(value) else 'not finite'
+
+
+def _text(value: int | None) -> str:
+    return '' if value is None else f'{value:,}'
