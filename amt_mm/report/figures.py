@@ -23,49 +23,61 @@ class Figure:
     values: list[str]
 
 
-def figures(runs: Sequence[Run],
-            plans: Sequence[TrainingPlan | None]) -> list[Figure]:
-    """Return the rows that tell something of at least one run."""
-    columns = [
-        {**_progress(run), **_results(run), **_times(run, times_of(run)),
-         **_cost(run, plan)}
-        for run, plan in zip(runs, plans, strict=True)
-    ]
-    rows = dict.fromkeys(key for column in columns for key in column)
-    return [Figure(*key, values) for key in rows
-            if any(values := [column.get(key, '') for column in columns])]
-
-
 Column = dict[tuple[str, str], str]
+
+
+def figures(
+        runs: Sequence[Run],
+        plans: Sequence[TrainingPlan | None]) -> dict[str, list[Figure]]:
+    """Return, by heading, the rows that tell something of any run."""
+    return {
+        'Run': _rows([_progress(run) for run in runs]),
+        'Results': _rows([_results(run) for run in runs]),
+        'Time and cost': _rows([
+            {**_times(run, times_of(run)), **_cost(run, plan)}
+            for run, plan in zip(runs, plans, strict=True)
+        ]),
+    }
+
+
+def _rows(columns: list[Column]) -> list[Figure]:
+    keys = dict.fromkeys(key for column in columns for key in column)
+    return [Figure(*key, values) for key in keys
+            if any(values := [column.get(key, '') for column in columns])]
 
 
 def _progress(run: Run) -> Column:
     epochs = f'{run.epoch} of {run.max_epochs}' if run.max_epochs \
         else str(run.epoch)
     return {
-        ('Method', ''): str(part(run.config, 'model').get('type', '')),
+        ('Method', ''): _method(run),
         ('Epochs', 'reached'): epochs,
-        ('Batch', 'images'): _text(batch_size_of(run)),
-        ('Sessions', 'started or resumed'): str(len(run.logs)),
-        ('Warnings', ''): str(sum(w.count for w in run.warnings)),
+        ('Batch', 'images'): _number(batch_size_of(run), ',d'),
+        ('Starts', 'the first and each resumption'): str(len(run.logs)),
+        ('Warnings', 'in the logs'): str(sum(w.count for w in run.warnings)),
     }
+
+
+def _method(run: Run) -> str:
+    name = str(part(run.config, 'model').get('type', ''))
+    return name.removeprefix('amt_mm.')
 
 
 def _results(run: Run) -> Column:
     shares = {
-        (f'P({role} | salient)', 'last'):
+        (f'P({role} | salient)', ''):
         _number(_last(run.steps, f'p_{role}_salient'), '.3f')
         for role in ROLES
     }
     return {
-        ('Loss', 'last logged'): _number(_last(run.steps, 'loss'), '.4g'),
-        ('k-NN accuracy', '%, last'):
+        ('Loss', ''): _number(_last(run.steps, 'loss'), '.4g'),
+        ('k-NN accuracy', '%, top-1'):
         _number(_last(run.epochs, 'probe/knn_top1'), '.2f'),
-        ('Linear accuracy', '%, last'):
+        ('Linear accuracy', '%, top-1'):
         _number(_last(run.epochs, 'probe/linear_top1'), '.2f'),
-        ('Average precision', 'of saliency, last'):
+        ('Average precision', 'of saliency'):
         _number(_last(run.epochs, 'localization/average_precision'), '.3f'),
-        ('Entropy of the maps', 'last'):
+        ('Entropy of the maps', ''):
         _number(_last(run.epochs, 'saliency/entropy'), '.3f'),
         **shares,
     }
@@ -75,33 +87,33 @@ def _times(run: Run, times: Times) -> Column:
     batch, step = batch_size_of(run), times.training or times.warmup
     memory = max((r['memory'] for r in run.steps if 'memory' in r), default=0)
     return {
-        ('Time', 'from first to last line of the logs'):
+        ('Time', 'on the clock'):
         duration(run.seconds) if run.logs else '',
-        ('Step in the warm-up', 'ms, median'):
+        ('Step, warm-up', 'ms, median'):
         _number(times.warmup, '.4g', 1000),
-        ('Step after it', 'ms, median'): _number(times.training, '.4g', 1000),
-        ('Throughput', 'images a second'):
+        ('Step', 'ms, median'): _number(times.training, '.4g', 1000),
+        ('Throughput', 'images/s'):
         _number(batch / step, ',.0f') if batch and step else '',
-        ('Saliency updates', 'number, seconds in all'):
-        f'{len(times.updates)}, {sum(times.updates):.1f}'
-        if times.updates else '',
-        ('Time so far', '× that of steps of the warm-up'):
-        _number(times.ratio, '.3f'),
-        ('Memory', 'MB at most'): _number(memory or None, ',.0f'),
+        ('Saliency updates', ''):
+        f'{len(times.updates)}' if times.updates else '',
+        ('Time of the updates', ''):
+        duration(sum(times.updates)) if times.updates else '',
+        ('Time of all steps', '× stock'): _number(times.ratio, '.3f'),
+        ('Memory', 'MB, largest'): _number(memory or None, ',.0f'),
     }
 
 
 def _cost(run: Run, plan: TrainingPlan | None) -> Column:
-    step = ('Arithmetic of a step', 'GMACs an image')
+    step = ('Arithmetic, step', 'GMACs/image')
     if plan is None:
         macs = stock_macs(run)
         return {step: _number(macs and macs / 1e9, '.4g')}
     training = plan.phases[-1]
     return {
         step: _number(training.macs / 1e9, '.4g'),
-        ('Arithmetic of a step', '× stock'):
+        ('Arithmetic, step', '× stock'):
         _number(training.macs / plan.stock_macs, '.3f'),
-        ('Arithmetic of the whole run', '× stock'):
+        ('Arithmetic, whole run', '× stock'):
         _number(plan.cost, '.3f'),
     }
 
@@ -122,7 +134,3 @@ def _number(value: float | None, form: str, factor: float = 1) -> str:
     if value is None:
         return ''
     return f'{value * factor:{form}}' if isfinite(value) else 'not finite'
-
-
-def _text(value: int | None) -> str:
-    return '' if value is None else f'{value:,}'

@@ -12,11 +12,12 @@ from .charts import Chart, Curve, curve
 from .run_folder import Record, Run
 
 SHARE = (0., 1.)
+OPTION = '--cfg-options default_hooks.'
 
 
 @dataclass(frozen=True)
 class Section:
-    """Charts below one heading; ``missing`` says how to get more of them."""
+    """Charts below one heading; ``missing`` says how to get some."""
 
     title: str
     charts: list[Chart]
@@ -32,10 +33,11 @@ class Source:
     run: Run
     plan: TrainingPlan | None
 
-    def step(self, key: str, factor: float = 1) -> list[Curve]:
+    def step(self, key: str, factor: float = 1,
+             is_reference: bool = False) -> list[Curve]:
         """Draw what is logged in training."""
         return curve(self.index, self.name, self.run.steps, key,
-                     self._trained, factor=factor)
+                     self._trained, is_reference, factor)
 
     def epoch(self, key: str, is_reference: bool = False) -> list[Curve]:
         """Draw what is logged between epochs."""
@@ -59,54 +61,67 @@ class Source:
 def sections(sources: Sequence[Source]) -> list[Section]:
     """Return all sections; one may be without charts."""
     return [
-        Section('Does it learn?', _drawn([
-            Chart('Loss', 'mean square error or the method’s own',
-                  'On masked patches, as logged.',
-                  _all(s.step('loss') for s in sources)),
-            Chart('k-NN accuracy', '% top-1',
-                  'Of held-out images, by the frozen class token.',
-                  _all(s.epoch('probe/knn_top1') for s in sources)),
-            Chart('Linear accuracy', '% top-1',
-                  'Of held-out images, by a linear classifier on the frozen '
-                  'class token.',
-                  _all(s.epoch('probe/linear_top1') for s in sources)),
-            Chart('Learning rate', 'peak over all layers', '',
-                  _all(s.step('base_lr') or s.step('lr') for s in sources)),
-        ]), 'k-NN and linear accuracy: default_hooks.probe.type='
-            'amt_mm.ProbeHook'),
-        Section('Where does it look?', _saliency(sources),
-                'Pointing and average precision: default_hooks.localization.'
-                'type=amt_mm.LocalizationHook'),
-        Section('What becomes of salient patches?', _drawn([
-            Chart(f'{role.capitalize()}', 'share of salient tokens',
-                  'Dotted: under random masking.' if role == 'masked' else '',
+        _section('How does it train?', _training(sources)),
+        _section('What has it learned?', _probes(sources),
+                 'Accuracy is logged with '
+                 f'{OPTION}probe.type=amt_mm.ProbeHook.'),
+        _section('Where does it look?', _saliency(sources),
+                 'Whether it finds the objects is logged with '
+                 f'{OPTION}localization.type=amt_mm.LocalizationHook.'),
+        _section('What becomes of salient patches?', [
+            Chart(role.capitalize(), 'share of salient patches',
+                  'Dotted: of all patches, which random masking would give.',
                   _with_uniform(sources, role), SHARE) for role in ROLES
-        ])),
-        Section('How fast is it?', _drawn([
-            Chart('Step', 'ms', 'Forward, backward, optimiser, and the wait '
-                  'for data.',
-                  _all(s.step('time', 1000) for s in sources)),
-            Chart('Wait for data', 'ms a step', '',
-                  _all(s.step('data_time', 1000) for s in sources)),
-        ])),
+        ]),
+    ]
+
+
+def _section(title: str, charts: list[Chart], missing: str = '') -> Section:
+    """Leave out the charts for which nothing was logged."""
+    drawn = [chart for chart in charts if chart.curves]
+    is_whole = any(chart is charts[-1] for chart in drawn)
+    return Section(title, drawn, '' if is_whole else missing)
+
+
+def _training(sources: Sequence[Source]) -> list[Chart]:
+    return [
+        Chart('Loss', 'as the method defines it', 'On masked patches only.',
+              _all(s.step('loss') for s in sources)),
+        Chart('Learning rate', '', 'Before any scaling by layer.',
+              _all(s.step('base_lr') or s.step('lr') for s in sources)),
+        Chart('Time of a step', 'ms', 'Dotted: the part of it that waits for '
+              'data.', _all(s.step('time', 1000) for s in sources)
+              + _all(s.step('data_time', 1000, True) for s in sources)),
+    ]
+
+
+def _probes(sources: Sequence[Source]) -> list[Chart]:
+    return [
+        Chart(title, '%, top-1', f'Of held-out images, by {how} the frozen '
+              'class token.',
+              _all(s.epoch(f'probe/{key}_top1') for s in sources))
+        for key, title, how in (
+            ('knn', 'k-NN accuracy', 'the nearest neighbours of'),
+            ('linear', 'Linear accuracy', 'a linear classifier on'))
     ]
 
 
 def _saliency(sources: Sequence[Source]) -> list[Chart]:
-    return _drawn([
-        Chart('Entropy of the maps', 'share of the largest',
-              'Mean over the training set, at each saliency update. 1: looks '
-              'everywhere alike.',
-              _all(s.epoch('saliency/entropy') for s in sources)),
-        *(Chart(title, unit, 'Of images with known objects. Dotted: a fixed '
-                'guess at the centre.',
-                _all(s.epoch(f'localization/{key}') for s in sources)
-                + _all(s.epoch(f'localization/centre_{key}', True)
-                       for s in sources))
-          for key, title, unit in (
-              ('pointing', 'Pointing accuracy', 'share of images'),
-              ('average_precision', 'Average precision', 'of object pixels')))
-    ])
+    entropy = Chart(
+        'Entropy of the maps', 'share of the largest',
+        'Mean over the training images, at each saliency update. At 1 all '
+        'patches weigh the same.',
+        _all(s.epoch('saliency/entropy') for s in sources))
+    return [entropy, *(
+        Chart(title, unit, f'{what} Dotted: a fixed guess at the centre.',
+              _all(s.epoch(f'localization/{key}') for s in sources)
+              + _all(s.epoch(f'localization/centre_{key}', True)
+                     for s in sources))
+        for key, title, unit, what in (
+            ('pointing', 'Pointing accuracy', 'share of images',
+             'Where the peak of the map is on an object.'),
+            ('average_precision', 'Average precision', 'mean over images',
+             'Of the map as a score of object pixels.')))]
 
 
 def _with_uniform(sources: Sequence[Source], role: str) -> list[Curve]:
@@ -120,8 +135,3 @@ def _with_uniform(sources: Sequence[Source], role: str) -> list[Curve]:
 
 def _all(curves: Iterable[list[Curve]]) -> list[Curve]:
     return [one for several in curves for one in several]
-
-
-def _drawn(charts: list[Chart]) -> list[Chart]:
-    """Leave out the charts for which nothing was logged."""
-    return [chart for chart in charts if chart.curves]
