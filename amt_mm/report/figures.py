@@ -54,7 +54,7 @@ def _progress(run: Run) -> Column:
         ('Epochs', 'reached'): epochs,
         ('Batch', 'images'): _number(batch_size_of(run), ',d'),
         ('Starts', 'the first and each resumption'): str(len(run.logs)),
-        ('Warnings', 'in the logs'): str(sum(w.count for w in run.warnings)),
+        ('Warnings', 'in the logs'): _number(len(run.warnings), ',d'),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from amt_mm.weights.export.config_text import parse_config, part
 
-from .run_log import RunLog, Warning, read_log
+from .run_log import RunLog, read_log
 
 SESSION = re.compile(r'\d{8}_\d{6}')
 PICTURE = re.compile(r'(.+)_(\d+)\.png')
@@ -69,10 +69,14 @@ class Run:
         """The time of all sessions."""
         return sum(log.seconds for log in self.logs)
 
-    @property
-    def warnings(self) -> list[Warning]:
-        """Those of all sessions."""
-        return [warning for log in self.logs for warning in log.warnings]
+    @cached_property
+    def warnings(self) -> dict[str, list[str]]:
+        """The times of the log's warnings, by their text."""
+        times: dict[str, list[str]] = {}
+        for log in self.logs:
+            for time, text in log.warnings:
+                times.setdefault(text, []).append(time)
+        return times
 
     @cached_property
     def batches_per_epoch(self) -> float:

@@ -17,28 +17,20 @@ MACHINE = re.compile(r'^ *(GPU [\d,]+|PyTorch): (.+)$', re.M)
 
 
 @dataclass(frozen=True)
-class Warning:
-    """A line of the log that asks for attention, and how often it came."""
-
-    time: str
-    text: str
-    count: int = 1
-
-
-@dataclass(frozen=True)
 class RunLog:
     """What is read from one log.
 
     Attributes:
         seconds (float): From the first entry to the last.
-        warnings (tuple[Warning]): In the order of their first coming.
+        warnings (list[tuple[str, str]]): Times and texts of the entries that
+            ask for attention.
         batches_per_epoch (int, optional): Training steps of an epoch.
         num_processes (int): Processes that train together.
         machine (str): Accelerators and version of torch.
     """
 
     seconds: float
-    warnings: tuple[Warning, ...]
+    warnings: list[tuple[str, str]]
     batches_per_epoch: int | None
     num_processes: int
     machine: str
@@ -53,8 +45,8 @@ def read_log(path: Path) -> RunLog:
     batches, processes = BATCHES.search(text), PROCESSES.search(text)
     return RunLog(
         seconds=max(seconds, 0.),
-        warnings=_count([(time, message) for time, level, message in entries
-                         if level in LOUD]),
+        warnings=[(time, message) for time, level, message in entries
+                  if level in LOUD],
         batches_per_epoch=int(batches[1]) if batches else None,
         num_processes=int(processes[1]) if processes else 1,
         machine=', '.join(f'{name} {what.strip()}'
@@ -80,12 +72,3 @@ def _time(text: str) -> datetime | None:
         return datetime.strptime(text, TIME_FORMAT)
     except ValueError:
         return None
-
-
-def _count(found: list[tuple[str, str]]) -> tuple[Warning, ...]:
-    """Join the warnings that say the same."""
-    joined: dict[str, Warning] = {}
-    for time, text in found:
-        first = joined.get(text, Warning(time, text, 0))
-        joined[text] = Warning(first.time, text, first.count + 1)
-    return tuple(joined.values())
