@@ -119,11 +119,12 @@ def _cost(run: Run, plan: TrainingPlan | None) -> Column:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in two units: ``3 h 05 min``."""
+    """Say a time in its two largest units: ``3 h 05 min``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f'{hours:,} h {minutes:02d} min' if hours else (
-        f'{minutes} min {rest:02d} s')
+    if hours:
+        return f'{hours:,} h {minutes:02d} min'
+    return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
 
 
 def _last(records: Sequence[Record], key: str) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from amt_mm.engine import TrainingPlan
 from amt_mm.masking.plan import ROLES
 
@@ -87,12 +89,22 @@ def _training(sources: Sequence[Source]) -> list[Chart]:
     return [
         Chart('Loss', 'as the method defines it', 'On masked patches only.',
               _all(s.step('loss') for s in sources)),
-        Chart('Learning rate', '', 'Before any scaling by layer.',
-              _all(s.step('base_lr') or s.step('lr') for s in sources)),
-        Chart('Time of a step', 'ms', 'Dotted: the part of it that waits for '
-              'data.', _all(s.step('time', 1000) for s in sources)
-              + _all(s.step('data_time', 1000, True) for s in sources)),
+        Chart('Learning rate', '', 'Of the first group of parameters.',
+              _all(s.step('lr') for s in sources)),
+        _step_time(sources),
     ]
+
+
+def _step_time(sources: Sequence[Source]) -> Chart:
+    times = _all(s.step('time', 1000) for s in sources)
+    medians = [float(np.nanmedian(curve.y)) for curve in times]
+    return Chart(
+        'Time of a step', 'ms',
+        'Dotted: the part of it that waits for data. The axis ends at three '
+        'times the median: a saliency update or a probe counts to the step '
+        'that follows.',
+        times + _all(s.step('data_time', 1000, True) for s in sources),
+        (0., 3 * max(medians)) if medians else None)
 
 
 def _probes(sources: Sequence[Source]) -> list[Chart]:

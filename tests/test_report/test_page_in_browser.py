@@ -161,10 +161,10 @@ def test_hostile_files_run_nothing(open_page, tmp_path):
     picture = next((session / 'vis_data' / 'vis_image').glob('*.png'))
     picture.rename(picture.with_name(f'"><b onclick=x>{picture.name}'))
     out = tmp_path / 'report.html'
-    write_report([run, write_long_run(tmp_path / 'other', 50, num_pictures=2)], out)
+    write_report([run], out)
     page = open_page(out)
     assert page.title().endswith('run report')
     assert page.locator('script').count() == 3  # data, the page's own, plotly
     assert not page.locator('[onerror], [onclick], img[src=x]').count()
     assert page.get_by_text('{{ 7 * 7 }}').count()
-    assert page.locator('pre', has_text='onerror').count()
+    assert page.locator('pre', has_text='onerror').count() == 2

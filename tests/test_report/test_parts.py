@@ -132,6 +132,6 @@ def test_runs_are_named_apart(tmp_path):
 
 
 @pytest.mark.parametrize('seconds, text', [
-    (0, '0 min 00 s'), (65.4, '1 min 05 s'), (3600 * 30 + 60, '30 h 01 min')])
+    (18.4, '18 s'), (65.4, '1 min 05 s'), (3600 * 30 + 60, '30 h 01 min')])
 def test_duration(seconds, text):
     assert duration(seconds) == text
