@@ -21,6 +21,7 @@ ALLOWED = {
     'engine': {
         'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation'},
     'benchmark': {'masking', 'saliency', 'datasets', 'models', 'engine'},
+    'report': {'masking', 'weights', 'engine', 'benchmark'},
 }
 EVERYWHERE = {'arguments', 'compatibility', 'registry'}
 

@@ -35,10 +35,11 @@ def main() -> None:
     try:
         from amt_mm.report import NoRunError, write_report
     except ModuleNotFoundError as error:
-        if error.name not in ('jinja2', 'plotly'):
+        package = str(error.name).split('.')[0]
+        if package not in ('jinja2', 'plotly'):
             raise
         raise SystemExit(
-            f'{error.name} is missing: a report needs the extra `report`, '
+            f'{package} is missing: a report needs the extra `report`, '
             "pip install 'amt_mm[report]'.") from error
     out = args.out or args.work_dirs[0] / 'report.html'
     try:

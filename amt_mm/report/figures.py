@@ -79,6 +79,8 @@ def _results(run: Run) -> Column:
         _number(_last(run.epochs, 'localization/average_precision'), '.3f'),
         ('Entropy of the maps', ''):
         _number(_last(run.epochs, 'saliency/entropy'), '.3f'),
+        ('Uniform maps', 'at the last update'):
+        _number(_last(run.epochs, 'saliency/uniform'), ',.0f'),
         **shares,
     }
 
