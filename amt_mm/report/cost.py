@@ -62,11 +62,11 @@ def stock_macs(run: Run) -> int | None:
 
     That is mmpretrain's own method, for one image; None if it is another.
     """
-    model = part(run.config, 'model')
-    backbone = part(model, 'backbone')
     if not _is_known(run.config):
         return None
-    model.setdefault('data_preprocessor', run.config.get('data_preprocessor'))
+    model = {'data_preprocessor': run.config.get('data_preprocessor'),
+             **part(run.config, 'model')}
+    backbone = part(model, 'backbone')
     init_default_scope('mmpretrain')
     try:
         side = int(backbone.get('patch_size', 16))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from .run_folder import Run
 
-MAX_WIDTH, QUALITY, MAX_PICTURES = 1200, 80, 40
+MAX_WIDTH, QUALITY, MAX_PICTURES = 1200, 60, 40
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from mmengine.config import Config
-from tiny_run import NUM_IMAGES, loss_trace, scalars_of, store_of
+from tiny_run import NUM_IMAGES, log_of, loss_trace, scalars_of, store_of
 
 from amt_mm.benchmark.workload import stock_config
 from amt_mm.engine import training_plan
@@ -110,6 +110,11 @@ def test_numbers_are_those_of_the_run(tiny_cfg, run, page_of, images):
     assert str(plan) in page.text
     assert page.row('Arithmetic, whole run × stock') == f'{plan.cost:.3f}'
     assert page.row('Epochs reached') == '4 of 4'
+    warnings = {line for line in log_of(runner).splitlines()
+                if ' - WARNING - ' in line}
+    assert page.row('Warnings in the logs') == str(len(warnings)) != '0'
+    assert all(line.split(' - WARNING - ')[1] in page.text
+               for line in warnings)
     assert page.row('Loss') == f'{loss_trace(runner)[-1]:.4g}'
 
 
@@ -147,6 +152,7 @@ def test_a_stock_run_beside_ours(tiny_cfg, run, page_of):
     assert len(stock['y']) == 2 * BATCHES
     assert 'No plan' in page.text
     assert 'model.backbone.type' in page.text
+    assert not [c for c in page.cells if c.startswith('model.data_pre')]
     ours, stock = (float(page.row('Arithmetic, step GMACs/image', i))
                    for i in (0, 1))
     assert 0 < ours < stock
