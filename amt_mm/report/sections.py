@@ -69,7 +69,8 @@ def sections(sources: Sequence[Source]) -> list[Section]:
                  f'{OPTION}probe.type=amt_mm.ProbeHook.'),
         _section('Where does it look?', _saliency(sources),
                  'Whether it finds the objects is logged with '
-                 f'{OPTION}localization.type=amt_mm.LocalizationHook.'),
+                 f'{OPTION}localization.type=amt_mm.LocalizationHook and the '
+                 'images and masks it names.'),
         _section('What becomes of salient patches?', [
             Chart(role.capitalize(), 'share of salient patches',
                   'Dotted: of all patches, which random masking would give.',
