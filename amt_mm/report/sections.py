@@ -88,7 +88,8 @@ def _section(title: str, charts: list[Chart], missing: str = '') -> Section:
 
 def _training(sources: Sequence[Source]) -> list[Chart]:
     return [
-        Chart('Loss', 'as the method defines it', 'On masked patches only.',
+        Chart('Loss', 'as the method defines it', 'On masked patches only: '
+              'runs that mask otherwise do not compare.',
               _all(s.step('loss') for s in sources)),
         Chart('Learning rate', '', 'Of the first group of parameters.',
               _all(s.step('lr') for s in sources)),
