@@ -8,6 +8,6 @@ from .store import SaliencyStore, fingerprint
 
 __all__ = [
     'SaliencyMapsLostError', 'SaliencyStore', 'SaliencyStoreError',
-    'cls_attention', 'compose', 'crop_map', 'fingerprint', 'flip_box',
-    'mean_entropy', 'reduce_heads', 'vit_saliency'
+    'cls_attention', 'compose', 'crop_map', 'entropies', 'fingerprint',
+    'flip_box', 'mean_entropy', 'reduce_heads', 'vit_saliency'
 ]
