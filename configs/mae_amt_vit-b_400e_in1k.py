@@ -51,7 +51,10 @@ param_scheduler = _base_.param_scheduler
 param_scheduler[1].pop('T_max')
 param_scheduler[1].pop('end')
 
-default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
+default_hooks = dict(
+    checkpoint=dict(type='amt_mm.AtomicCheckpointHook'),
+    visualization=dict(
+        _delete_=True, type='amt_mm.AMTVisualizationHook', interval=40))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=40),

@@ -48,7 +48,9 @@ param_scheduler = [
 ]
 
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=10))
+    logger=dict(interval=20),
+    checkpoint=dict(interval=10),
+    visualization=dict(interval=10))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=0.1),

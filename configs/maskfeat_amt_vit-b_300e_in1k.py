@@ -45,7 +45,10 @@ train_dataloader = dict(
 # bfloat16 where the device has it
 optim_wrapper = dict(type='amt_mm.AutoPrecisionOptimWrapper')
 
-default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
+default_hooks = dict(
+    checkpoint=dict(type='amt_mm.AtomicCheckpointHook'),
+    visualization=dict(
+        _delete_=True, type='amt_mm.AMTVisualizationHook', interval=20))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=40),

@@ -93,7 +93,10 @@ param_scheduler = [
         convert_to_iter_based=True)
 ]
 
-default_hooks = dict(checkpoint=dict(type='amt_mm.AtomicCheckpointHook'))
+default_hooks = dict(
+    checkpoint=dict(type='amt_mm.AtomicCheckpointHook'),
+    visualization=dict(
+        _delete_=True, type='amt_mm.AMTVisualizationHook', interval=20))
 custom_hooks = [
     dict(type='amt_mm.EpochSeedHook'),
     dict(type='amt_mm.SaliencyUpdateHook', interval=40),

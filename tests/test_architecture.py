@@ -19,7 +19,8 @@ ALLOWED = {
     'evaluation': {'masking', 'saliency', 'datasets'},
     'visualization': {'masking', 'saliency'},
     'engine': {
-        'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation'},
+        'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation',
+        'visualization'},
     'benchmark': {'masking', 'saliency', 'datasets', 'models', 'engine'},
     'study': {
         'saliency', 'datasets', 'weights', 'evaluation', 'engine',

@@ -22,6 +22,8 @@ PAGES = {
 }
 TEXT = '\n'.join(PAGES.values())
 BLOCKS = re.findall(r'^ *```(\w+)\n(.*?)^ *```$', TEXT, re.M | re.S)
+# parts of a config that it has not, and that an option brings
+NEW = ('probe', 'layout', 'ordering')
 # of tools that a page names before they are there
 MISSING = [name for name in ('tools/report.py', 'tools/visualize.py')
            if not (ROOT / name).is_file()]
@@ -89,7 +91,7 @@ def test_pictures_are_small():
 
 
 def test_make_targets_exist():
-    targets = {*re.findall(r'^(?:`|.*`)?make ([\w-]+)', README, re.M)}
+    targets = {*re.findall(r'(?:^|`)make ([\w-]+)', README, re.M)}
     assert targets == {
         'bench', 'clean', 'demo', 'docs', 'demo-cls', 'demo-det', 'demo-seg', 'lint',
         'test', 'torture'}
@@ -116,10 +118,12 @@ def test_options_of_the_tools_exist():
 def test_overridden_keys_exist(name, words):
     for word in words:
         key, is_option, _ = word.partition('=')
-        if not is_option:
-            continue
+        if not is_option or word[0].isupper():
+            continue  # the latter are variables of the environment
         node = config(name)
         for part in key.split('.'):
+            if part in NEW:  # test_docs_commands.py runs these
+                break
             node = node[int(part)] if part.isdigit() else node[part]
     if any(word.startswith('custom_hooks.1.interval') for word in words):
         hook = config(name).custom_hooks[1]
@@ -144,6 +148,7 @@ def test_printed_plan_is_the_real_one():
 
 def test_classes_named_exist():
     source = ''.join(p.read_text() for p in (ROOT / 'amt_mm').rglob('*.py'))
+    source += ''.join(blocks('python'))
     names = {*re.findall(r'amt_mm\.([A-Z]\w+)', TEXT)}
     assert 'AMTMAE' in names
     for name in names:

@@ -63,17 +63,33 @@ def vit_saliency(vit: Any,
                  reduction: str = 'mean_then_scale') -> Tensor:
     """Return where a ViT looks: its last block's class-token attention.
 
-    All blocks but the last run as they are, fused attention included.
-
     Args:
-        vit (nn.Module): mmpretrain's ``VisionTransformer``, ``BEiTViT`` or a
-            subclass of either, with a class token.
+        vit (nn.Module): See :func:`vit_attention`.
         images (Tensor): (B, C, H, W), normalised.
         reduction (str): A key of :data:`HEAD_REDUCTIONS`.
             Defaults to ``'mean_then_scale'``.
 
     Returns:
         Tensor: (B, h, w) float32 in [0, 1].
+    """
+    attention = vit_attention(vit, images)
+    saliency_BL = reduce_heads(attention.flatten(2), reduction)
+    return saliency_BL.unflatten(1, attention.shape[2:])
+
+
+def vit_attention(vit: Any, images: Tensor) -> Tensor:
+    """Return the class token's attention in the last block, head by head.
+
+    All blocks but the last run as they are, fused attention included.
+
+    Args:
+        vit (nn.Module): mmpretrain's ``VisionTransformer``, ``BEiTViT`` or a
+            subclass of either, with a class token.
+        images (Tensor): (B, C, H, W), normalised.
+
+    Returns:
+        Tensor: (B, heads, h, w) float32; with the class token's own share,
+        which is left out, a head sums to 1.
     """
     if vit.cls_token is None:
         raise ValueError('vit must have a class token (with_cls_token=True) '
@@ -89,8 +105,7 @@ def vit_saliency(vit: Any,
         attention = _last_attention(vit.layers, x, bias_HLL)
     else:
         attention = _last_attention(vit.layers, vit.pre_norm(x))
-    saliency_BL = reduce_heads(attention, reduction)
-    return saliency_BL.unflatten(1, grid)
+    return attention.unflatten(2, grid)
 
 
 def _last_attention(blocks: Any, x: Tensor, *bias: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from yaml import safe_load
 
 from amt_mm.arguments import (
     Check,
@@ -117,10 +117,10 @@ def read_study(path: Path, work_dir: Path,
             the message names the file, the key and the value.
     """
     text = path.read_text()
-    plan = yaml.safe_load(text)
+    plan = safe_load(text)
     _check_keys(f'{path}', plan, PLAN_KEYS, ('options', 'evaluation'))
     root = data_root or (plan['data'] or {}).get('root', '')
-    plan = yaml.safe_load(text.replace('{root}', root))
+    plan = safe_load(text.replace('{root}', root))
     data = dict(plan['data'], root=root)
     _check_keys(f'{path}: data', data, DATA_KEYS,
                 ('max_train', 'test_boxes'))

@@ -9,14 +9,11 @@ import numpy as np
 
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE
 
-from .lettering import draw_text
-from .tiles import colour_scale, draw_plan, draw_saliency, enlarge
+from .sheet import TEXT_HEIGHT, draw_table, legend_entry, scale_entry
+from .tiles import draw_plan, draw_saliency, enlarge
 
 # (H, W) image, (h, w) grid of the map or the plan; pictures are uint8 RGB
 MIN_SIDE = 256
-MARGIN, GAP = 12, 24
-TEXT_HEIGHT = 16
-PAPER, INK = 255, 40
 CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
@@ -82,16 +79,8 @@ def draw_sheet(panels: Sequence[Panel]) -> np.ndarray:
     if not panels:
         raise ValueError('panels must hold at least one panel, got 0.')
     rows = [draw_tiles(panel) for panel in panels]
-    captions = [draw_text(caption, TEXT_HEIGHT, INK, PAPER)
-                for caption in CAPTIONS[:max(map(len, rows))]]
-    column_width = max(tile.shape[1] for row in [captions, *rows]
-                       for tile in row)
-    width = MARGIN + len(captions) * (column_width + MARGIN)
-    entries = _legend_entries(panels)
-    width = max([width] + [2 * MARGIN + e.shape[1] for e in entries])
-    lines = [_line(row, width, column_width) for row in [captions, *rows]]
-    lines += [_line(row, width) for row in _wrap(entries, width)]
-    return np.vstack([_blank(MARGIN, width), *lines])
+    return draw_table(CAPTIONS[:max(map(len, rows))], rows,
+                      legend_entries(panels))
 
 
 def draw_tiles(panel: Panel) -> list[np.ndarray]:
@@ -106,60 +95,19 @@ def draw_tiles(panel: Panel) -> list[np.ndarray]:
     return tiles
 
 
-def _legend_entries(panels: Sequence[Panel]) -> list[np.ndarray]:
+def legend_entries(panels: Sequence[Panel]) -> list[np.ndarray]:
     """Return the keys to the colour scale and the plan with their texts."""
     side = TEXT_HEIGHT
     roles = np.concatenate([panel.plan.ravel() for panel in panels])
-    scale = colour_scale(np.tile(np.linspace(0, 1, 6 * side), (side, 1)))
-    entries = [_entry(scale, 'saliency 0 to 1')]
+    entries = [scale_entry('saliency 0 to 1')]
     sample = cv2.resize(
         panels[0].image, (side, side), interpolation=cv2.INTER_AREA)
     names = dict(visible=VISIBLE, masked=MASKED, thrown=THROWN)
     for name, role in names.items():
         key = draw_plan(sample, np.full((1, 1), role))
         share = 100 * np.mean(roles == role)
-        entries.append(_entry(key, f'{name} {share:.0f} %'))
+        entries.append(legend_entry(key, f'{name} {share:.0f} %'))
     return entries
-
-
-def _wrap(entries: Sequence[np.ndarray],
-          width: int) -> list[list[np.ndarray]]:
-    """Break entries into lines of at most ``width`` pixels."""
-    lines: list[list[np.ndarray]] = [[]]
-    right = MARGIN
-    for entry in entries:
-        if lines[-1] and right + entry.shape[1] > width:
-            lines.append([])
-            right = MARGIN
-        lines[-1].append(entry)
-        right += entry.shape[1] + GAP
-    return lines
-
-
-def _entry(key: np.ndarray, text: str) -> np.ndarray:
-    """Put a text to the right of a key of the legend."""
-    words = draw_text(text, TEXT_HEIGHT, INK, PAPER)
-    entry = _blank(len(words), key.shape[1] + 8 + words.shape[1])
-    entry[3:3 + len(key), :key.shape[1]] = key
-    entry[:, key.shape[1] + 8:] = words
-    return entry
-
-
-def _line(pictures: Sequence[np.ndarray],
-          width: int,
-          column_width: int | None = None) -> np.ndarray:
-    """Place pictures side by side above a margin."""
-    line = _blank(max(map(len, pictures)) + MARGIN, width)
-    left = MARGIN
-    for picture in pictures:
-        line[:len(picture), left:left + picture.shape[1]] = picture
-        step = picture.shape[1] + GAP
-        left += column_width + MARGIN if column_width else step
-    return line
-
-
-def _blank(height: int, width: int) -> np.ndarray:
-    return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def _check_picture(name: str, picture: np.ndarray) -> None:

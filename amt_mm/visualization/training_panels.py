@@ -38,12 +38,14 @@ def training_panels(model: Any, dataset: BaseDataset,
             inputs=torch.stack([s['inputs'] for s in samples]),
             data_samples=[s['data_samples'] for s in samples]))
     inputs, data_samples = data['inputs'], data['data_samples']
+    was_training = model.training
     model.eval()
     plan = MaskPlan.from_data_samples(data_samples, inputs.device)
     pictures: Sequence[np.ndarray | None] = [None] * len(inputs)
     if hasattr(model, 'reconstruct'):
         pictures = to_pixels(model, model.reconstruct(inputs, plan))
     fallback = model.saliency(inputs).float().cpu().numpy()
+    model.train(was_training)
     return [
         Panel(image, _scaled(sample.get('saliency', own)), sample.mask_plan,
               picture) for image, sample, own, picture in zip(

@@ -52,6 +52,7 @@ def tiny_cfg(images, tmp_path):
             'log_level': 'WARNING',
         })
         cfg.optim_wrapper.pop('loss_scale')
+        cfg.default_hooks.pop('visualization')  # has tests of its own
         pipeline = cfg.train_dataloader.dataset.pipeline
         pipeline[2].scale = 32
         pipeline[4].input_size = 32

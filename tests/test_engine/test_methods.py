@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from tiny_run import loss_trace, store_of
+from tiny_run import loss_trace, pictures_of, store_of
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.visualization import training_panels
@@ -84,10 +84,12 @@ def tiny_method(tiny_cfg):
             model.neck.out_channels = 27
             model.target_generator.patch_size = 8
         pipeline = cfg.train_dataloader.dataset.pipeline
+        pictures = cfg.default_hooks.visualization
         for key in ('train_dataloader', 'default_hooks', 'work_dir',
                     'experiment_name', 'param_scheduler', 'log_level'):
             cfg[key] = base[key]
         cfg.train_dataloader.dataset.pipeline = pipeline
+        cfg.default_hooks.visualization = pictures
         cfg.optim_wrapper.type = 'OptimWrapper'
         cfg.optim_wrapper.pop('loss_scale', None)
         cfg.train_cfg.max_epochs = 2
@@ -116,6 +118,7 @@ def test_warmup_update_and_amt(tiny_method, run, name):
     dataset = unwrap(runner.train_dataloader.dataset)
     panel = training_panels(runner.model, dataset, [0])[0]
     assert (panel.reconstruction is None) == ('maskfeat' in name)
+    assert len(pictures_of(runner)) == 2  # before the first epoch, at the end
 
 
 def test_every_config_is_run():
@@ -129,6 +132,7 @@ def test_random_plans_need_no_saliency(tiny_method, run, name):
     assert recorded(runner) == [(epoch, *RANDOM_RUNS[name])
                                 for epoch in (0, 1)]
     assert np.isfinite(loss_trace(runner)).all()
+    assert len(pictures_of(runner)) == 2
 
 
 def test_relative_positions_by_one_option(tiny_method, run):

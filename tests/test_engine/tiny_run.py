@@ -25,3 +25,8 @@ def log_of(runner):
 def scalars_of(runner):
     """Return the path of the JSON log of a runner."""
     return next(Path(runner._log_dir).glob('vis_data/scalars.json'))
+
+
+def pictures_of(runner):
+    """Return the paths of the pictures of a runner, in order."""
+    return sorted(Path(runner._log_dir).glob('vis_data/vis_image/*.png'))

@@ -5,8 +5,10 @@ from .non_finite_hook import NonFiniteHook
 from .probe_hook import ProbeHook
 from .saliency_update_hook import SaliencyUpdateHook
 from .unreadable_images_hook import UnreadableImagesHook
+from .visualization_hook import AMTVisualizationHook
 
 __all__ = [
-    'AtomicCheckpointHook', 'EpochSeedHook', 'MaskStatisticsHook',
-    'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook', 'UnreadableImagesHook'
+    'AMTVisualizationHook', 'AtomicCheckpointHook', 'EpochSeedHook',
+    'MaskStatisticsHook', 'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook',
+    'UnreadableImagesHook'
 ]

@@ -1,0 +1,96 @@
+"""Where the class token of one or several encoders looks.
+
+Shape letters: N images, H heads, (h, w) token grid; pictures are uint8 RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from amt_mm.saliency.attention import vit_attention
+
+from .sheet import draw_table, scale_entry
+from .tiles import draw_saliency
+
+LONG_SIDE = 224
+SCALE = 'least to greatest attention of each picture'
+
+
+@torch.no_grad()
+def look(vit: Any, inputs: Tensor) -> np.ndarray:
+    """Return the class token's attention in the last block, (N, H, h, w).
+
+    Args:
+        vit (nn.Module): See :func:`amt_mm.saliency.attention.vit_attention`.
+        inputs (Tensor): (N, 3, H, W), normalised.
+    """
+    was_training = vit.training
+    vit.eval()
+    attention = vit_attention(vit, inputs)
+    vit.train(was_training)
+    return attention.float().cpu().numpy()
+
+
+def draw_attention(images: Sequence[np.ndarray],
+                   maps: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Draw a row an image: as it is, and under each of several maps.
+
+    Args:
+        images (Sequence[np.ndarray]): (H, W, 3) uint8 RGB, of any sizes.
+        maps (Mapping[str, np.ndarray]): By the caption of their column, maps
+            (N, h, w) of attention, at any scale.
+
+    Returns:
+        np.ndarray: (H', W', 3) uint8 RGB.
+    """
+    rows = []
+    for number, image in enumerate(images):
+        shown = _fit(image)
+        rows.append([shown, *(draw_saliency(shown, scaled(own[number]))
+                              for own in maps.values())])
+    return draw_table(['image', *maps], rows, [scale_entry(SCALE)])
+
+
+def draw_heads(images: Sequence[np.ndarray],
+               attention: np.ndarray) -> np.ndarray:
+    """Draw a row an image: as it is, the mean of the heads, and each head.
+
+    Args:
+        images (Sequence[np.ndarray]): (H, W, 3) uint8 RGB, of any sizes.
+        attention (np.ndarray): (N, H, h, w).
+    """
+    heads = {f'head {number}': attention[:, number]
+             for number in range(attention.shape[1])}
+    return draw_attention(images, {'mean': attention.mean(1), **heads})
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """Scale a map to [0, 1]; a constant becomes zeros."""
+    low, high = values.min(), values.max()
+    return (values - low) / max(high - low, 1e-12)
+
+
+def num_patches_seen(maps: np.ndarray) -> np.ndarray:
+    """Return the effective number of patches of maps (N, h, w): (N,).
+
+    That is e to the power of the entropy of the attention: 1 where all is on
+    one patch, h w where it is the same on all.
+    """
+    shares = maps.reshape(len(maps), -1).astype(np.float64)
+    shares = shares / shares.sum(1, keepdims=True)
+    logs = np.log(np.where(shares > 0, shares, 1))
+    return np.exp(-(shares * logs).sum(1))
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    """Resize an image so that its long side is that of a column."""
+    factor = LONG_SIDE / max(image.shape[:2])
+    height, width = (max(1, round(factor * n)) for n in image.shape[:2])
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    return cv2.resize(image, (width, height), interpolation=interpolation)

@@ -1,0 +1,123 @@
+"""Sheets of panels during a run, which is the same with and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization.vis_backend import BaseVisBackend
+from processes import train_together
+from tiny_run import NUM_IMAGES, loss_trace, pictures_of, store_of
+
+from amt_mm.engine.hooks import AMTVisualizationHook
+
+HOOK = dict(type='amt_mm.AMTVisualizationHook', interval=2, num_images=3)
+ALONE = {
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+}
+
+
+@VISBACKENDS.register_module(force=True)
+class Collect(BaseVisBackend):
+    """Keep what another kind of backend would send somewhere."""
+
+    pictures: list = []
+
+    def _init_env(self):
+        """Nothing to open."""
+
+    @property
+    def experiment(self):
+        return self
+
+    def add_image(self, name, image, step=0, **kwargs):
+        self.pictures.append((name, step, image))
+
+
+def test_the_run_is_the_one_without_pictures(tiny_cfg, run):
+    plain, seen = tiny_cfg('plain', **ALONE), tiny_cfg('seen', **ALONE)
+    seen.default_hooks.visualization = HOOK
+    plain, seen = run(plain), run(seen)
+    np.testing.assert_array_equal(loss_trace(plain), loss_trace(seen))
+    for name, weight in plain.model.state_dict().items():
+        assert torch.equal(weight, seen.model.state_dict()[name])
+    np.testing.assert_array_equal(
+        *(np.stack([store_of(runner).read(i) for i in range(NUM_IMAGES)])
+          for runner in (plain, seen)))
+    assert not pictures_of(plain)
+    names = [path.name for path in pictures_of(seen)]
+    assert names == [f'panels_{epoch}.png' for epoch in (0, 2, 4, 5)]
+
+
+def test_the_same_images_in_every_sheet_and_after_a_resume(tiny_cfg, run):
+    first = tiny_cfg('run', **ALONE, **{'train_cfg.max_epochs': 2})
+    first.default_hooks.visualization = HOOK
+    second = tiny_cfg('run', resume=True, **ALONE)
+    second.default_hooks.visualization = HOOK
+    second.experiment_name += '-resumed'
+    sheets = [mmcv.imread(path, channel_order='rgb')
+              for runner in (run(first), run(second))
+              for path in pictures_of(runner)]
+    assert len(sheets) == 4
+    column = 256 + 12  # the images stand in the first column, 3 rows
+    for sheet in sheets:
+        assert sheet.shape == sheets[0].shape
+        np.testing.assert_array_equal(
+            sheet[:, :column - 12], sheets[0][:, :column - 12])
+        # reconstructions differ, as the weights do
+    assert (sheets[0][:, 3 * column:] != sheets[-1][:, 3 * column:]).any()
+
+
+def test_every_backend_gets_them(tiny_cfg, run):
+    Collect.pictures.clear()
+    cfg = tiny_cfg(**ALONE, **{'train_cfg.max_epochs': 1})
+    cfg.default_hooks.visualization = dict(HOOK, name='seen')
+    cfg.visualizer.vis_backends = [
+        dict(type='LocalVisBackend'), dict(type='Collect')]
+    runner = run(cfg)
+    assert [(name, step) for name, step, _ in Collect.pictures] == [
+        ('seen', 0), ('seen', 1)]
+    for (_, _, image), path in zip(Collect.pictures, pictures_of(runner),
+                                   strict=True):
+        np.testing.assert_array_equal(
+            image, mmcv.imread(path, channel_order='rgb'))
+
+
+def _names(rank, runner):
+    names = sorted(p.name for p in Path(runner.work_dir).rglob('panels*.png'))
+    Path(runner.work_dir, f'drawn_{rank}').write_text(' '.join(names))
+
+
+@pytest.mark.parametrize('options', [
+    {}, dict(runner_type='FlexibleRunner',
+             strategy=dict(type='amt_mm.AMTFSDPStrategy'))])
+def test_several_processes_draw_once(tiny_cfg, options):
+    cfg = tiny_cfg('together', **ALONE, **options, **{
+        'train_cfg.max_epochs': 2})
+    cfg.default_hooks.visualization = HOOK
+    assert train_together([cfg] * 2, inspect=_names) == [None] * 2
+    assert Path(cfg.work_dir, 'drawn_0').read_text() == \
+        'panels_0.png panels_2.png'
+
+
+def test_fewer_images_than_asked_for(tiny_cfg, run):
+    cfg = tiny_cfg(**ALONE, **{'train_cfg.max_epochs': 1,
+                               'train_dataloader.dataset.indices': 4})
+    cfg.default_hooks.visualization = dict(HOOK, num_images=9, at_start=False)
+    path, = pictures_of(run(cfg))
+    assert path.name == 'panels_1.png'
+    assert len(mmcv.imread(path)) > 4 * 256
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(interval=0), 'interval must be .*0'),
+    (dict(num_images=0), 'num_images must be .*0'),
+    (dict(name=3), 'name must be .*3')])
+def test_arguments(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        AMTVisualizationHook(**options)

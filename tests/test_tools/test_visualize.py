@@ -1,0 +1,90 @@
+"""``tools/visualize.py`` on checkpoints of a run, and on an encoder alone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import mmcv
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+DEMO = 'configs/mae_amt_vit-t_30e_demo.py'
+
+
+@pytest.fixture(scope='module')
+def checkpoints(tmp_path_factory, pytestconfig):
+    """Two whole models, and an encoder alone."""
+    folder = tmp_path_factory.mktemp('models')
+    cfg = Config.fromfile(pytestconfig.rootpath / DEMO)
+    init_default_scope('mmpretrain')
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    for number in (1, 2):
+        torch.manual_seed(number)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        torch.save(dict(state_dict=model.state_dict()),
+                   folder / f'epoch_{number}.pth')
+    torch.save(model.backbone.state_dict(), folder / 'encoder.pth')
+    return folder
+
+
+class Sources(HTMLParser):
+    """Collect what a page would load, and its text."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources, self.text = [], ''
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for key, value in attrs
+                         if key in ('src', 'href')]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_pictures_page_and_summary(tool, checkpoints, jpeg_folder, tmp_path):
+    (tmp_path / 'bad<b>.jpg').write_bytes(b'no image')
+    names = ['epoch_1.pth', 'epoch_2.pth', 'encoder.pth']
+    result = tool(
+        'visualize', DEMO, *(checkpoints / name for name in names), '--images',
+        jpeg_folder, tmp_path / 'bad<b>.jpg', '--num-images', '9', '--out',
+        tmp_path / 'look')
+    assert result.returncode == 0, result.stderr
+    text = result.stdout + result.stderr
+    assert re.search(r'left out: .*bad<b>\.jpg', text)
+    assert 'encoder.pth' in text and 'It has no decoder' in text
+    spread = re.findall(r'looks at ([\d.]+) of 64 patches', result.stdout)
+    assert len(spread) == 3 and all(1 <= float(n) <= 64 for n in spread)
+    files = {path.name for path in (tmp_path / 'look').iterdir()}
+    assert files == {
+        'attention.png', 'heads_1.png', 'heads_2.png', 'heads_3.png',
+        'plans_1.png', 'plans_2.png', 'index.html'}
+    page = Sources()
+    page.feed((tmp_path / 'look' / 'index.html').read_text())
+    assert len(page.sources) == 6
+    assert all(s.startswith('data:image/png;base64,') for s in page.sources)
+    assert 'epoch_2.pth' in page.text
+    attention, heads = (mmcv.imread(tmp_path / 'look' / f'{name}.png')
+                        for name in ('attention', 'heads_1'))
+    assert heads.shape[1] > attention.shape[1]  # 5 columns to 4
+
+
+def test_random_weights(tool, jpeg_folder, tmp_path):
+    result = tool('visualize', DEMO, 'none', '--images', jpeg_folder,
+                  '--num-images', '1', '--num-plans', '3', '--out', tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert mmcv.imread(tmp_path / 'plans_1.png').shape[1] > 8 * 256
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['none', '--images', 'nowhere.jpg'], 'at least one readable image'),
+    (['nowhere.pth', '--images', '{images}'], 'nowhere.pth')])
+def test_bad_input(tool, jpeg_folder, tmp_path, arguments, message):
+    result = tool('visualize', DEMO, '--out', tmp_path, *(
+        text.format(images=jpeg_folder) for text in arguments))
+    assert result.returncode != 0
+    assert message in result.stderr + result.stdout
