@@ -19,11 +19,11 @@ from pathlib import Path
 
 import cv2
 import matplotlib
-import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
+from PIL import Image
 
 from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.datasets.training_set import find_transforms, sample_paths
@@ -67,6 +67,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default='work_dirs/learning')
     parser.add_argument(
         '--out', type=Path, default=ROOT / 'docs' / 'images')
+    parser.add_argument(
+        '--runs', nargs='+', choices=RUNS, default=list(RUNS))
     return parser.parse_args()
 
 
@@ -131,7 +133,7 @@ def draw_curves(work_dirs: dict[str, Path], path: Path) -> None:
     styles = ['-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
     for axis, (key, title) in zip(axes.flat, CURVES.items(), strict=True):
         for (name, work_dir), style in zip(
-                work_dirs.items(), styles, strict=True):
+                work_dirs.items(), styles, strict=False):
             axis.plot(*curve(work_dir, key).T, label=name, linestyle=style,
                       marker='.')
         axis.set(title=title, xlabel='epoch')
@@ -145,7 +147,8 @@ def draw_panel(work_dir: Path, root: Path, epochs: int) -> Panel:
     cfg = Config.fromfile(work_dir / CONFIG.name)
     init_default_scope('mmpretrain')
     cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model, checkpoint = MODELS.build(cfg.model), work_dir / f'epoch_{epochs}.pth'
+    model = MODELS.build(cfg.model)
+    checkpoint = work_dir / f'epoch_{epochs}.pth'
     with reading_safely(str(checkpoint)):
         load_checkpoint(model, str(checkpoint), map_location='cpu')
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
@@ -163,13 +166,13 @@ def main() -> None:
     args = parse_args()
     root = args.work_dir.resolve()
     write_data(root, args.num_train)
-    work_dirs = {name: train(root, name, args.epochs) for name in RUNS}
+    work_dirs = {name: train(root, name, args.epochs) for name in args.runs}
     args.out.mkdir(parents=True, exist_ok=True)
     draw_curves(work_dirs, args.out / 'learning.png')
     panels = [draw_panel(path, root, args.epochs)
               for path in work_dirs.values()]
-    mmcv.imwrite(mmcv.rgb2bgr(draw_sheet(panels)),
-                 str(args.out / 'learning_panels.png'))
+    sheet = Image.fromarray(draw_sheet(panels)).reduce(2).quantize(128)
+    sheet.save(args.out / 'learning_panels.png', optimize=True)
 
 
 if __name__ == '__main__':

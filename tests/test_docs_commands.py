@@ -25,6 +25,7 @@ WORDS = {
     r'\bDIR\b': 'data/photos/train',
     r'\bCHECKPOINT\b': 'work_dirs/mae_amt_vit-s_custom/epoch_2.pth',
     r'epoch_100\.pth': 'epoch_2.pth',
+    r'epoch_15\.pth': 'epoch_5.pth',
     r'iter_300\.pth': 'iter_2.pth',
     r'configs/mae_amt_vit-s_custom\.py': 'my_small.py',
 }
@@ -38,8 +39,9 @@ work_dir = 'work_dirs/mae_amt_vit-s_custom'
 # added to commands in which the words on the left occur
 SMALL = {
     r'make_demo_data\.py': '--num-train 24 --num-val 16',
-    r'make_figures\.py$': '--epochs 1 --num-train 32 --out out',
-    r'(train\.py|dist_train\.sh)\b(?!.*detector)':
+    r'make_figures\.py$':
+    "--epochs 5 --num-train 32 --out out --runs 'flat maps' '16 images'",
+    r'(tools/train\.py|dist_train\.sh)\b(?!.*detector)':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=8 '
     'default_hooks.checkpoint.interval=1 custom_hooks.1.interval=1',
@@ -125,3 +127,9 @@ def test_the_tutorial(folder: Path) -> None:
 def test_the_how_tos(folder: Path) -> None:
     assert follow(ROOT / 'docs' / 'how_to.md', folder) >= 9
     assert (folder / 'work_dirs/my_strategy/epoch_2.pth').is_file()
+
+
+def test_is_it_learning(folder: Path) -> None:
+    assert follow(ROOT / 'docs' / 'is_it_learning.md', folder) >= 2
+    assert {path.name for path in (folder / 'out').iterdir()} == {
+        'learning.png', 'learning_panels.png'}
