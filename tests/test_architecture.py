@@ -25,6 +25,7 @@ ALLOWED = {
     'study': {
         'saliency', 'datasets', 'weights', 'evaluation', 'engine',
         'benchmark'},
+    'report': {'masking', 'weights', 'engine', 'benchmark'},
 }
 EVERYWHERE = {'arguments', 'compatibility', 'registry'}
 

@@ -86,6 +86,8 @@ def test_wheel_holds_the_package_and_nothing_else(
     modules = {path.relative_to(ROOT) for path in ROOT.glob('amt_mm/**/*.py')}
     assert {str(path) for path in modules} <= set(wheel.namelist())
     assert 'amt_mm/py.typed' in wheel.namelist()
+    page = {f'amt_mm/report/page/page.{end}' for end in ('css', 'html', 'js')}
+    assert page <= set(wheel.namelist())
 
 
 def test_metadata_is_complete(
@@ -96,7 +98,8 @@ def test_metadata_is_complete(
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert set(metadata['Requires-Python'].split(',')) == {'>=3.10', '<3.13'}
     assert metadata['Summary'] and metadata.get_payload().strip()
-    extras = {'det', 'dev', 'docs', 'export', 'mim', 'pretrain', 'seg'}
+    extras = {'det', 'dev', 'docs', 'export', 'mim', 'pretrain', 'report',
+              'seg'}
     assert set(metadata.get_all('Provides-Extra')) == extras
     assert any(name.endswith('licenses/LICENSE') for name in wheel.namelist())
 

@@ -1,12 +1,13 @@
 """Where the model looks: maps, not masks."""
 
 from .attention import cls_attention, reduce_heads, vit_saliency
+from .entropy import entropies, mean_entropy
 from .errors import SaliencyMapsLostError, SaliencyStoreError
 from .geometry import compose, crop_map, flip_box
 from .store import SaliencyStore, fingerprint
 
 __all__ = [
     'SaliencyMapsLostError', 'SaliencyStore', 'SaliencyStoreError',
-    'cls_attention', 'compose', 'crop_map', 'fingerprint', 'flip_box',
-    'reduce_heads', 'vit_saliency'
+    'cls_attention', 'compose', 'crop_map', 'entropies', 'fingerprint',
+    'flip_box', 'mean_entropy', 'reduce_heads', 'vit_saliency'
 ]

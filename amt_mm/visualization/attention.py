@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amt_mm.saliency import entropies
 from amt_mm.saliency.attention import vit_attention
 
 from .sheet import draw_table, scale_entry
@@ -82,10 +83,7 @@ def num_patches_seen(maps: np.ndarray) -> np.ndarray:
     That is e to the power of the entropy of the attention: 1 where all is on
     one patch, h w where it is the same on all.
     """
-    shares = maps.reshape(len(maps), -1).astype(np.float64)
-    shares = shares / shares.sum(1, keepdims=True)
-    logs = np.log(np.where(shares > 0, shares, 1))
-    return np.exp(-(shares * logs).sum(1))
+    return maps[0].size**entropies(maps)
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .epoch_seed_hook import EpochSeedHook
+from .localization_hook import LocalizationHook
 from .mask_statistics_hook import MaskStatisticsHook
 from .non_finite_hook import NonFiniteHook
 from .probe_hook import ProbeHook
@@ -9,6 +10,6 @@ from .visualization_hook import AMTVisualizationHook
 
 __all__ = [
     'AMTVisualizationHook', 'AtomicCheckpointHook', 'EpochSeedHook',
-    'MaskStatisticsHook', 'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook',
-    'UnreadableImagesHook'
+    'LocalizationHook', 'MaskStatisticsHook', 'NonFiniteHook', 'ProbeHook',
+    'SaliencyUpdateHook', 'UnreadableImagesHook'
 ]

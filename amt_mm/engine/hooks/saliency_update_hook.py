@@ -34,6 +34,7 @@ from amt_mm.engine.run_checks import (
     check_run,
     check_same_data,
 )
+from amt_mm.engine.saliency_log import log_update
 from amt_mm.engine.saliency_maps import (
     blame,
     make_maps,
@@ -218,9 +219,7 @@ class SaliencyUpdateHook(Hook):
                 f'than max_uniform_share {self.max_uniform_share}. '
                 f'{blame(unwrap(runner.train_dataloader.dataset))}')
         self._write(generation, maps.values)
-        runner.logger.info(
-            f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
-            f'{num_uniform:,} uniform, {time.perf_counter() - start:.0f} s')
+        log_update(runner, maps, time.perf_counter() - start)
 
     def _write(self, generation: int, maps: np.ndarray) -> None:
         """Put new maps in use on each node, or fail in all processes."""
