@@ -7,6 +7,7 @@
 #   make test             lint, type checks and all tests
 #   make torture          kill training runs at bad moments; takes half an hour
 #   make bench            measure everything on the CPU; takes 15 minutes
+#   make docs             build the documentation as pages of HTML
 #   make lint             only ruff and mypy
 #   make clean            remove the environment and caches (never work_dirs)
 
@@ -14,7 +15,7 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 export DATA
 
-.PHONY: demo demo-cls demo-det demo-seg test torture bench lint clean
+.PHONY: demo demo-cls demo-det demo-seg test torture bench docs lint clean
 
 demo:
 	@$(PYTHON) -m setup_env demo
@@ -48,13 +49,18 @@ bench:
 	@$(VENV_PYTHON) tools/benchmark.py --items default --rounds 5 \
 		--json docs/performance.json --page docs/performance.md
 
+docs:
+	@$(PYTHON) -m setup_env demo
+	@$(VENV_PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo docs/_build/index.html
+
 lint:
 	@$(PYTHON) -m setup_env demo
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv .venv.log build dist amt_mm.egg-info
+	rm -rf .venv .venv.log build dist amt_mm.egg-info docs/_build
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find amt_mm configs setup_env tests tools -name __pycache__ \
 		-type d -prune -exec rm -rf {} +

@@ -1,0 +1,135 @@
+"""The commands of the guides do what they say, at a small size.
+
+Each page is followed from top to bottom in a folder of its own, with its files
+written where it says so. What is put in place of the reader's words, and what
+makes a command end in seconds, is listed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r'^ *```(python|bash)\n(.*?)^ *```$', re.M | re.S)
+FILE = re.compile(r'# (\w+\.py)\n')
+
+# in place of words of the page
+WORDS = {
+    '.venv/bin/python': sys.executable,
+    r'\bDIR\b': 'data/photos/train',
+    r'\bCHECKPOINT\b': 'work_dirs/mae_amt_vit-s_custom/epoch_2.pth',
+    r'epoch_100\.pth': 'epoch_2.pth',
+    r'epoch_15\.pth': 'epoch_5.pth',
+    r'iter_300\.pth': 'iter_2.pth',
+    r'configs/mae_amt_vit-s_custom\.py': 'my_small.py',
+}
+# what a page takes for granted, and a model small enough to wait for
+DATA = 'tools/make_demo_data.py data/photos --num-train 24 --num-val 16'
+MODEL = """_base_ = 'configs/mae_amt_vit-s_custom.py'
+model = dict(backbone=dict(arch='deit-tiny'), neck=dict(
+    embed_dim=192, decoder_embed_dim=32, decoder_depth=1))
+work_dir = 'work_dirs/mae_amt_vit-s_custom'
+"""
+# added to commands in which the words on the left occur
+SMALL = {
+    r'make_demo_data\.py': '--num-train 24 --num-val 16',
+    r'make_figures\.py$':
+    "--epochs 5 --num-train 32 --out out --runs 'flat maps' '16 images'",
+    r'(tools/train\.py|dist_train\.sh)\b(?!.*detector)':
+    '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
+    'train_dataloader.num_workers=0 train_dataloader.dataset.indices=8 '
+    'default_hooks.checkpoint.interval=1 custom_hooks.1.interval=1',
+    r'train\.py my_detector':
+    '--cfg-options train_cfg.max_iters=2 train_cfg.val_interval=2 '
+    'train_dataloader.num_workers=0 train_dataloader.dataset.indices=4 '
+    'val_dataloader.num_workers=0 val_dataloader.dataset.indices=4 '
+    'default_hooks.checkpoint.interval=2',
+    r'test\.py my_detector':
+    '--cfg-options test_dataloader.num_workers=0 '
+    'test_dataloader.dataset.indices=4',
+}
+# not run here
+ELSEWHERE = {
+    r'in1k': 'needs ImageNet; test_readme.py and test_configs.py check it',
+    r'\bmim ': 'test_mim.py',
+    r'-m sphinx': 'test_docs_build.py',
+}
+
+
+def commands(text: str) -> list[str]:
+    """Return the shell commands of a block, each on one line."""
+    lines = text.replace('\\\n', ' ').splitlines()
+    return [re.sub(' +', ' ', line.strip()) for line in lines if line.strip()]
+
+
+def run(command: str, folder: Path) -> None:
+    """Run a command as the reader would; fail with what it printed."""
+    env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1',
+           'PYTHONPATH': f'{folder}:{ROOT}', 'PORT': '29517'}
+    done = subprocess.run(['bash', '-c', command], cwd=folder, env=env,
+                          capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, \
+        f'{command}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}'
+
+
+def shrunk(command: str) -> str:
+    """Put real words into a command, and make it small."""
+    options = [more for words, more in SMALL.items()
+               if re.search(words, command)]
+    for words, ours in WORDS.items():
+        command = re.sub(words, ours, command)
+    return ' '.join([command, *options])
+
+
+def follow(page: Path, folder: Path) -> int:
+    """Do what a page says; return how many commands were run."""
+    count = 0
+    for language, text in BLOCK.findall(page.read_text()):
+        if language == 'python':
+            if name := FILE.match(text):
+                folder.joinpath(name.group(1)).write_text(text)
+            continue
+        for command in commands(text):
+            if any(re.search(words, command) for words in ELSEWHERE):
+                continue
+            tool = re.search(r'tools/[\w.]+', command)
+            if tool and not (ROOT / tool.group()).is_file():
+                continue  # test_readme.py tells that it is missing
+            run(shrunk(command), folder)
+            count += 1
+    return count
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkout to work in, and the photographs of the reader."""
+    for name in ('configs', 'tools', 'docs'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / 'my_small.py').write_text(MODEL)
+    run(f'{sys.executable} {DATA}', tmp_path)
+    return tmp_path
+
+
+def test_the_tutorial(folder: Path) -> None:
+    pytest.importorskip('mmcv._ext', reason='mmcv has no operators')
+    assert follow(ROOT / 'docs' / 'tutorial.md', folder) >= 8
+    assert (folder / 'work_dirs/my_detector/iter_2.pth').is_file()
+    assert (folder / 'work_dirs/my_pretraining/'
+            'epoch_2_timm.safetensors').is_file()
+
+
+def test_the_how_tos(folder: Path) -> None:
+    assert follow(ROOT / 'docs' / 'how_to.md', folder) >= 9
+    assert (folder / 'work_dirs/my_strategy/epoch_2.pth').is_file()
+
+
+def test_is_it_learning(folder: Path) -> None:
+    assert follow(ROOT / 'docs' / 'is_it_learning.md', folder) >= 2
+    assert {path.name for path in (folder / 'out').iterdir()} == {
+        'learning.png', 'learning_panels.png'}
