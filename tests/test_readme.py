@@ -83,6 +83,10 @@ def test_tests_named_exist():
     for name, case in re.findall(r'`(test_[\w/]+\.py)(?:::(\w+))?`', TEXT):
         path = next((ROOT / 'tests').rglob(name), ROOT / 'tests' / name)
         assert f'def {case}' in path.read_text(), f'{name}::{case}'
+    known = {case for path in (ROOT / 'tests').rglob('test_*.py')
+             for case in re.findall(r'def (test_\w+)', path.read_text())}
+    alone = {*re.findall(r'`(test_\w+)`', TEXT)}
+    assert len(alone) > 3 and alone <= known, alone - known
 
 
 def test_pictures_are_small():
