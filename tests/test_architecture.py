@@ -27,7 +27,7 @@ ALLOWED = {
         'benchmark'},
     'report': {'masking', 'weights', 'engine', 'benchmark'},
 }
-EVERYWHERE = {'arguments', 'compatibility', 'registry'}
+EVERYWHERE = {'arguments', 'compatibility', 'progress', 'registry'}
 
 
 def imported_parts(path: Path) -> set[str]:

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
+from amt_mm.progress import progress
+
 from .demo_scene import DemoObject, Scene, draw_scene
 from .demo_shapes import CLASSES
 
@@ -119,7 +121,7 @@ def _write_split(root: Path, split: str, num_images: int, image_size: int,
         (root / 'semantic' / split / name).mkdir(parents=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in range(num_images):
+    for index in progress(range(num_images), f'images to {split}'):
         label = index % len(names)
         rng = np.random.default_rng((*seed, index))
         scene = draw_scene(label, image_size, rng)

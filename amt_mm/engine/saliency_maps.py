@@ -24,6 +24,7 @@ from amt_mm.datasets.transforms import (
     RandomResizedCropWithBox,
     SeedSample,
 )
+from amt_mm.progress import progress
 from amt_mm.saliency.store import SaliencyStore
 
 from .sources import SaliencySource
@@ -54,7 +55,8 @@ def make_maps(source: SaliencySource, loader: DataLoader,
     maps = Maps(
         np.zeros((num_rows, *store.grid), np.float16),
         np.zeros(store.num_images, bool))
-    for sample_idx, saliency in source.maps(loader):
+    for sample_idx, saliency in progress(
+            source.maps(loader), 'saliency maps', len(loader)):
         _check_grid(source, saliency, store.grid)
         index = torch.cat(all_gather(sample_idx)).numpy()
         saliency = torch.cat(all_gather(saliency.half().contiguous()))

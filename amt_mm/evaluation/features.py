@@ -14,6 +14,8 @@ from mmengine.dist import all_gather
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from amt_mm.progress import progress
+
 
 @torch.no_grad()
 def extract_features(model: Any, loader: DataLoader) -> Tensor:
@@ -34,7 +36,8 @@ def extract_features(model: Any, loader: DataLoader) -> Tensor:
     """
     was_training = model.training
     model.eval()
-    features = torch.cat([_encode(model, batch['inputs']) for batch in loader])
+    features = torch.cat([_encode(model, batch['inputs'])
+                          for batch in progress(loader, 'features')])
     model.train(was_training)
     # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
     # repeat the first where R does not divide them

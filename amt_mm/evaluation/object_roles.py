@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.datasets.transforms import PackInputs
 
 from amt_mm.masking.plan import ROLES
+from amt_mm.progress import progress
 from amt_mm.saliency.geometry import crop_map
 
 
@@ -35,7 +36,7 @@ def object_roles(dataset: BaseDataset,
         step for step in dataset.pipeline.transforms
         if not isinstance(step, PackInputs)
     ]
-    for index in range(len(dataset)):
+    for index in progress(range(len(dataset)), 'plans of objects'):
         results = dataset.get_data_info(index)
         mask = masks.get(Path(results['img_path']).resolve())
         if mask is None:

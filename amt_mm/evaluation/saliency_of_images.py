@@ -16,6 +16,7 @@ from mmpretrain.datasets.transforms import PackInputs
 
 from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.datasets.transforms import LoadImage
+from amt_mm.progress import progress
 
 from .localization import Localization, box_mask, measure_localization
 
@@ -38,7 +39,7 @@ def saliency_of_images(model: Any,
         Resize(input_size[::-1], backend='pillow', interpolation='bicubic')
     ])
     model.eval()
-    for start in range(0, len(paths), batch_size):
+    for start in progress(range(0, len(paths), batch_size), 'saliency'):
         images = [
             load(dict(img_path=str(path)))['img']
             for path in paths[start:start + batch_size]
@@ -88,7 +89,8 @@ def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
     """
     truths: dict[Path, np.ndarray] = {}
     num_empty, load = 0, LoadImage()
-    for number, line in enumerate(boxes.read_text().splitlines(), 1):
+    lines = boxes.read_text().splitlines()
+    for number, line in enumerate(progress(lines, 'boxes'), 1):
         name, *corners = line.rsplit(maxsplit=4)
         if len(corners) != 4:
             raise ValueError(f'{boxes}, line {number}: expected PATH XMIN '
