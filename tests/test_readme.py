@@ -126,7 +126,7 @@ def test_overridden_keys_exist(name, words):
             continue  # the latter are variables of the environment
         node = config(name)
         for part in key.split('.'):
-            if part in NEW:  # test_docs_commands.py runs these
+            if part in NEW:  # the tests of the pages run these
                 break
             node = node[int(part)] if part.isdigit() else node[part]
     if any(word.startswith('custom_hooks.1.interval') for word in words):

@@ -202,7 +202,7 @@ def files(run: Run) -> list[str]:
         str(path.relative_to(run.work_dir))
         for path in run.work_dir.rglob('*')
         if path.is_file() and not path.parent.name[:2].isdigit()
-        and path.parent.name != 'vis_data')
+        and 'vis_data' not in path.parts)
 
 
 def compare(run: Run, reference: Run) -> None:

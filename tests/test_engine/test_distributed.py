@@ -270,7 +270,7 @@ def test_fsdp_trains_updates_saves_and_resumes(tiny_cfg, run):
     found = _weights(f'{cfg.work_dir}/weights_1.pth')
     for name, weight in alone.model.named_parameters():
         torch.testing.assert_close(
-            found[name], weight.detach(), rtol=1e-3, atol=1e-5)
+            found[name], weight.detach(), rtol=1e-3, atol=5e-5)
 
 
 def test_fsdp_on_a_cpu_refuses_to_save_whole_weights(tiny_cfg):

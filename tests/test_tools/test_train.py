@@ -49,11 +49,8 @@ def test_custom_folder_trains_and_resumes(tool, images, tmp_path):
                   '--cfg-options', *options, 'train_cfg.max_epochs=3')
     assert second.returncode == 0, second.stderr[-2000:]
     log = max(work_dir.glob('*/vis_data/scalars.json'))
-    epochs = {
-        json.loads(line)['epoch']
-        for line in log.read_text().splitlines()
-    }
-    assert epochs == {3}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line['epoch'] for line in lines if 'loss' in line} == {3}
 
 
 def test_both_spellings_of_local_rank(tool):
