@@ -111,7 +111,9 @@ def main() -> None:
     picture = args.work_dir / 'panels.png'
     save_picture(runner, picture)
     sys.stdout.write(f'\n{summary(runner, seconds, generated)}\n'
-                     f'picture: {picture.resolve()}\n')
+                     f'picture: {picture.resolve()}\n'
+                     'next: .venv/bin/python tools/report.py '
+                     f'{args.work_dir}\n')
 
 
 if __name__ == '__main__':
