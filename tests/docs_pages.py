@@ -38,7 +38,7 @@ work_dir = 'work_dirs/mae_amt_vit-s_custom'
 SMALL = {
     r'make_demo_data\.py': '--num-train 24 --num-val 16',
     r'make_figures\.py$':
-    "--epochs 5 --num-train 32 --out out --runs 'flat maps' '16 images'",
+    "--epochs 5 --num-train 32 --out out --runs '16 images'",
     r'(tools/train\.py|dist_train\.sh)\b(?!.*detector)':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=8 '

@@ -1,4 +1,4 @@
-"""The commands of docs/is_it_learning.md run, with two of its runs."""
+"""The commands of docs/is_it_learning.md run, with one of its runs."""
 
 from __future__ import annotations
 
