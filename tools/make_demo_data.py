@@ -1,4 +1,8 @@
-"""Write the demo data set to a folder."""
+"""Write the demo data set to a folder.
+
+    python tools/make_demo_data.py data/demo --num-train 600
+"""
+
 from __future__ import annotations
 
 import argparse
@@ -8,7 +12,9 @@ from amt_mm.datasets.demo_data import write_demo_data
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('root', help='folder to write to')
     parser.add_argument('--num-train', type=int, default=600)
     parser.add_argument('--num-val', type=int, default=200)
