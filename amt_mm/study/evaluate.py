@@ -144,7 +144,8 @@ class Evaluation:
         fit_machine(cfg)
         runner = Runner.from_cfg(cfg)
         # weights of a run that goes on come after these
-        load_encoder(runner.model.backbone, str(self.checkpoint))
+        runner.logger.info(
+            load_encoder(runner.model.backbone, str(self.checkpoint)))
         runner.train()
         return {'finetune': float(
             runner.message_hub.get_scalar('val/accuracy/top1').current())}

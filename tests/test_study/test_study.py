@@ -146,6 +146,31 @@ def test_other_settings_are_measured_anew(make, tmp_path):
     assert '| mae | 1 | 3 |' in render(longer, Results(path))
 
 
+def test_fine_tuning(make, pytestconfig, tmp_path):
+    arch = dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2,
+                feedforward_channels=64)
+    study = make(epochs=1, rows=dict(mae=dict(mask_generator=RANDOM)),
+                 evaluation=dict(max_bank=20, k=3, finetune=dict(
+                     config=str(pytestconfig.rootpath / 'configs' /
+                                'classification/vit-t_finetune_demo.py'),
+                     options={
+                         'model.backbone.arch': arch,
+                         'model.head.in_channels': 32,
+                         'model.head.num_classes': 2,
+                         'train_cfg.max_epochs': 1,
+                         'train_dataloader.batch_size': 4,
+                         'train_dataloader.num_workers': 0,
+                         'val_dataloader.num_workers': 0,
+                         'param_scheduler': []})))
+    results = Results(tmp_path / 'results.jsonl')
+    run_study(study, results)
+    found = results.lines[-1]
+    assert found['stage'] == 'finetune' and 0 <= found['finetune'] <= 100
+    assert 'fine-tuned' in render(study, results)
+    log = next((tmp_path / 'work' / 'mae_seed0').glob('finetune/*/*.log'))
+    assert 'encoder loaded from' in log.read_text()
+
+
 def test_equal_compute(make):
     study = make(epochs=20, rows=dict(
         mae=dict(mask_generator=RANDOM),
