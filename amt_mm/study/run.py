@@ -20,6 +20,11 @@ from amt_mm.engine.training_plan import TrainingPlan, training_plan
 
 from .plan import Row, Study
 
+# what of a config a result depends on; not how it is logged and saved
+SETTINGS = ('model', 'data_preprocessor', 'train_dataloader', 'optim_wrapper',
+            'param_scheduler', 'train_cfg', 'custom_hooks', 'auto_scale_lr',
+            'randomness')
+
 
 def runs_of(study: Study) -> Iterator[Run]:
     """Yield all runs: every row with its first seed, then the second..."""
@@ -49,9 +54,7 @@ class Run:
     @property
     def settings(self) -> str:
         """Short hash of all that the result depends on."""
-        cfg = self.cfg.to_dict()
-        for key in ('work_dir', 'experiment_name'):
-            cfg.pop(key, None)
+        cfg = {key: self.cfg.get(key) for key in SETTINGS}
         text = json.dumps([cfg, self.study.evaluation], sort_keys=True,
                           default=str)
         for path in (self.study.data['root'], str(self.study.work_dir)):

@@ -199,6 +199,10 @@ def test_where_data_and_results_lie_is_no_setting(make, photos, tmp_path):
     for first, second in zip(runs_of(one), runs_of(two), strict=True):
         assert first.cfg.data_root != second.cfg.data_root
         assert first.settings == second.settings
+        second.cfg.default_hooks.logger.interval = 99
+        assert first.settings == second.settings
+        second.cfg.optim_wrapper.optimizer.lr = 99.
+        assert first.settings != second.settings
 
 
 def test_a_damaged_file_of_results_is_refused(tmp_path):
