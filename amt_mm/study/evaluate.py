@@ -29,14 +29,11 @@ from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.fit_config import fit_machine, move_data_root
 from amt_mm.engine.saliency_maps import whole_image_loader
 from amt_mm.engine.sources import SaliencySource
-from amt_mm.engine.training_plan import find_generator
 from amt_mm.evaluation import (
     draw_subsets,
     extract_features,
     labels_of,
     linear_probe,
-    localize,
-    masks_from_boxes,
     top_accuracies,
     weighted_knn,
 )
@@ -113,19 +110,6 @@ class Evaluation:
                 tops = top_accuracies(scores, queries.labels)
                 results[name + suffix] = round(tops[1], 3)
         return results
-
-    def localization(self) -> dict[str, float]:
-        """Return how often the saliency of test images finds the boxes.
-
-        In percent; see :class:`amt_mm.evaluation.Localization`.
-        """
-        root = Path(self.data['root'])
-        truths = masks_from_boxes(root / self.data['test'],
-                                  root / self.data['test_boxes'])
-        h, w = find_generator(self.cfg).tokens
-        side = self.model.backbone.patch_size
-        found = localize(self.model, truths, (h * side, w * side)).as_dict()
-        return {name: round(100 * v, 3) for name, v in found.items()}
 
     def finetune(self, work_dir: Path) -> dict[str, float]:
         """Return top-1 on the test images after fine-tuning, in percent."""

@@ -110,17 +110,16 @@ def read_study(path: Path, work_dir: Path,
     """Read the YAML file of a plan.
 
     ``{root}`` in it stands for the root of the data, which ``data_root``
-    replaces.
+    replaces. With ``base``, another plan beside it, the keys that are given
+    replace those of that plan, and ``rows`` may be a list of its rows.
 
     Raises:
         ValueError: If a key is unknown or missing, or a value does not do;
             the message names the file, the key and the value.
     """
-    text = path.read_text()
-    plan = safe_load(text)
-    _check_keys(f'{path}', plan, PLAN_KEYS, ('options', 'evaluation'))
+    plan = _load(path)
     root = data_root or (plan['data'] or {}).get('root', '')
-    plan = safe_load(text.replace('{root}', root))
+    plan = _fill(plan, root)
     data = dict(plan['data'], root=root)
     _check_keys(f'{path}: data', data, DATA_KEYS,
                 ('max_train', 'test_boxes'))
@@ -128,9 +127,10 @@ def read_study(path: Path, work_dir: Path,
     rows: dict[str, Row] = {}
     for name, entry in plan['rows'].items():
         rows[name] = _row(name, entry or {}, rows, seeds)
+    rows = {name: rows[name] for name in plan.get('chosen', rows)}
     check_choice('baseline', plan['baseline'], list(rows))
     return Study(
-        config=path.parent / plan['config'],
+        config=plan['config'],
         work_dir=work_dir,
         baseline=plan['baseline'],
         epochs=check_int('epochs', plan['epochs'], 1),
@@ -138,6 +138,34 @@ def read_study(path: Path, work_dir: Path,
         data=data,
         evaluation=plan.get('evaluation') or {},
         rows=rows)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Read a file and what it is based on."""
+    plan = safe_load(path.read_text())
+    keys = (*PLAN_KEYS, 'base')
+    based = isinstance(plan, dict) and 'base' in plan
+    _check_keys(f'{path}', plan, keys,
+                keys if based else ('options', 'evaluation', 'base'))
+    if 'config' in plan:
+        plan['config'] = path.parent / plan['config']
+    if not based:
+        return plan
+    base = _load(path.parent / plan.pop('base'))
+    if isinstance(chosen := plan.get('rows'), list):
+        for name in chosen:
+            check_choice(f'{path}: rows', name, list(base['rows']))
+        plan.update(rows=base['rows'], chosen=chosen)
+    return {**base, **plan}
+
+
+def _fill(node: Any, root: str) -> Any:
+    """Put the root of the data where its name stands."""
+    if isinstance(node, dict):
+        return {key: _fill(value, root) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill(value, root) for value in node]
+    return node.replace('{root}', root) if isinstance(node, str) else node
 
 
 def _row(name: str, entry: dict[str, Any], rows: Mapping[str, Row],

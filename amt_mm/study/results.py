@@ -7,12 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 Line = dict[str, Any]
 KEY = ('row', 'seed', 'stage', 'settings')
 
 
 class Results:
     """The lines of a file; what a kill left of a line is dropped.
+
+    Several processes may add to one file.
 
     Args:
         path (Path): The file, made with the first line.
@@ -23,10 +27,16 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        text = path.read_bytes() if path.exists() else b''
-        self.size = text.rfind(b'\n') + 1  # of the whole lines
-        self.lines: list[Line] = [
-            self._parse(line) for line in text[:self.size].splitlines()]
+        self.lines: list[Line] = []
+        self._read()
+
+    def _read(self) -> int:
+        """Read the lines anew; return how many bytes they are."""
+        text = self.path.read_bytes() if self.path.exists() else b''
+        size = text.rfind(b'\n') + 1
+        self.lines = [
+            self._parse(line) for line in text[:size].splitlines()]
+        return size
 
     def _parse(self, text: bytes) -> Line:
         try:
@@ -37,16 +47,17 @@ class Results:
 
     def find(self, **key: Any) -> Line | None:
         """Return the line of a row, seed, stage and settings."""
+        self._read()  # another process may have added some
         return next((line for line in self.lines
                      if all(line[name] == key[name] for name in KEY)), None)
 
     def add(self, **line: Any) -> None:
         """Append a line, on disk when this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, 'ab') as file:
-            file.truncate(self.size)
+        lock = FileLock(self.path.with_name(f'{self.path.name}.lock'))
+        with lock, open(self.path, 'ab') as file:
+            file.truncate(self._read())
             file.write(json.dumps(line).encode() + b'\n')
             file.flush()
             os.fsync(file.fileno())
-            self.size = file.tell()
         self.lines.append(line)

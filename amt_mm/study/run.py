@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,10 @@ from .plan import Row, Study
 SETTINGS = ('model', 'data_preprocessor', 'train_dataloader', 'optim_wrapper',
             'param_scheduler', 'train_cfg', 'custom_hooks', 'auto_scale_lr',
             'randomness')
+# of these, what is the machine's and changes no result
+MACHINE = ('num_workers', 'persistent_workers', 'prefetch_factor',
+           'pin_memory')
+MEASUREMENTS = 4  # of the saliency, over the training
 
 
 def runs_of(study: Study) -> Iterator[Run]:
@@ -54,7 +59,9 @@ class Run:
     @property
     def settings(self) -> str:
         """Short hash of all that the result depends on."""
-        cfg = {key: self.cfg.get(key) for key in SETTINGS}
+        cfg = {key: deepcopy(self.cfg.get(key)) for key in SETTINGS}
+        for key in MACHINE:
+            cfg['train_dataloader'].pop(key, None)
         text = json.dumps([cfg, self.study.evaluation], sort_keys=True,
                           default=str)
         for path in (self.study.data['root'], str(self.study.work_dir)):
@@ -63,8 +70,9 @@ class Run:
 
     @property
     def work_dir(self) -> Path:
-        """Folder of the run."""
-        return self.study.work_dir / f'{self.row.name}_seed{self.seed}'
+        """Folder of the run; other settings have another."""
+        return self.study.work_dir / (
+            f'{self.row.name}_seed{self.seed}_{self.settings}')
 
     def _config(self, epochs: int) -> Config:
         study, row = self.study, self.row
@@ -76,13 +84,18 @@ class Run:
         if 'max_train' in study.data:
             cfg.train_dataloader.dataset.ann_file = str(study.draw())
         cfg.train_cfg.max_epochs = epochs
-        cfg.work_dir = str(self.work_dir)
         cfg.experiment_name = f'{row.name}_seed{self.seed}_{id(cfg)}'
         cfg.randomness = dict(seed=self.seed)
         cfg.resume = True
         _override(cfg, 'AMTMaskGenerator', row.mask_generator)
         _override(cfg, 'SaliencyUpdateHook', row.saliency)
         _drop_idle_hook(cfg)
+        if 'test_boxes' in study.data:
+            cfg.custom_hooks = [*cfg.custom_hooks, dict(
+                type='amt_mm.LocalizationHook',
+                images=str(study.folder('test')),
+                boxes=str(study.folder('test_boxes')),
+                interval=max(1, epochs // MEASUREMENTS))]
         fit_machine(cfg)
         return cfg
 

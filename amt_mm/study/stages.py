@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -22,6 +24,7 @@ from .results import Results
 from .run import Run, runs_of
 
 Stage = Callable[[Run], dict[str, Any]]
+SALIENCY = 'localization/'
 
 
 def run_study(study: Study, results: Results,
@@ -30,25 +33,35 @@ def run_study(study: Study, results: Results,
 
     A run that was killed goes on from its last checkpoint; what has a line
     with the same settings is not done again. ``after`` is called after each
-    result.
+    result. Processes that do the same study share it run by run.
     """
-    stages = _stages(study)
     runs = list(runs_of(study))
     for number, run in enumerate(runs, 1):
-        for name, stage in stages.items():
-            key = dict(row=run.row.name, seed=run.seed, stage=name,
-                       settings=run.settings)
-            if results.find(**key):
-                continue
-            print_log(f'study: run {number} of {len(runs)}, {run.row.name}, '
-                      f'seed {run.seed}: {name}', logger='current')
-            start = time.perf_counter()
-            found = stage(run)
-            results.add(**key, **found, machine=machine(),
-                        versions=versions(),
-                        seconds=round(time.perf_counter() - start, 1))
-            after()
-            gc.collect()  # one model in memory
+        run.work_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(run.work_dir / 'lock', timeout=0):
+                print_log(f'study: run {number} of {len(runs)}',
+                          logger='current')
+                _do(run, results, after)
+        except Timeout:
+            print_log(f'study: run {number} of {len(runs)} is being done by '
+                      'another process', logger='current')
+
+
+def _do(run: Run, results: Results, after: Callable[[], None]) -> None:
+    for name, stage in _stages(run.study).items():
+        key = dict(row=run.row.name, seed=run.seed, stage=name,
+                   settings=run.settings)
+        if results.find(**key):
+            continue
+        print_log(f'study: {run.row.name}, seed {run.seed}: {name}',
+                  logger='current')
+        start = time.perf_counter()
+        found = stage(run)
+        results.add(**key, **found, machine=machine(), versions=versions(),
+                    seconds=round(time.perf_counter() - start, 1))
+        after()
+        gc.collect()  # one model in memory
 
 
 def _stages(study: Study) -> dict[str, Stage]:
@@ -62,9 +75,10 @@ def _stages(study: Study) -> dict[str, Stage]:
 
 def pretrain(run: Run) -> dict[str, Any]:
     """Pre-train, and return what it cost."""
-    cfg = run.cfg
+    cfg = run.cfg.copy()
+    cfg.work_dir = str(run.work_dir)
     plan = training_plan(cfg)
-    runner = Runner.from_cfg(cfg.copy())
+    runner = Runner.from_cfg(cfg)
     runner.train()
     scalars = runner.message_hub.log_scalars
     seconds = list(scalars['train/time'].data[0])
@@ -84,8 +98,22 @@ def frozen(run: Run) -> dict[str, Any]:
 
 
 def localization(run: Run) -> dict[str, Any]:
-    """Compare saliency with the boxes of objects."""
-    return _evaluation(run).localization()
+    """Return how well saliency found the boxes at the end, in percent.
+
+    ``over_training`` has the pointing accuracy after so many epochs.
+    """
+    measured = {}
+    for path in run.work_dir.glob('*/vis_data/*.json'):
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            if any(name.startswith(SALIENCY) for name in line):
+                measured[line['epoch']] = {
+                    name.removeprefix(SALIENCY): round(100 * value, 3)
+                    for name, value in line.items()
+                    if name.startswith(SALIENCY)}
+    curve = {str(epoch): measured[epoch]['pointing']
+             for epoch in sorted(measured)}
+    return dict(measured[max(measured)], over_training=curve)
 
 
 def finetune(run: Run) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -167,8 +168,53 @@ def test_fine_tuning(make, pytestconfig, tmp_path):
     found = results.lines[-1]
     assert found['stage'] == 'finetune' and 0 <= found['finetune'] <= 100
     assert 'fine-tuned' in render(study, results)
-    log = next((tmp_path / 'work' / 'mae_seed0').glob('finetune/*/*.log'))
+    log = next((tmp_path / 'work').glob('mae_seed0_*/finetune/*/*.log'))
     assert 'encoder loaded from' in log.read_text()
+
+
+def test_a_plan_based_on_another(make, tmp_path):
+    whole = make()
+    (tmp_path / 'other').mkdir()
+    path = tmp_path / 'other' / 'plan.yaml'
+    text = 'base: ../plan.yaml\nepochs: 3\nbaseline: oracle\nrows: [oracle]\n'
+    path.write_text(text)
+    study = read_study(path, tmp_path / 'work')
+    assert study == replace(whole, epochs=3, baseline='oracle', config=(
+        study.config), rows={'oracle': whole.rows['oracle']})
+    assert study.config.samefile(whole.config)
+    path.write_text(text.replace('[oracle]', '[am]'))
+    with pytest.raises(ValueError, match="rows must be .*'am'"):
+        read_study(path, tmp_path / 'work')
+    path.write_text(text + 'epoch: 3\n')
+    with pytest.raises(ValueError, match="unknown .'epoch'"):
+        read_study(path, tmp_path / 'work')
+
+
+def test_processes_share_a_study(make, tmp_path):
+    study = make(epochs=1)
+    taken, free = runs_of(study)
+    taken.work_dir.mkdir(parents=True)
+    path = tmp_path / 'results.jsonl'
+    with FileLock(taken.work_dir / 'lock'):  # as another process has it
+        run_study(study, Results(path))
+    lines = Results(path).lines
+    assert {line['row'] for line in lines} == {free.row.name}
+    # each sees what the other has added
+    early = Results(path)
+    run_study(study, Results(path))
+    assert early.find(row=taken.row.name, seed=0, stage='frozen',
+                      settings=taken.settings)
+    assert len(early.lines) == 2 * len(lines)
+
+
+def test_saliency_over_the_training(make, tmp_path):
+    study = make(epochs=8)
+    run_study(study, results := Results(tmp_path / 'results.jsonl'))
+    for line in results.lines:
+        if line['stage'] == 'localization':
+            curve = line['over_training']
+            assert list(curve) == ['0', '2', '4', '6', '8']
+            assert curve['8'] == line['pointing']
 
 
 def test_equal_compute(make):
