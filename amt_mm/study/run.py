@@ -57,6 +57,12 @@ class Run:
         return cfg
 
     @property
+    def baseline(self) -> Run:
+        """What the run is held against."""
+        row = self.study.rows[self.study.baseline]
+        return Run(self.study, replace(row, equal_compute=False), self.seed)
+
+    @property
     def settings(self) -> str:
         """Short hash of all that the result depends on."""
         cfg = {key: deepcopy(self.cfg.get(key)) for key in SETTINGS}
@@ -101,10 +107,8 @@ class Run:
 
     def _equal_epochs(self, plan: TrainingPlan) -> int:
         """Return the epochs that cost what the baseline's cost."""
-        study = self.study
-        peer = replace(study.rows[study.baseline], equal_compute=False)
-        budget = training_plan(Run(study, peer, self.seed).cfg).total_macs
-        return max(1, round(study.epochs * budget / plan.total_macs))
+        budget = training_plan(self.baseline.cfg).total_macs
+        return max(1, round(self.study.epochs * budget / plan.total_macs))
 
 
 def _override(cfg: Config, kind: str, changes: Mapping[str, Any]) -> None:

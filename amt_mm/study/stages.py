@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,11 @@ from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from amt_mm.benchmark.comparison import compare_steps
+from amt_mm.benchmark.item import Setting
 from amt_mm.benchmark.lines import machine, versions
+from amt_mm.benchmark.step import StepOptions
+from amt_mm.benchmark.workload import workloads
 from amt_mm.engine.training_plan import training_plan
 
 from .evaluate import Evaluation
@@ -25,6 +28,7 @@ from .run import Run, runs_of
 
 Stage = Callable[[Run], dict[str, Any]]
 SALIENCY = 'localization/'
+ROUNDS = 20  # of steps that are timed
 
 
 def run_study(study: Study, results: Results,
@@ -49,7 +53,7 @@ def run_study(study: Study, results: Results,
 
 
 def _do(run: Run, results: Results, after: Callable[[], None]) -> None:
-    for name, stage in _stages(run.study).items():
+    for name, stage in _stages(run).items():
         key = dict(row=run.row.name, seed=run.seed, stage=name,
                    settings=run.settings)
         if results.find(**key):
@@ -64,8 +68,11 @@ def _do(run: Run, results: Results, after: Callable[[], None]) -> None:
         gc.collect()  # one model in memory
 
 
-def _stages(study: Study) -> dict[str, Stage]:
+def _stages(run: Run) -> dict[str, Stage]:
+    study = run.study
     stages: dict[str, Stage] = dict(pretrain=pretrain, frozen=frozen)
+    if run.row.name != study.baseline and run.seed == run.row.seeds[0]:
+        stages['step'] = step
     if 'test_boxes' in study.data:
         stages['localization'] = localization
     if study.evaluation.get('finetune'):
@@ -81,15 +88,23 @@ def pretrain(run: Run) -> dict[str, Any]:
     runner = Runner.from_cfg(cfg)
     runner.train()
     scalars = runner.message_hub.log_scalars
-    seconds = list(scalars['train/time'].data[0])
     return dict(
         epochs=cfg.train_cfg.max_epochs,
         images=len(runner.train_dataloader.dataset),
         loss=round(float(scalars['train/loss'].mean(100)), 5),
         # of one image over all epochs, the maps' included
         macs=plan.total_macs,
-        step_seconds=round(statistics.median(seconds[len(seconds) // 2:]), 5),
         batch_size=cfg.train_dataloader.batch_size)
+
+
+def step(run: Run) -> dict[str, Any]:
+    """Time a step with the row's plans over one of the baseline's."""
+    torch.manual_seed(run.seed)
+    sides = {row: workloads(cfg)[1] for row, cfg in (
+        ('baseline', run.baseline.cfg), ('row', run.cfg))}
+    ratio, = compare_steps(sides, Setting(rounds=ROUNDS), StepOptions(
+        run.cfg.train_dataloader.batch_size, torch.cuda.is_available()))
+    return dict(step=ratio.value)
 
 
 def frozen(run: Run) -> dict[str, Any]:

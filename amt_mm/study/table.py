@@ -81,7 +81,8 @@ def render(study: Study, results: Results) -> str:
         cells = [name, str(len(_of(own, 'macs').values)),
                  f'{_mean(own, "epochs"):.0f}',
                  f'{_mean(own, "macs") / _mean(base, "macs"):.3f}',
-                 _step(own, base)]
+                 '1' if name == study.baseline else
+                 f'{_mean(own, "step"):.2f}']
         for metric in names:
             cells += [str(_of(own, metric)),
                       '' if name == study.baseline else
@@ -122,6 +123,3 @@ def _mean(own: dict[str, Figure], name: str) -> float:
     values = _of(own, name).values.values()
     return statistics.mean(values) if values else float('nan')
 
-
-def _step(own: dict[str, Figure], base: dict[str, Figure]) -> str:
-    return f'{_mean(own, "step_seconds") / _mean(base, "step_seconds"):.2f}'
