@@ -88,9 +88,14 @@ class Study:
         """Return a folder or file of the data."""
         return Path(self.data['root'], self.data[name])
 
-    def draw(self) -> Path:
-        """Return the list of the training images, drawn once and for all."""
-        path = self.work_dir / f'train_{self.data["max_train"]}.txt'
+    @property
+    def drawn(self) -> Path:
+        """The list of the training images that :meth:`draw` makes."""
+        return self.work_dir / f'train_{self.data["max_train"]}.txt'
+
+    def draw(self) -> None:
+        """Draw the training images, once and for all."""
+        path = self.drawn
         if not path.exists():
             names, _ = find_images(str(self.folder('train')),
                                    lambda name: name.lower().endswith(
@@ -102,7 +107,6 @@ class Study:
             with replacing(path) as file:
                 lines = [f'{names[i]}\n' for i in sorted(drawn)]
                 file.write(''.join(lines).encode())
-        return path
 
 
 def read_study(path: Path, work_dir: Path,

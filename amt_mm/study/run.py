@@ -88,7 +88,7 @@ class Run:
         cfg.data_root = str(study.folder('train'))
         move_data_root(cfg, old_root)
         if 'max_train' in study.data:
-            cfg.train_dataloader.dataset.ann_file = str(study.draw())
+            cfg.train_dataloader.dataset.ann_file = str(study.drawn)
         cfg.train_cfg.max_epochs = epochs
         cfg.experiment_name = f'{row.name}_seed{self.seed}_{id(cfg)}'
         cfg.randomness = dict(seed=self.seed)

@@ -39,6 +39,8 @@ def run_study(study: Study, results: Results,
     with the same settings is not done again. ``after`` is called after each
     result. Processes that do the same study share it run by run.
     """
+    if 'max_train' in study.data:
+        study.draw()
     runs = list(runs_of(study))
     for number, run in enumerate(runs, 1):
         run.work_dir.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 
 from .plan import Study
-from .results import Results
+from .results import Line, Results
 from .run import runs_of
 
 METRICS = dict(knn='k-NN', linear='linear', finetune='fine-tuned',
@@ -50,21 +52,25 @@ def collect(study: Study, results: Results) -> dict[str, dict[str, Figure]]:
 
     A row without a result has none of a measure.
     """
-    settings = {(run.row.name, run.seed): run.settings
-                for run in runs_of(study)}
     found: dict[str, dict[str, dict[int, float]]] = {
         name: {} for name in study.rows}
-    for line in results.lines:
-        key = line['row'], line['seed']
-        if settings.get(key) != line['settings']:
-            continue
+    for line in _lines_of(study, results):
         for name, value in line.items():
             if isinstance(value, (int, float)) and name != 'seed':
-                found[key[0]].setdefault(name, {})[key[1]] = value
+                found[line['row']].setdefault(name, {})[line['seed']] = value
     return {
         row: {name: Figure(values) for name, values in own.items()}
         for row, own in found.items()
     }
+
+
+def _lines_of(study: Study, results: Results) -> Iterator[Line]:
+    """Yield the lines that have the settings of the plan."""
+    settings = {(run.row.name, run.seed): run.settings
+                for run in runs_of(study)}
+    for line in results.lines:
+        if settings.get((line['row'], line['seed'])) == line['settings']:
+            yield line
 
 
 def render(study: Study, results: Results) -> str:
@@ -79,10 +85,10 @@ def render(study: Study, results: Results) -> str:
     for name in sorted(rows, key=lambda name: name != study.baseline):
         own = rows[name]
         cells = [name, str(len(_of(own, 'macs').values)),
-                 f'{_mean(own, "epochs"):.0f}',
-                 f'{_mean(own, "macs") / _mean(base, "macs"):.3f}',
+                 _number(_mean(own, 'epochs'), 0),
+                 _number(_mean(own, 'macs') / _mean(base, 'macs'), 3),
                  '1' if name == study.baseline else
-                 f'{_mean(own, "step"):.2f}']
+                 _number(_mean(own, 'step'), 2)]
         for metric in names:
             cells += [str(_of(own, metric)),
                       '' if name == study.baseline else
@@ -93,11 +99,15 @@ def render(study: Study, results: Results) -> str:
 
 def draw(study: Study, results: Results, path: Path,
          metric: str = 'linear') -> None:
-    """Plot a measure against the multiply-accumulates of the run."""
+    """Plot a measure against the multiply-accumulates of the run.
+
+    Beside it, how often the saliency pointed at the object, by epoch.
+    """
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
     rows = collect(study, results)
-    figure, axis = plt.subplots(figsize=(7, 4.5), layout='constrained')
+    figure, (axis, other) = plt.subplots(
+        1, 2, figsize=(12, 4.5), layout='constrained', width_ratios=(3, 2))
     for name, own in rows.items():
         values = list(_of(own, metric).values.values())
         if not values:
@@ -111,12 +121,23 @@ def draw(study: Study, results: Results, path: Path,
                       fontsize=8)
     axis.set(xlabel=f'multiply-accumulates over those of {study.baseline}',
              ylabel=f'{METRICS[metric]} top-1 [%], mean, lowest, highest')
+    for line in _lines_of(study, results):
+        if curve := line.get('over_training'):
+            other.plot([int(epoch) for epoch in curve], curve.values(), '.-',
+                       label=f'{line["row"]}, seed {line["seed"]}')
+    other.set(xlabel='epoch', ylabel='saliency points at the object [%]')
+    if other.lines:
+        other.legend(fontsize=7)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def _of(own: dict[str, Figure], name: str) -> Figure:
     return own.get(name, Figure({}))
+
+
+def _number(value: float, places: int) -> str:
+    return '-' if math.isnan(value) else f'{value:.{places}f}'
 
 
 def _mean(own: dict[str, Figure], name: str) -> float:
