@@ -122,8 +122,8 @@ def localization(run: Run) -> dict[str, Any]:
     measured = {}
     for path in run.work_dir.glob('*/vis_data/*.json'):
         for text in path.read_text().splitlines():
-            line = json.loads(text)
-            if any(name.startswith(SALIENCY) for name in line):
+            if SALIENCY in text and text.endswith('}'):  # not cut by a kill
+                line = json.loads(text)
                 measured[line['epoch']] = {
                     name.removeprefix(SALIENCY): round(100 * value, 3)
                     for name, value in line.items()
