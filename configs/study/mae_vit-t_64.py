@@ -19,7 +19,7 @@ train_dataloader = dict(
     num_workers=2,
     dataset=dict(data_root=data_root, pipeline=train_pipeline))
 
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+optim_wrapper = dict(optimizer=dict(lr=6e-4))
 # the rate is that of the plan, whatever the batch
 auto_scale_lr = dict(enable=False)
 param_scheduler = _base_.param_scheduler
