@@ -5,6 +5,7 @@ Shape letters: N images, D width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,16 +101,29 @@ class Evaluation:
         ``knn`` and ``linear`` are of the test images; ``knn_val`` and
         ``linear_val`` of held-out training images, to choose settings by.
         """
-        bank = self._encode('train', self.max_bank)
-        test = self._encode('test')
-        own, held_out = bank.split()
-        results = {}
-        for suffix, known, queries in (('', bank, test),
-                                       ('_val', own, held_out)):
-            for name, scores in self._classify(queries, known).items():
-                tops = top_accuracies(scores, queries.labels)
-                results[name + suffix] = round(tops[1], 3)
-        return results
+        test = self._encode(self._dataset('test'))
+        own, held_out = self._bank.split()
+        return {**self._classify(test, self._bank),
+                **self._classify(held_out, own, '_val')}
+
+    def unseen(self) -> dict[str, float]:
+        """Return ``knn_unseen`` and ``linear_unseen``, in percent.
+
+        As :meth:`frozen`, of the training images that neither pre-training
+        nor the bank has; nothing where there are none.
+        """
+        dataset = self._dataset('train')
+        folder = Path(self.data['root'], self.data['train'])
+        drawn = self.cfg.train_dataloader.dataset.ann_file
+        taken = {*Path(drawn).read_text().splitlines()}
+        bank, = draw_subsets(dataset, self.max_bank)
+        taken.update(_names(bank, folder))
+        rest = [index for index, name in enumerate(_names(dataset, folder))
+                if name not in taken]
+        if not rest:
+            return {}
+        return self._classify(self._encode(dataset.get_subset(rest)),
+                              self._bank, '_unseen')
 
     def finetune(self, work_dir: Path) -> dict[str, float]:
         """Return top-1 on the test images after fine-tuning, in percent."""
@@ -134,22 +148,32 @@ class Evaluation:
         return {'finetune': float(
             runner.message_hub.get_scalar('val/accuracy/top1').current())}
 
-    def _classify(self, queries: Labelled, bank: Labelled
-                  ) -> dict[str, Tensor]:
+    @cached_property
+    def _bank(self) -> Labelled:
+        """The labelled training images that are learned from."""
+        dataset, = draw_subsets(self._dataset('train'), self.max_bank)
+        return self._encode(dataset)
+
+    def _classify(self, queries: Labelled, bank: Labelled, suffix: str = ''
+                  ) -> dict[str, float]:
         num_classes = 1 + int(max(queries.labels.max(), bank.labels.max()))
         known = queries.features, bank.features, bank.labels, num_classes
-        return dict(knn=weighted_knn(*known, self.k, 0.07),
-                    linear=linear_probe(*known))
+        scores = dict(knn=weighted_knn(*known, self.k, 0.07),
+                      linear=linear_probe(*known))
+        return {name + suffix: round(top_accuracies(own, queries.labels)[1], 3)
+                for name, own in scores.items()}
 
-    def _encode(self, name: str, most: int | None = None) -> Labelled:
-        """Show the images of a folder whole to the encoder."""
-        loader = self.cfg.train_dataloader
+    def _dataset(self, name: str) -> BaseDataset:
+        """Return the labelled images of a folder."""
         dataset: BaseDataset = DATASETS.build(dict(
             type='mmpretrain.CustomDataset', data_root=self.data['root'],
             data_prefix=self.data[name]))
         dataset.full_init()
-        if most is not None and most < len(dataset):
-            dataset, = draw_subsets(dataset, most)
+        return dataset
+
+    def _encode(self, dataset: BaseDataset) -> Labelled:
+        """Show images whole to the encoder."""
+        loader = self.cfg.train_dataloader
         labels = labels_of(dataset)
         dataset.pipeline = unwrap(
             DATASETS.build(dict(loader.dataset, lazy_init=True))).pipeline
@@ -157,3 +181,10 @@ class Evaluation:
             dataset, SaliencySource.prepare, loader.batch_size,
             loader.num_workers, None))
         return Labelled(features, labels)
+
+
+def _names(dataset: BaseDataset, folder: Path) -> Iterator[str]:
+    """Yield the files of images, as a list of them has it."""
+    for index in range(len(dataset)):
+        path = Path(dataset.get_data_info(index)['img_path'])
+        yield path.relative_to(folder).as_posix()

@@ -73,6 +73,8 @@ def _do(run: Run, results: Results, after: Callable[[], None]) -> None:
 def _stages(run: Run) -> dict[str, Stage]:
     study = run.study
     stages: dict[str, Stage] = dict(pretrain=pretrain, frozen=frozen)
+    if 'max_train' in study.data:
+        stages['unseen'] = unseen
     if run.row.name != study.baseline and run.seed == run.row.seeds[0]:
         stages['step'] = step
     if 'test_boxes' in study.data:
@@ -112,6 +114,11 @@ def step(run: Run) -> dict[str, Any]:
 def frozen(run: Run) -> dict[str, Any]:
     """Classify by the frozen encoder."""
     return _evaluation(run).frozen()
+
+
+def unseen(run: Run) -> dict[str, Any]:
+    """Classify labelled images that were not pre-trained on."""
+    return _evaluation(run).unseen()
 
 
 def localization(run: Run) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from .plan import Study
 from .results import Line, Results
 from .run import runs_of
 
-METRICS = dict(knn='k-NN', linear='linear', finetune='fine-tuned',
+METRICS = dict(knn='k-NN', linear='linear', knn_unseen='k-NN, unseen',
+               linear_unseen='linear, unseen', finetune='fine-tuned',
                pointing='points at object')
 
 

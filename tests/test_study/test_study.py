@@ -23,6 +23,7 @@ from amt_mm.study import (
     runs_of,
 )
 from amt_mm.study import stages as stages_module
+from amt_mm.study.evaluate import Evaluation
 
 RANDOM = dict(mask_ratio=.75, throw_ratio=0.,
               ordering=dict(type='amt_mm.RandomOrdering'))
@@ -115,14 +116,14 @@ def test_a_killed_study_goes_on_where_it_stopped(make, monkeypatch, tmp_path):
     assert sorted(keys) == sorted(
         (row, seed, stage)
         for row, seed in (('mae', 0), ('mae', 1), ('oracle', 0))
-        for stage in ('pretrain', 'frozen', 'localization', 'step')
+        for stage in ('pretrain', 'frozen', 'unseen', 'localization', 'step')
         if stage != 'step' or row == 'oracle')
     before = path.read_text()
     run_study(study, Results(path))
     assert path.read_text() == before
 
     table = render(study, Results(path))
-    for measure in ('knn', 'linear', 'pointing'):
+    for measure in ('knn', 'linear', 'knn_unseen', 'pointing'):
         one, two = (n[measure] for n in lines
                     if n['row'] == 'mae' and measure in n)
         oracle, = (n[measure] for n in lines
@@ -206,7 +207,7 @@ def test_processes_share_a_study(make, tmp_path):
     assert early.find(row=taken.row.name, seed=0, stage='frozen',
                       settings=taken.settings)
     assert len(early.lines) == len({*map(str, early.lines), *map(str, lines)})
-    assert len(early.lines) == 7
+    assert len(early.lines) == 9
 
 
 def test_saliency_over_the_training(make, tmp_path):
@@ -217,6 +218,32 @@ def test_saliency_over_the_training(make, tmp_path):
             curve = line['over_training']
             assert list(curve) == ['0', '2', '4', '6', '8']
             assert curve['8'] == line['pointing']
+
+
+def test_unseen_images_are_neither_trained_on_nor_known(make, tmp_path,
+                                                        monkeypatch):
+    shown = []
+    genuine = Evaluation._encode
+
+    def encode(self, dataset):
+        shown.append({dataset.get_data_info(i)['img_path']
+                      for i in range(len(dataset))})
+        return genuine(self, dataset)
+
+    monkeypatch.setattr(Evaluation, '_encode', encode)
+    study = make(epochs=1, rows=dict(mae=dict(mask_generator=RANDOM)))
+    run_study(study, results := Results(tmp_path / 'results.jsonl'))
+    folder = study.folder('train')
+    trained = {str(folder / name)
+               for name in study.drawn.read_text().splitlines()}
+    *_, unseen, bank = shown
+    assert len(bank) == 20 and len(trained) == 16
+    assert unseen == {*map(str, folder.glob('*/*.png'))} - bank - trained
+    assert any('knn_unseen' in line for line in results.lines)
+    # a bank of all leaves none
+    shown.clear()
+    run_study(replace(study, evaluation=dict(max_bank=24, k=3)), results)
+    assert not any('knn_unseen' in line for line in results.lines[-4:])
 
 
 def test_equal_compute(make):
