@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -102,33 +103,36 @@ def draw(study: Study, results: Results, path: Path,
          metric: str = 'linear') -> None:
     """Plot a measure against the multiply-accumulates of the run.
 
-    Beside it, how often the saliency pointed at the object, by epoch.
+    Beside it, how often the saliency pointed at the object, by epoch, a line
+    for each seed.
     """
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
     rows = collect(study, results)
     figure, (axis, other) = plt.subplots(
         1, 2, figsize=(12, 4.5), layout='constrained', width_ratios=(3, 2))
-    for name, own in rows.items():
-        values = list(_of(own, metric).values.values())
-        if not values:
-            continue
-        x = _mean(own, 'macs') / _mean(rows[study.baseline], 'macs')
+    shown = [name for name, own in rows.items() if _of(own, metric).values]
+    colours = dict(zip(shown, cycle(plt.get_cmap('tab20').colors)))
+    for name, colour in colours.items():
+        values = list(_of(rows[name], metric).values.values())
+        x = _mean(rows[name], 'macs') / _mean(rows[study.baseline], 'macs')
         mean = statistics.mean(values)
         error = [[mean - min(values)], [max(values) - mean]]
         marker = 's' if name == study.baseline else 'o'
-        axis.errorbar(x, mean, yerr=error, fmt=marker, capsize=3)
+        axis.errorbar(x, mean, yerr=error, fmt=marker, capsize=3, label=name,
+                      color=colour)
         axis.annotate(name, (x, mean), (5, 3), textcoords='offset points',
                       fontsize=8)
     axis.set(xlabel=f'multiply-accumulates over those of {study.baseline}',
              ylabel=f'{METRICS[metric]} top-1 [%], mean, lowest, highest')
     for line in _lines_of(study, results):
-        if curve := line.get('over_training'):
+        curve = line.get('over_training')
+        if curve and line['row'] in colours:
             other.plot([int(epoch) for epoch in curve], curve.values(), '.-',
-                       label=f'{line["row"]}, seed {line["seed"]}')
+                       color=colours[line['row']])
     other.set(xlabel='epoch', ylabel='saliency points at the object [%]')
-    if other.lines:
-        other.legend(fontsize=7)
+    if shown:
+        figure.legend(loc='outside right upper', fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
