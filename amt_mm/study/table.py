@@ -68,8 +68,10 @@ def collect(study: Study, results: Results) -> dict[str, dict[str, Figure]]:
 
 def _lines_of(study: Study, results: Results) -> Iterator[Line]:
     """Yield the lines that have the settings of the plan."""
-    settings = {(run.row.name, run.seed): run.settings
-                for run in runs_of(study)}
+    # the settings of a row of equal compute take long to find
+    measured = {(line['row'], line['seed']) for line in results.lines}
+    settings = {key: run.settings for run in runs_of(study)
+                if (key := (run.row.name, run.seed)) in measured}
     for line in results.lines:
         if settings.get((line['row'], line['seed'])) == line['settings']:
             yield line
