@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -114,7 +113,8 @@ def draw(study: Study, results: Results, path: Path,
     figure, (axis, other) = plt.subplots(
         1, 2, figsize=(12, 4.5), layout='constrained', width_ratios=(3, 2))
     shown = [name for name, own in rows.items() if _of(own, metric).values]
-    colours = dict(zip(shown, cycle(plt.get_cmap('tab20').colors)))
+    tab20 = plt.get_cmap('tab20')
+    colours = {name: tab20(n % tab20.N) for n, name in enumerate(shown)}
     for name, colour in colours.items():
         values = list(_of(rows[name], metric).values.values())
         x = _mean(rows[name], 'macs') / _mean(rows[study.baseline], 'macs')
