@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +47,14 @@ class Figure:
         return f'{mean:+.2f} ± {error:.2f}'
 
 
-def collect(study: Study, results: Results) -> dict[str, dict[str, Figure]]:
-    """Return the figures of all rows: what was measured with these settings.
+def collect(study: Study, lines: list[Line]) -> dict[str, dict[str, Figure]]:
+    """Return the figures of all rows, of lines as :func:`lines_of` returns.
 
     A row without a result has none of a measure.
     """
     found: dict[str, dict[str, dict[int, float]]] = {
         name: {} for name in study.rows}
-    for line in _lines_of(study, results):
+    for line in lines:
         for name, value in line.items():
             if isinstance(value, (int, float)) and name != 'seed':
                 found[line['row']].setdefault(name, {})[line['seed']] = value
@@ -65,20 +64,21 @@ def collect(study: Study, results: Results) -> dict[str, dict[str, Figure]]:
     }
 
 
-def _lines_of(study: Study, results: Results) -> Iterator[Line]:
-    """Yield the lines that have the settings of the plan."""
+def lines_of(study: Study, results: Results) -> list[Line]:
+    """Return what was measured with the settings of the plan."""
     # the settings of a row of equal compute take long to find
     measured = {(line['row'], line['seed']) for line in results.lines}
     settings = {key: run.settings for run in runs_of(study)
                 if (key := (run.row.name, run.seed)) in measured}
-    for line in results.lines:
-        if settings.get((line['row'], line['seed'])) == line['settings']:
-            yield line
+    return [
+        line for line in results.lines
+        if settings.get((line['row'], line['seed'])) == line['settings']
+    ]
 
 
 def render(study: Study, results: Results) -> str:
     """Return a table in Markdown, a row a line, the baseline's first."""
-    rows = collect(study, results)
+    rows = collect(study, lines_of(study, results))
     base = rows[study.baseline]
     names = [m for m in METRICS if any(m in own for own in rows.values())]
     heads = ['row', 'seeds', 'epochs', 'cost', 'step']
@@ -109,7 +109,8 @@ def draw(study: Study, results: Results, path: Path,
     """
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
-    rows = collect(study, results)
+    lines = lines_of(study, results)
+    rows = collect(study, lines)
     figure, (axis, other) = plt.subplots(
         1, 2, figsize=(12, 4.5), layout='constrained', width_ratios=(3, 2))
     shown = [name for name, own in rows.items() if _of(own, metric).values]
@@ -127,7 +128,7 @@ def draw(study: Study, results: Results, path: Path,
                       fontsize=8)
     axis.set(xlabel=f'multiply-accumulates over those of {study.baseline}',
              ylabel=f'{METRICS[metric]} top-1 [%], mean, lowest, highest')
-    for line in _lines_of(study, results):
+    for line in lines:
         curve = line.get('over_training')
         if curve and line['row'] in colours:
             other.plot([int(epoch) for epoch in curve], curve.values(), '.-',

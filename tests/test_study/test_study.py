@@ -241,7 +241,6 @@ def test_unseen_images_are_neither_trained_on_nor_known(make, tmp_path,
     assert unseen == {*map(str, folder.glob('*/*.png'))} - bank - trained
     assert any('knn_unseen' in line for line in results.lines)
     # a bank of all leaves none
-    shown.clear()
     run_study(replace(study, evaluation=dict(max_bank=24, k=3)), results)
     assert not any('knn_unseen' in line for line in results.lines[-4:])
 
