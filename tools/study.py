@@ -13,7 +13,6 @@ again; a run that was killed goes on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -44,24 +43,22 @@ def main() -> None:
     """Parse, run, sum up."""
     args = parse_args()
     work_dir = args.work_dir or Path('work_dirs', 'study', args.plan.stem)
-    study = whole = read_study(args.plan, work_dir, args.data_root)
+    study = read_study(args.plan, work_dir, args.data_root)
     init_default_scope('mmpretrain')
     if unknown := set(args.only or ()) - set(study.rows):
         raise SystemExit(f'--only must be of {list(study.rows)}, got '
                          f'{sorted(unknown)}.')
     results = Results(args.results or work_dir / 'results.jsonl')
-    if args.only:
-        study = replace(study, rows={n: study.rows[n] for n in args.only})
 
     def sum_up() -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
-        (work_dir / 'table.md').write_text(render(whole, results))
-        draw(whole, results, work_dir / 'accuracy.png')
+        (work_dir / 'table.md').write_text(render(study, results))
+        draw(study, results, work_dir / 'accuracy.png')
 
     if not args.table:
-        run_study(study, results, sum_up)
+        run_study(study, results, sum_up, args.only or ())
     sum_up()
-    print_log(render(whole, results))
+    print_log(render(study, results))
 
 
 if __name__ == '__main__':

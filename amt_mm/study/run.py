@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,11 +31,15 @@ MACHINE = ('num_workers', 'persistent_workers', 'prefetch_factor',
 MEASUREMENTS = 4  # of the saliency, over the training
 
 
-def runs_of(study: Study) -> Iterator[Run]:
-    """Yield all runs: every row with its first seed, then the second..."""
-    most = max(len(row.seeds) for row in study.rows.values())
-    for number in range(most):
-        for row in study.rows.values():
+def runs_of(study: Study, only: Collection[str] = ()) -> Iterator[Run]:
+    """Yield all runs: every row with its first seed, then the second...
+
+    ``only`` names the rows to keep; none names all.
+    """
+    rows = [row for name, row in study.rows.items()
+            if not only or name in only]
+    for number in range(max(len(row.seeds) for row in rows)):
+        for row in rows:
             if number < len(row.seeds):
                 yield Run(study, row, row.seeds[number])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,18 @@ ROUNDS = 20  # of steps that are timed
 
 
 def run_study(study: Study, results: Results,
-              after: Callable[[], None] = lambda: None) -> None:
+              after: Callable[[], None] = lambda: None,
+              only: Collection[str] = ()) -> None:
     """Do what is left of a study, the first seed of all rows first.
 
     A run that was killed goes on from its last checkpoint; what has a line
     with the same settings is not done again. ``after`` is called after each
-    result. Processes that do the same study share it run by run.
+    result. ``only`` names the rows to do; none names all. Processes that do
+    the same study share it run by run.
     """
     if 'max_train' in study.data:
         study.draw()
-    runs = list(runs_of(study))
+    runs = list(runs_of(study, only))
     for number, run in enumerate(runs, 1):
         run.work_dir.mkdir(parents=True, exist_ok=True)
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -255,6 +257,23 @@ def test_equal_compute(make):
             for run in runs_of(study)}
     assert macs['throw'] < 0.8 * macs['mae']
     assert macs['throw_longer'] == pytest.approx(macs['mae'], rel=.03)
+
+
+def test_one_row_alone_is_held_against_the_baseline(make, pytestconfig,
+                                                    tmp_path):
+    study = make(epochs=1, rows=dict(
+        mae=dict(mask_generator=RANDOM),
+        other=dict(like='mae', equal_compute=True)))
+    results = tmp_path / 'work' / 'results.jsonl'
+    subprocess.run(
+        [sys.executable, str(pytestconfig.rootpath / 'tools/study.py'),
+         str(tmp_path / 'plan.yaml'), '--work-dir', str(study.work_dir),
+         '--only', 'other'], check=True, capture_output=True, cwd=tmp_path)
+    lines = Results(results).lines
+    assert {line['row'] for line in lines} == {'other'}
+    step, = (line['step'] for line in lines if line['stage'] == 'step')
+    assert step > 0
+    assert '| other | 1 | 1 |' in (study.work_dir / 'table.md').read_text()
 
 
 def test_the_images_are_drawn_over_all_classes(make, photos, tmp_path):
