@@ -43,7 +43,12 @@ def main() -> None:
     """Parse, run, sum up."""
     args = parse_args()
     work_dir = args.work_dir or Path('work_dirs', 'study', args.plan.stem)
-    study = read_study(args.plan, work_dir, args.data_root)
+    try:
+        study = read_study(args.plan, work_dir, args.data_root)
+        if not args.table:
+            study.check_data()
+    except (OSError, TypeError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
     init_default_scope('mmpretrain')
     if unknown := set(args.only or ()) - set(study.rows):
         raise SystemExit(f'--only must be of {list(study.rows)}, got '

@@ -88,6 +88,15 @@ class Study:
         """Return a folder or file of the data."""
         return Path(self.data['root'], self.data[name])
 
+    def check_data(self) -> None:
+        """Raise FileNotFoundError if a part of the data is absent."""
+        for key in ('train', 'test', 'test_boxes'):
+            if key in self.data and not self.folder(key).exists():
+                raise FileNotFoundError(
+                    f'data.root must hold data.{key}, got no '
+                    f'{self.folder(key)}. tools/make_study_data.py writes the '
+                    'data of the plans that come with the project.')
+
     @property
     def drawn(self) -> Path:
         """The list of the training images that :meth:`draw` makes."""
