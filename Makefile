@@ -38,7 +38,8 @@ demo-det demo-seg: demo-%: $(ENCODER)
 test:
 	@$(PYTHON) -m setup_env test
 	@$(MAKE) --no-print-directory lint
-	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist loadfile \
+		--no-loadscope-reorder
 
 torture:
 	@$(PYTHON) -m setup_env demo

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tool_process import run_tool
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
@@ -32,9 +32,8 @@ def tool():
 
     def run(name, *args, cwd=None):
         env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-        return subprocess.run(
-            [sys.executable, ROOT / 'tools' / f'{name}.py', *map(str, args)],
-            cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+        script = str(ROOT / 'tools' / f'{name}.py')
+        return run_tool([script, *map(str, args)], env, cwd)
 
     return run
 
