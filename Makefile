@@ -34,7 +34,8 @@ demo-det demo-seg: demo-%: $(ENCODER)
 	@$(PYTHON) -m setup_env test
 	@$(VENV_PYTHON) tools/demo_transfer.py $*
 
-# One thread in each of the test processes: they share the cores.
+# One thread in each of the test processes: they share the cores. Files come in
+# the order of their names, so that the long ones are not all left to the end.
 test:
 	@$(PYTHON) -m setup_env test
 	@$(MAKE) --no-print-directory lint
