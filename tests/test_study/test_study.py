@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -259,17 +257,14 @@ def test_equal_compute(make):
     assert macs['throw_longer'] == pytest.approx(macs['mae'], rel=.03)
 
 
-def test_one_row_alone_is_held_against_the_baseline(make, pytestconfig,
-                                                    tmp_path):
+def test_one_row_alone_is_held_against_the_baseline(make, tmp_path, tool):
     study = make(epochs=1, rows=dict(
         mae=dict(mask_generator=RANDOM),
         other=dict(like='mae', equal_compute=True)))
-    results = tmp_path / 'work' / 'results.jsonl'
-    subprocess.run(
-        [sys.executable, str(pytestconfig.rootpath / 'tools/study.py'),
-         str(tmp_path / 'plan.yaml'), '--work-dir', str(study.work_dir),
-         '--only', 'other'], check=True, capture_output=True, cwd=tmp_path)
-    lines = Results(results).lines
+    done = tool('study', tmp_path / 'plan.yaml', '--work-dir',
+                study.work_dir, '--only', 'other', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = Results(study.work_dir / 'results.jsonl').lines
     assert {line['row'] for line in lines} == {'other'}
     step, = (line['step'] for line in lines if line['stage'] == 'step')
     assert step > 0
