@@ -33,7 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--results', type=Path, help='default: results.jsonl in the work dir')
     parser.add_argument(
-        '--only', nargs='+', metavar='ROW', help='do these rows alone')
+        '--only', nargs='+', default=(), metavar='ROW',
+        help='do these rows alone')
     parser.add_argument(
         '--table', action='store_true', help='print the table, run nothing')
     return parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> None:
     except (OSError, TypeError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
     init_default_scope('mmpretrain')
-    if unknown := set(args.only or ()) - set(study.rows):
+    if unknown := set(args.only) - set(study.rows):
         raise SystemExit(f'--only must be of {list(study.rows)}, got '
                          f'{sorted(unknown)}.')
     results = Results(args.results or work_dir / 'results.jsonl')
@@ -61,7 +62,7 @@ def main() -> None:
         draw(study, results, work_dir / 'accuracy.png')
 
     if not args.table:
-        run_study(study, results, sum_up, args.only or ())
+        run_study(study, results, sum_up, args.only)
     sum_up()
     print_log(render(study, results))
 

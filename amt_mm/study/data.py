@@ -10,6 +10,7 @@ from mmpretrain.datasets import CIFAR10
 from PIL import Image
 
 from amt_mm.datasets import TinyImageNet
+from amt_mm.datasets.download import open_or_download
 from amt_mm.saliency.atomic_write import replacing
 
 CLASSES = 200  # of Tiny ImageNet
@@ -64,9 +65,17 @@ def write_cifar10(source: Path, root: Path) -> None:
         source (Path): Folder that holds ``cifar-10-batches-py/``; downloaded
             to it, 170 MB, if absent.
         root (Path): Folder to write to.
+
+    Raises:
+        FileNotFoundError: If the files are absent or broken and could not be
+            downloaded.
     """
-    for split in ('train', 'test'):
-        images = CIFAR10(data_root=str(source), split=split)
+    splits = open_or_download(
+        lambda _: {split: CIFAR10(data_root=str(source), split=split)
+                   for split in ('train', 'test')},
+        f'CIFAR-10 is not in {source}. To place it by hand, unpack '
+        f'{CIFAR10.url} there, so that {source}/{CIFAR10.base_folder} exists.')
+    for split, images in splits.items():
         for number in range(len(images)):
             info = images.get_data_info(number)
             folder = root / split / images.CLASSES[info['gt_label']]

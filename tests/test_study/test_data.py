@@ -98,4 +98,5 @@ def test_both_tools_say_what_is_absent(plans, tmp_path, tool):
     (tmp_path / 'file').touch()
     done = tool('make_study_data', 'cifar10', '--source', 'file', cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert 'error: ' in done.stderr and 'file' in done.stderr
+    assert 'error: CIFAR-10 is not in file. To place it by' in done.stderr
+    assert 'The cause: FileExistsError' in done.stderr
