@@ -18,7 +18,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 
-from amt_mm.study import Results, draw, read_study, render, run_study
+from amt_mm.study import STAGES, Results, draw, read_study, render, run_study
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,6 +35,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--only', nargs='+', default=(), metavar='ROW',
         help='do these rows alone')
+    parser.add_argument(
+        '--stages', nargs='+', default=(), choices=STAGES, metavar='STAGE',
+        help=f'do these stages alone, of {", ".join(STAGES)}')
     parser.add_argument(
         '--table', action='store_true', help='print the table, run nothing')
     return parser.parse_args()
@@ -62,7 +65,7 @@ def main() -> None:
         draw(study, results, work_dir / 'accuracy.png')
 
     if not args.table:
-        run_study(study, results, sum_up, args.only)
+        run_study(study, results, sum_up, args.only, args.stages)
     sum_up()
     print_log(render(study, results))
 

@@ -1,6 +1,11 @@
 """Measures of what a pre-trained model learned."""
 
-from .features import draw_subsets, extract_features, labels_of
+from .features import (
+    class_token_and_mean,
+    draw_subsets,
+    extract_features,
+    labels_of,
+)
 from .knn import (
     Neighbours,
     count_not_finite,
@@ -29,9 +34,9 @@ from .saliency_of_images import (
 
 __all__ = [
     'Estimate', 'Localization', 'Neighbours', 'average_precision', 'box_mask',
-    'centre_prior', 'count_not_finite', 'draw_subsets', 'extract_features',
-    'labels_of', 'linear_probe', 'localize', 'masks_from_boxes',
-    'masks_from_folder', 'measure_localization', 'nearest', 'object_roles',
-    'pointing_accuracy', 'saliency_of_images', 'top_accuracies', 'vote',
-    'weighted_knn'
+    'centre_prior', 'class_token_and_mean', 'count_not_finite', 'draw_subsets',
+    'extract_features', 'labels_of', 'linear_probe', 'localize',
+    'masks_from_boxes', 'masks_from_folder', 'measure_localization', 'nearest',
+    'object_roles', 'pointing_accuracy', 'saliency_of_images',
+    'top_accuracies', 'vote', 'weighted_knn'
 ]

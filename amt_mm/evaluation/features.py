@@ -5,6 +5,7 @@ Shape letters: N images, B batch, C channels, L patch tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,23 @@ from torch.utils.data import DataLoader
 from amt_mm.progress import progress
 
 
+def class_token(tokens: Tensor) -> Tensor:
+    """Return the class token (B, D) of tokens (B, 1 + L, D).
+
+    Features (B, D), which have no tokens, are returned as they are.
+    """
+    return tokens[:, 0] if tokens.ndim == 3 else tokens
+
+
+def class_token_and_mean(tokens: Tensor) -> Tensor:
+    """Return the class token and the mean of the patch tokens, (B, 2, D)."""
+    return torch.stack([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+
+
 @torch.no_grad()
-def extract_features(model: Any, loader: DataLoader) -> Tensor:
+def extract_features(
+        model: Any, loader: DataLoader,
+        pool: Callable[[Tensor], Tensor] = class_token) -> Tensor:
     """Return the features of a data set, in its order.
 
     In a distributed run each process encodes its share, and all get all.
@@ -30,13 +46,15 @@ def extract_features(model: Any, loader: DataLoader) -> Tensor:
             (B, 1 + L, D), class token first.
         loader (DataLoader): Batches of ``inputs``, sampled by mmengine's
             ``DefaultSampler(shuffle=False)``, the last one not dropped.
+        pool (Callable): Makes features (B, ...) of what ``extract_feat``
+            gives. Defaults to :func:`class_token`.
 
     Returns:
-        Tensor: (N, D) float32 on the CPU.
+        Tensor: (N, ...) float32 on the CPU, (N, D) by default.
     """
     was_training = model.training
     model.eval()
-    features = torch.cat([_encode(model, batch['inputs'])
+    features = torch.cat([pool(_encode(model, batch['inputs'])).float().cpu()
                           for batch in progress(loader, 'features')])
     model.train(was_training)
     # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
@@ -47,11 +65,11 @@ def extract_features(model: Any, loader: DataLoader) -> Tensor:
 
 
 def _encode(model: Any, images: Any) -> Tensor:
-    """Return the class token of images, (B, D) float32."""
+    """Return what ``extract_feat`` makes of images, as the model has it."""
     data = dict(inputs=images, data_samples=None)
-    tokens = model.extract_feat(model.data_preprocessor(data)['inputs'])[-1]
-    tokens = tokens[:, 0] if tokens.ndim == 3 else tokens
-    return tokens.float().cpu()
+    found: Tensor = model.extract_feat(
+        model.data_preprocessor(data)['inputs'])[-1]
+    return found
 
 
 def labels_of(dataset: BaseDataset) -> Tensor:

@@ -3,10 +3,10 @@
 from .plan import Row, Study, read_study
 from .results import Results
 from .run import Run, runs_of
-from .stages import run_study
+from .stages import STAGES, run_study
 from .table import draw, render
 
 __all__ = [
-    'Results', 'Row', 'Run', 'Study', 'draw', 'read_study', 'render',
+    'STAGES', 'Results', 'Row', 'Run', 'Study', 'draw', 'read_study', 'render',
     'run_study', 'runs_of'
 ]

@@ -1,10 +1,12 @@
 """What the encoder of a run is worth.
 
-Shape letters: N images, D width.
+Shape letters: N images, D width; 2 for the class token and the mean of the
+patch tokens.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +33,7 @@ from amt_mm.engine.fit_config import fit_machine, move_data_root
 from amt_mm.engine.saliency_maps import whole_image_loader
 from amt_mm.engine.sources import SaliencySource
 from amt_mm.evaluation import (
+    class_token_and_mean,
     draw_subsets,
     extract_features,
     labels_of,
@@ -43,11 +46,12 @@ from amt_mm.weights import load_encoder
 CHECKS: dict[str, Check] = dict(
     max_bank=POSITIVE, k=POSITIVE, finetune=optional(check_dict))
 QUERIES_OF = 5  # one in so many images of the bank is a query to choose by
+POOLS = '', '_mean'  # names of the class token and of the patches' mean
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features (N, D) of images and their classes (N,)."""
+    """Features (N, 2, D) of images and their classes (N,)."""
 
     features: Tensor
     labels: Tensor
@@ -98,8 +102,10 @@ class Evaluation:
     def frozen(self) -> dict[str, float]:
         """Return top-1 of k-NN and a linear probe, in percent.
 
-        ``knn`` and ``linear`` are of the test images; ``knn_val`` and
-        ``linear_val`` of held-out training images, to choose settings by.
+        ``knn`` and ``linear`` are of the class tokens of the test images,
+        ``knn_mean`` and ``linear_mean`` of the mean of their patch tokens;
+        names that end in ``_val`` are of held-out training images, to choose
+        settings by.
         """
         test = self._encode(self._dataset('test'))
         own, held_out = self._bank.split()
@@ -107,10 +113,11 @@ class Evaluation:
                 **self._classify(held_out, own, '_val')}
 
     def unseen(self) -> dict[str, float]:
-        """Return ``knn_unseen`` and ``linear_unseen``, in percent.
+        """Return the same with names that end in ``_unseen``, in percent.
 
         As :meth:`frozen`, of the training images that neither pre-training
-        nor the bank has; nothing where there are none.
+        nor the bank has; nothing where there are none. ``primary`` is the
+        mean of the four: k-NN and linear, class token and mean.
         """
         dataset = self._dataset('train')
         folder = Path(self.data['root'], self.data['train'])
@@ -122,8 +129,9 @@ class Evaluation:
                 if name not in taken]
         if not rest:
             return {}
-        return self._classify(self._encode(dataset.get_subset(rest)),
-                              self._bank, '_unseen')
+        found = self._classify(self._encode(dataset.get_subset(rest)),
+                               self._bank, '_unseen')
+        return dict(found, primary=round(statistics.mean(found.values()), 3))
 
     def finetune(self, work_dir: Path) -> dict[str, float]:
         """Return top-1 on the test images after fine-tuning, in percent."""
@@ -157,11 +165,17 @@ class Evaluation:
     def _classify(self, queries: Labelled, bank: Labelled, suffix: str = ''
                   ) -> dict[str, float]:
         num_classes = 1 + int(max(queries.labels.max(), bank.labels.max()))
-        known = queries.features, bank.features, bank.labels, num_classes
-        scores = dict(knn=weighted_knn(*known, self.k, 0.07),
-                      linear=linear_probe(*known))
-        return {name + suffix: round(top_accuracies(own, queries.labels)[1], 3)
-                for name, own in scores.items()}
+        found = {}
+        for number, pool in enumerate(POOLS):
+            known = (queries.features[:, number], bank.features[:, number],
+                     bank.labels, num_classes)
+            scores = dict(knn=weighted_knn(*known, self.k, 0.07),
+                          linear=linear_probe(*known))
+            found.update({
+                f'{name}{pool}{suffix}':
+                    round(top_accuracies(own, queries.labels)[1], 3)
+                for name, own in scores.items()})
+        return found
 
     def _dataset(self, name: str) -> BaseDataset:
         """Return the labelled images of a folder."""
@@ -179,7 +193,7 @@ class Evaluation:
             DATASETS.build(dict(loader.dataset, lazy_init=True))).pipeline
         features = extract_features(self.model, whole_image_loader(
             dataset, SaliencySource.prepare, loader.batch_size,
-            loader.num_workers, None))
+            loader.num_workers, None), class_token_and_mean)
         return Labelled(features, labels)
 
 

@@ -28,18 +28,20 @@ from .run import Run, runs_of
 
 Stage = Callable[[Run], dict[str, Any]]
 SALIENCY = 'localization/'
+STAGES = 'pretrain', 'frozen', 'unseen', 'step', 'localization', 'finetune'
 ROUNDS = 20  # of steps that are timed
 
 
 def run_study(study: Study, results: Results,
               after: Callable[[], None] = lambda: None,
-              only: Collection[str] = ()) -> None:
+              only: Collection[str] = (),
+              stages: Collection[str] = ()) -> None:
     """Do what is left of a study, the first seed of all rows first.
 
     A run that was killed goes on from its last checkpoint; what has a line
     with the same settings is not done again. ``after`` is called after each
-    result. ``only`` names the rows to do; none names all. Processes that do
-    the same study share it run by run.
+    result. ``only`` names the rows to do and ``stages`` the stages; none
+    names all. Processes that do the same study share it run by run.
     """
     if 'max_train' in study.data:
         study.draw()
@@ -50,14 +52,17 @@ def run_study(study: Study, results: Results,
             with FileLock(run.work_dir / 'lock', timeout=0):
                 print_log(f'study: run {number} of {len(runs)}',
                           logger='current')
-                _do(run, results, after)
+                _do(run, results, after, stages)
         except Timeout:
             print_log(f'study: run {number} of {len(runs)} is being done by '
                       'another process', logger='current')
 
 
-def _do(run: Run, results: Results, after: Callable[[], None]) -> None:
+def _do(run: Run, results: Results, after: Callable[[], None],
+        stages: Collection[str]) -> None:
     for name, stage in _stages(run).items():
+        if stages and name not in stages:
+            continue
         key = dict(row=run.row.name, seed=run.seed, stage=name,
                    settings=run.settings)
         if results.find(**key):

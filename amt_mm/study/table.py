@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+from scipy import stats
 
 from .plan import Study
 from .results import Line, Results
 from .run import runs_of
 
-METRICS = dict(knn='k-NN', linear='linear', knn_unseen='k-NN, unseen',
-               linear_unseen='linear, unseen', finetune='fine-tuned',
-               pointing='points at object')
+METRICS = dict(primary='primary', knn='k-NN', linear='linear',
+               knn_unseen='k-NN, unseen', linear_unseen='linear, unseen',
+               knn_mean_unseen='k-NN of mean, unseen',
+               linear_mean_unseen='linear of mean, unseen',
+               finetune='fine-tuned', pointing='points at object')
+PRIMARY = 'primary'  # what a row is judged by, where it was measured
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,7 @@ class Figure:
 
     def minus(self, other: Figure) -> str:
         """Write the mean difference, seed by seed, and its standard error."""
-        seeds = sorted({*self.values} & {*other.values})
-        gaps = [self.values[s] - other.values[s] for s in seeds]
+        gaps = self._gaps(other)
         if not gaps:
             return '-'
         mean = statistics.mean(gaps)
@@ -45,6 +48,19 @@ class Figure:
             return f'{mean:+.2f}'
         error = statistics.stdev(gaps) / len(gaps)**.5
         return f'{mean:+.2f} ± {error:.2f}'
+
+    def p_value(self, other: Figure) -> float:
+        """Return p of the paired t-test, two-sided; NaN of fewer than two."""
+        gaps = self._gaps(other)
+        if len(gaps) < 2:
+            return math.nan
+        return float(stats.ttest_1samp(gaps, 0).pvalue)
+
+    def _gaps(self, other: Figure) -> list[float]:
+        """Return the differences of the seeds that both have."""
+        return [value - other.values[seed]
+                for seed, value in sorted(self.values.items())
+                if seed in other.values]
 
 
 def collect(study: Study, lines: list[Line]) -> dict[str, dict[str, Figure]]:
@@ -84,6 +100,7 @@ def render(study: Study, results: Results) -> str:
     heads = ['row', 'seeds', 'epochs', 'cost', 'step']
     for metric in names:
         heads += [METRICS[metric], 'against baseline']
+        heads += ['p'] * (metric == PRIMARY)
     lines = [heads, ['---'] * len(heads)]
     for name in sorted(rows, key=lambda name: name != study.baseline):
         own = rows[name]
@@ -96,13 +113,15 @@ def render(study: Study, results: Results) -> str:
             cells += [str(_of(own, metric)),
                       '' if name == study.baseline else
                       _of(own, metric).minus(_of(base, metric))]
+            if metric == PRIMARY:
+                cells.append('' if name == study.baseline else _number(
+                    _of(own, metric).p_value(_of(base, metric)), 3))
         lines.append(cells)
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
 
 
-def draw(study: Study, results: Results, path: Path,
-         metric: str = 'linear') -> None:
-    """Plot a measure against the multiply-accumulates of the run.
+def draw(study: Study, results: Results, path: Path) -> None:
+    """Plot accuracy against the multiply-accumulates of the run.
 
     Beside it, how often the saliency pointed at the object, by epoch, a line
     for each seed.
@@ -111,6 +130,8 @@ def draw(study: Study, results: Results, path: Path,
     from matplotlib import pyplot as plt
     lines = lines_of(study, results)
     rows = collect(study, lines)
+    metric = PRIMARY if any(PRIMARY in own for own in rows.values()) \
+        else 'linear'
     figure, (axis, other) = plt.subplots(
         1, 2, figsize=(12, 4.5), layout='constrained', width_ratios=(3, 2))
     shown = [name for name, own in rows.items() if _of(own, metric).values]

@@ -18,7 +18,11 @@ from amt_mm.evaluation import (
     vote,
     weighted_knn,
 )
-from amt_mm.evaluation.features import draw_subsets, extract_features
+from amt_mm.evaluation.features import (
+    class_token_and_mean,
+    draw_subsets,
+    extract_features,
+)
 
 
 def features(num, width=6, seed=0):
@@ -175,6 +179,14 @@ def test_features_come_in_order(is_tokens):
     found = extract_features(model, loader)
     torch.testing.assert_close(found, images.mean((2, 3)))
     assert model.training
+
+
+def test_class_token_and_mean_of_the_patches():
+    tokens = torch.rand(2, 5, 3)
+    found = class_token_and_mean(tokens)
+    assert found.shape == (2, 2, 3)
+    torch.testing.assert_close(found[:, 0], tokens[:, 0])
+    torch.testing.assert_close(found[:, 1], tokens[:, 1:].sum(1) / 4)
 
 
 def test_subsets_are_disjoint_and_the_same_again(jpeg_folder):

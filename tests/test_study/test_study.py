@@ -24,6 +24,7 @@ from amt_mm.study import (
 )
 from amt_mm.study import stages as stages_module
 from amt_mm.study.evaluate import Evaluation
+from amt_mm.study.table import Figure
 
 RANDOM = dict(mask_ratio=.75, throw_ratio=0.,
               ordering=dict(type='amt_mm.RandomOrdering'))
@@ -132,9 +133,23 @@ def test_a_killed_study_goes_on_where_it_stopped(make, monkeypatch, tmp_path):
         spread = abs(one - two) / math.sqrt(2)
         assert f'| {(one + two) / 2:.2f} ± {spread:.2f} |' in table
         assert f'| {oracle:.2f} | {oracle - one:+.2f} |' in table
+    for line in lines:
+        if line['stage'] == 'unseen':
+            four = [line[f'{name}{pool}_unseen'] for name in ('knn', 'linear')
+                    for pool in ('', '_mean')]
+            assert line['primary'] == pytest.approx(sum(four) / 4, abs=1e-3)
     draw(study, Results(path), tmp_path / 'plot.png')
     with Image.open(tmp_path / 'plot.png') as picture:
         assert picture.size[0] > 500
+
+
+def test_p_of_the_paired_differences():
+    base = Figure({0: 10., 1: 12., 2: 11., 3: 13., 7: 99.})
+    row = Figure({0: 11., 1: 14., 2: 12., 3: 15., 9: 0.})
+    # t = 1.5 / (0.577 / 2) = 5.196 with 3 degrees of freedom
+    assert row.p_value(base) == pytest.approx(0.01385, abs=1e-5)
+    assert row.minus(base) == '+1.50 ± 0.29'
+    assert math.isnan(Figure({0: 1.}).p_value(base))
 
 
 def test_other_settings_are_measured_anew(make, tmp_path):
