@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
+
+from amt_mm.saliency.pixels import centre_prior
 
 # a map is (h, w), one value per cell; a mask is (H, W) bool on the same image
 
@@ -62,21 +63,6 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     hits = np.cumsum(mask.ravel()[order])[ends]
     precision = hits / (ends + 1)
     return float(np.diff(hits, prepend=0) @ precision / hits[-1])
-
-
-@lru_cache(maxsize=64)
-def centre_prior(height: int, width: int) -> np.ndarray:
-    """Return a read-only (height, width) map that looks at the centre.
-
-    A Gaussian of half the side, its maximum scaled to 1. Any other function
-    that falls with the distance ranks the cells alike.
-    """
-    y = (np.arange(height) + 0.5) / height - 0.5
-    x = (np.arange(width) + 0.5) / width - 0.5
-    prior = np.exp(-2 * (y[:, None]**2 + x**2)).astype(np.float32)
-    prior /= prior.max()
-    prior.flags.writeable = False
-    return prior
 
 
 def box_mask(box: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -8,11 +8,12 @@ from .control_saliency import (
 )
 from .folder_saliency import FolderSaliency
 from .model_saliency import ModelSaliency
+from .pixel_saliency import PixelSaliency
 from .saliency_source import SaliencySource, build_source
 from .teacher_saliency import TeacherSaliency
 
 __all__ = [
     'BoxSaliency', 'CentreSaliency', 'CornerSaliency', 'FolderSaliency',
-    'ModelSaliency', 'RandomSaliency', 'SaliencySource', 'TeacherSaliency',
-    'build_source'
+    'ModelSaliency', 'PixelSaliency', 'RandomSaliency', 'SaliencySource',
+    'TeacherSaliency', 'build_source'
 ]

@@ -18,8 +18,8 @@ from torch import Tensor
 from amt_mm.arguments import check_int, check_number, check_str
 from amt_mm.datasets.training_set import sample_paths
 from amt_mm.evaluation import masks_from_boxes
-from amt_mm.evaluation.localization import centre_prior
 from amt_mm.registry import SALIENCY_SOURCES
+from amt_mm.saliency.pixels import centre_prior
 
 from .model_saliency import ModelSaliency
 from .saliency_source import SaliencySource

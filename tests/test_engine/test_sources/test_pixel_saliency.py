@@ -1,0 +1,69 @@
+"""Maps of the pixels in a run."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import ConfigDict
+from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
+
+from amt_mm.engine.sources import PixelSaliency, build_source
+from amt_mm.engine.training_plan import training_plan
+from amt_mm.saliency import pixel_saliency
+
+
+def use_pixels(cfg, **options):
+    cfg.custom_hooks[1] = ConfigDict(
+        type='amt_mm.SaliencyUpdateHook',
+        source=dict(type='amt_mm.PixelSaliency', **options))
+    return cfg
+
+
+@pytest.mark.parametrize('context', ['fork', 'spawn'])
+def test_run(tiny_cfg, run, images, context):
+    cfg = use_pixels(tiny_cfg(**{
+        'train_dataloader.multiprocessing_context': context,
+        'log_level': 'INFO', 'train_cfg.max_epochs': 2}))
+    runner = run(cfg)
+    store = store_of(runner)
+    assert store.generations == [0]  # once, before the training
+    for index, path in enumerate(sorted(images.rglob('*.jpg'))):
+        image = cv2.resize(cv2.imread(str(path)), (32, 32),
+                           interpolation=cv2.INTER_AREA)
+        expected = pixel_saliency(image, (4, 4))
+        # the run resizes otherwise
+        assert np.corrcoef(expected.ravel(),
+                           store.read(index).ravel())[0, 1] > 0.8
+    assert index == NUM_IMAGES - 1
+    assert np.isfinite(loss_trace(runner)).all()
+    assert 'saliency updated: epoch 0' in log_of(runner)
+
+
+def test_no_multiply_accumulates_of_the_model(tiny_cfg):
+    plan = training_plan(use_pixels(tiny_cfg()))
+    assert plan.saliency_macs == 0 and list(plan.updates) == [0]
+    assert '(0-based): 0; 0 GMACs an image' in str(plan)
+    assert 'warm-up' not in str(plan)
+
+
+@pytest.mark.parametrize('options, error, message', [
+    (dict(method='mbd'), ValueError, r"method must be one of \['rbd', "
+                                     r"'geodesic', 'detail'\], got 'mbd'"),
+    (dict(centre_weight=-1), ValueError, r'centre_weight must be in \[0, inf'),
+    (dict(centre_weight='1'), TypeError, 'centre_weight must be a number'),
+])
+def test_wrong_arguments_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        build_source(dict(type='amt_mm.PixelSaliency', **options))
+
+
+def test_methods_differ():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    maps = []
+    for method in ('rbd', 'geodesic', 'detail'):
+        source = PixelSaliency(method)
+        source.connect(None, None, (8, 8))
+        maps.append(source.prepare(dict(img=image)).numpy())
+        assert maps[-1].shape == (8, 8)
+    assert len(np.unique(np.round(maps, 6), axis=0)) == 3
