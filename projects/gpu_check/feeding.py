@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS
 from record import Recorder, Setting, quartiles, read_lines
 from speed import timed
 
-from amt_mm.benchmark.pipeline_items import reduced, with_options
+from amt_mm.benchmark.pipeline_items import reduced, whole, with_options
 from amt_mm.benchmark.saliency_items import (
     CONFIG,
     both_forwards,
@@ -78,12 +78,11 @@ def photos(setting: Setting, number: int) -> list[str]:
             sources = [p for p in sorted(setting.photos.rglob('*'))
                        if p.suffix.lower() in ('.jpg', '.jpeg')]
         else:
-            sources = sorted(write_images(part, min(number, 64)).iterdir())
+            drawn = setting.scratch / f'drawn-{os.getpid()}'
+            drawn.mkdir()
+            sources = sorted(write_images(drawn, min(number, 64)).iterdir())
         for i in range(number):
-            source = sources[i % len(sources)]
-            target = part / f'{i:05}_{source.name}.jpg'
-            if not target.exists():
-                shutil.copyfile(source, target)
+            shutil.copyfile(sources[i % len(sources)], part / f'{i:05}.jpg')
         part.rename(root)
     return sorted(str(path) for path in root.iterdir())[:number]
 
@@ -148,8 +147,7 @@ def workers_feed(setting: Setting, workers: int) -> dict[str, Any]:
     folder = setting.scratch / f'input-{os.getpid()}-{workers}'
     built = with_options(
         str(folder / 'maps'),
-        ours=[dict(type='amt_mm.LoadImage'), *whole_crop()],
-        reduced=reduced('pillow'))
+        ours=whole('pillow'), reduced=reduced('pillow'))
     line: dict[str, Any] = dict(images=number, workers=workers,
                                 photographs=bool(setting.photos))
     for name, steps in built.items():
@@ -160,8 +158,3 @@ def workers_feed(setting: Setting, workers: int) -> dict[str, Any]:
         line[name] = round(number / (time.perf_counter() - start), 1)
     return line
 
-
-def whole_crop() -> list[dict]:
-    """Configure the crop of the configs."""
-    from amt_mm.benchmark.pipeline_items import whole
-    return whole('pillow')[1:]

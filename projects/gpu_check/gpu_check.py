@@ -30,10 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 os.environ.setdefault('PYTHONPATH', str(ROOT))
 
-from record import Recorder, Setting, read_lines  # noqa: E402
+from record import Recorder, Setting, is_fatal, read_lines  # noqa: E402
 
 REST = float('inf')
-FATAL = 3  # status of a process whose device is in error
 
 
 @dataclass(frozen=True)
@@ -95,32 +94,47 @@ def parse_args() -> argparse.Namespace:
 class Worker:
     """A phase in a process, started anew where the device fails it.
 
+    The process imports what it needs at once and then waits for its turn.
+
     Args:
         name (str): Of the phase.
         setting (Setting): Of the command.
-        end (float): When everything ends.
     """
 
-    def __init__(self, name: str, setting: Setting, end: float) -> None:
-        self.name, self.starts = name, 0
-        limit = min(time.time() + PHASES[name].limit, end)
-        self.setting = replace(setting, deadline=limit)
+    def __init__(self, name: str, setting: Setting) -> None:
+        self.name, self.setting, self.starts = name, setting, 0
         self.start()
 
     def start(self) -> None:
         """Start, or start anew."""
         self.starts += 1
-        self.process = multiprocessing.get_context('fork').Process(
-            target=work, args=(self.name, self.setting))
+        # a forked process cannot use CUDA once the device was asked for
+        context: Any = multiprocessing.get_context(
+            'fork' if self.setting.device == 'cpu' else 'spawn')
+        self.turn, other = context.Pipe()
+        self.process = context.Process(
+            target=work, args=(self.name, other))
         self.process.start()
+
+    def begin(self, end: float) -> None:
+        """Let it begin, to end in its time limit or before ``end``."""
+        limit = min(time.time() + PHASES[self.name].limit, end)
+        self.setting = replace(self.setting, deadline=limit)
+        self.go()
+
+    def go(self) -> None:
+        """Tell the process to begin; one that died already is seen later."""
+        try:
+            self.turn.send(self.setting)
+        except OSError as error:
+            say(f'{self.name}: {error}')
 
     def is_over(self) -> bool:
         """Look after the process; say whether the phase is over."""
         late = time.time() > self.setting.deadline + 3
-        if self.process.is_alive():
-            if not late:
-                return False
-            kill(self.process)
+        if self.process.is_alive() and not late:
+            return False
+        kill(self.process)  # or what it left behind
         status = self.process.exitcode
         if not late and status == 0:
             return True
@@ -134,41 +148,43 @@ class Worker:
                 log=tail(self.setting)), 0.)
         if late or self.starts > 3:
             return True
-        say(f'{self.name}: status {status}, the next check goes on')
+        say(f'{self.name}: status {status}, goes on with the next check')
         self.start()
+        self.go()
         return False
 
 
-def work(name: str, setting: Setting) -> None:
-    """Do a phase; all that libraries print goes to the log."""
+def work(name: str, turn: Any) -> None:
+    """Do a phase, in its turn; all that libraries print goes to the log."""
     os.setsid()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, signal.SIG_DFL)
     terminal = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    preload()
+    setting = turn.recv()
     log = os.open(setting.out / 'log.txt',
                   os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
 
     def tell(text: str) -> None:
-        os.write(terminal, f'{text}\n'.encode())
-        os.write(1, f'{text}\n'.encode())
+        for file in (terminal, log):
+            os.write(file, f'{text}\n'.encode())
 
     recorder = Recorder(name, setting, tell)
     try:
         phase = PHASES[name]
         function = getattr(importlib.import_module(phase.module),
                            phase.function)
-        from mmengine.registry import init_default_scope
-        init_default_scope('mmpretrain')
         function(setting, recorder)
     except BaseException as error:
         traceback.print_exc()
-        if not recorder.done('phase') and not isinstance(error, SystemExit):
+        if not is_fatal(error):  # else the check has a line
             recorder.write('phase', dict(
                 error=f'{type(error).__name__}: {error}'[:1000],
                 traceback=traceback.format_exc()[-3000:]), 0.)
-        status = FATAL
+        status = 1
     else:
         status = 0
     sys.stdout.flush()
@@ -198,38 +214,38 @@ def say(text: str) -> None:
 
 
 def preload() -> None:
-    """Import what all phases need, once: the processes are forked.
-
-    Nothing here may touch the device, which a fork would lose.
-    """
-    import torch
-
+    """Import what all phases need."""
     import amt_mm.benchmark  # noqa: F401
     import amt_mm.datasets
     import amt_mm.engine
     import amt_mm.evaluation
     import amt_mm.models
     import amt_mm.visualization  # noqa: F401
-    if torch.cuda.is_initialized():
-        raise RuntimeError('an import has started CUDA.')
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmpretrain')
 
 
 def run_groups(setting: Setting, names: Sequence[str], end: float) -> None:
     """Run the groups, one after the other."""
+    workers = {name: Worker(name, setting) for name in PHASES if name in names}
     for group in GROUPS:
         chosen = [name for name in group if name in names]
         if not chosen:
             continue
         if time.time() > end:
-            say(f'no time left for {chosen}')
+            say(f'no time left for {" ".join(chosen)}')
             continue
         begun = time.time()
-        workers = [Worker(name, setting, end) for name in chosen]
-        while workers:
-            workers = [w for w in workers if not w.is_over()]
+        running = [workers[name] for name in chosen]
+        for worker in running:
+            worker.begin(end)
+        while running:
+            running = [w for w in running if not w.is_over()]
             time.sleep(.05)
         say(f'--- {" ".join(chosen)}: {time.time() - begun:.0f} s, '
             f'{end - time.time():.0f} s left')
+    for worker in workers.values():
+        kill(worker.process)
 
 
 def main() -> None:
@@ -245,8 +261,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault('TORCHINDUCTOR_CACHE_DIR',
                           str(scratch.resolve() / 'inductor'))
-    preload()
-    say(f'imports: {time.time() - started:.1f} s')
+    if args.device == 'cpu':
+        preload()  # before the forks
     setting = Setting(
         device=args.device, toy=args.toy, out=args.out.resolve(),
         scratch=scratch.resolve(), photos=args.photos, study=args.study,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import statistics
 import sys
 import time
 import traceback
@@ -121,6 +123,7 @@ class Recorder:
         finally:
             self.write(name, line, time.perf_counter() - start)
             self.current.unlink(missing_ok=True)
+        release_memory()
 
     @property
     def current(self) -> Path:
@@ -135,7 +138,7 @@ class Recorder:
             time=round(time.time(), 1), **self.about()))
         text = line.get('error') or ' '.join(
             f'{key}={value}' for key, value in line.items()
-            if isinstance(value, (bool, int, float, str)))
+            if isinstance(value, (bool, int, float)) or key == 'skipped')
         self.say(f'{self.phase}/{name} ({seconds:.1f} s): {text[:300]}')
 
     def about(self) -> dict[str, Any]:
@@ -148,6 +151,14 @@ class Recorder:
         return dict(found, command=' '.join(sys.argv))
 
 
+def release_memory() -> None:
+    """Give the device back what a check left, such as one out of memory."""
+    import torch
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def is_fatal(error: BaseException) -> bool:
     """Whether the process is of no more use: the device is in error."""
     return not isinstance(error, Exception) or 'CUDA error' in str(error)
@@ -155,6 +166,5 @@ def is_fatal(error: BaseException) -> bool:
 
 def quartiles(values: list[float]) -> Iterator[float]:
     """Yield the lower quartile, the median and the upper, 4 digits each."""
-    import statistics
     for value in statistics.quantiles(values, n=4, method='inclusive'):
         yield float(f'{value:.4g}')

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS
-from mmengine.runner import Runner, autocast
+from mmengine.runner import Runner
 from record import Recorder, Setting
 
 from amt_mm.benchmark.workload import TINY, read_config
@@ -172,11 +174,12 @@ def saliency_bf16(kept: dict[str, Any]) -> dict[str, Any]:
     device = next(runner.model.parameters()).device.type
     source.connect(runner, dataset, (8, 8))
     maps = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        source.precision = dict(enabled=dtype == torch.bfloat16, dtype=dtype,
-                                device_type=device)
+    for name, precision in dict(
+            fp32=dict(enabled=False), bf16=dict(
+                dtype=torch.bfloat16, device_type=device)).items():
+        source.precision = precision
         loader = whole_image_loader(dataset, source.prepare, 32, 0, None)
-        maps[dtype] = torch.cat([
+        maps[name] = torch.cat([
             values.float().flatten(1).cpu()
             for _, values in source.maps(loader)])
     one, two = maps.values()
@@ -238,34 +241,40 @@ def distributed(setting: Setting, kept: dict[str, Any], name: str,
     short = {'train_cfg.max_epochs': 3}
     if 'trace' not in kept:
         kept['trace'] = losses(train(config(setting, f'alone-{name}', **short)))
-    with socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-                      RANK='0', LOCAL_RANK='0', WORLD_SIZE='1')
-    traces = []
-    try:
-        for epochs in (2, 3):
-            cfg = config(setting, name, **{
-                **short, **options, 'launcher': 'pytorch', 'resume': True})
-            if epochs == 2:
-                per_epoch = len(kept['trace']) // 3
-                cfg.custom_hooks.append(
-                    dict(type='StopAt', at=2 * per_epoch))
+    per_epoch = len(kept['trace']) // 3
+    for stop in (True, False):
+        cfg = config(setting, name, **{
+            **short, **options, 'launcher': 'pytorch', 'resume': True})
+        if stop:
+            cfg.custom_hooks.append(dict(type='StopAt', at=2 * per_epoch))
+        with alone_in_a_group():
             try:
                 runner = train(cfg)
             except KeyboardInterrupt:
                 continue
-            traces = losses(runner)
-        backend = torch.distributed.get_backend()
-    finally:
-        for key in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
-            os.environ.pop(key)
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+            backend = torch.distributed.get_backend()
+    traces = losses(runner)
     difference = apart(traces[-per_epoch:], kept['trace'][-per_epoch:])
     return dict(summary(runner), backend=backend, apart=difference,
                 wrapper=type(runner.model).__name__, ok=difference <= SAME)
+
+
+@contextmanager
+def alone_in_a_group() -> Iterator[None]:
+    """Be the one process of a group that a launcher would have started."""
+    with socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    names = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK='0',
+                 LOCAL_RANK='0', WORLD_SIZE='1')
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def run_compiled(setting: Setting, recorder: Recorder) -> None:
@@ -277,7 +286,7 @@ def compiled(setting: Setting) -> dict[str, Any]:
     """Compare with a run that is not compiled."""
     options: dict[str, Any] = {'train_cfg.max_epochs': 2}
     eager = losses(train(config(setting, 'eager', **options)))
-    backend = setting.pick('inductor', 'aot_eager')
+    backend = setting.pick('inductor', 'eager')
     runner = train(config(setting, 'compiled', compile=dict(backend=backend),
                           **options))
     difference = apart(losses(runner), eager)

@@ -63,8 +63,9 @@ class Step:
         samples = self.load.samples(size, self.device)
         if self.load.is_stock:
             let_compile(self.model)
+            model = self.model
             stock = torch.compile(
-                lambda images: self.model.loss(images, None)['loss'],
+                lambda images: model.loss(images, None)['loss'],
                 fullgraph=True, backend=backend)
             self.loss_of = lambda: stock(images)
             return
@@ -101,7 +102,7 @@ def run(setting: Setting, recorder: Recorder) -> None:
     recorder.check('plan_copy', plan_copy, setting, sides)
     release(sides)
     recorder.check('run_syncs', run_syncs, setting)
-    for size in setting.pick((128, 64, 256, 512), ()):
+    for size in setting.pick((128, 64, 256), ()):
         recorder.check(f'mae_l_{size}', compare_mae, setting, sides, 'l', size)
     release(sides)
     size = setting.pick(256, 2)
@@ -128,7 +129,7 @@ def warm_amt(setting: Setting, recorder: Recorder) -> None:
 def warm(setting: Setting, name: str) -> dict[str, Any]:
     """Compile one side and return how long that took."""
     step = Step(mae_sides('b', setting.toy)[name], setting)
-    step.compile(setting.pick(256, 2), setting.pick('inductor', 'aot_eager'))
+    step.compile(setting.pick(256, 2), setting.pick('inductor', 'eager'))
     start = time.perf_counter()
     step()
     synchronize()
@@ -187,7 +188,12 @@ def compare_others(setting: Setting, size: int, method: str,
     """Compare the sides of a method, whose models go afterwards."""
     sides: dict[str, Step] = {}
     try:
-        build_sides(setting, sides, other_sides(method, setting.toy))
+        loads = {
+            name: load
+            for name, load in other_sides(method, setting.toy).items()
+            if setting.device == 'cuda' or name != 'stock_40'
+        }  # mmpretrain's HOG does not run in bfloat16 on a CPU
+        build_sides(setting, sides, loads)
         for step in sides.values():
             step.batch(size)
         return compare(setting, sides, size, macs_of(method, setting.toy),
@@ -204,7 +210,7 @@ def compare_compiled(setting: Setting, size: int) -> dict[str, Any]:
         name: loads[name] for name in ('stock_75', 'amt_45_40')})
     start = time.perf_counter()
     for step in sides.values():
-        step.compile(size, setting.pick('inductor', 'aot_eager'))
+        step.compile(size, setting.pick('inductor', 'eager'))
         step()
     synchronize()
     seconds = round(time.perf_counter() - start, 1)
@@ -258,6 +264,9 @@ def compare(setting: Setting, sides: Mapping[str, Callable[[], None]],
             side.update(peak_mb=round(peaks[name] / 1e6, 1),
                         peak_ratio=round(peaks[name] / peaks[peer], 4))
             line[f'{name}_peak'] = side['peak_ratio']
+    line['misses'] = [
+        name for name, aim in aims.items() if name in line and
+        line[name] > aim]
     return line
 
 
