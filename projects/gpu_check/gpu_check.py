@@ -33,6 +33,7 @@ os.environ.setdefault('PYTHONPATH', str(ROOT))
 from record import Recorder, Setting, is_fatal, read_lines  # noqa: E402
 
 REST = float('inf')
+IMPORTS = 90  # seconds that they may take
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,13 @@ class Worker:
             target=work, args=(self.name, other))
         self.process.start()
 
+    def wait(self) -> None:
+        """Wait for its imports, which count to no phase."""
+        try:
+            self.turn.poll(IMPORTS) and self.turn.recv()
+        except EOFError:
+            say(f'{self.name}: ended before its turn')
+
     def begin(self, end: float) -> None:
         """Let it begin, to end in its time limit or before ``end``."""
         limit = min(time.time() + PHASES[self.name].limit, end)
@@ -161,8 +169,12 @@ def work(name: str, turn: Any) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    preload()
-    setting = turn.recv()
+    try:
+        preload()
+        turn.send('ready')
+        setting = turn.recv()
+    except EOFError:  # the parent is gone
+        os._exit(1)
     log = os.open(setting.out / 'log.txt',
                   os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -235,14 +247,17 @@ def run_groups(setting: Setting, names: Sequence[str], end: float) -> None:
         if time.time() > end:
             say(f'no time left for {" ".join(chosen)}')
             continue
-        begun = time.time()
         running = [workers[name] for name in chosen]
+        for worker in running:
+            worker.wait()
+        begun = time.time()
         for worker in running:
             worker.begin(end)
         while running:
             running = [w for w in running if not w.is_over()]
             time.sleep(.05)
-        say(f'--- {" ".join(chosen)}: {time.time() - begun:.0f} s, '
+        say(f'--- {" ".join(chosen)}: {time.time() - begun:.0f} s from '
+            f'{begun - setting.started:.0f} s on, '
             f'{end - time.time():.0f} s left')
     for worker in workers.values():
         kill(worker.process)

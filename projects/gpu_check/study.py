@@ -27,8 +27,8 @@ from typing import Any
 import yaml
 from record import TAIL, Recorder, Setting
 
-EVERY = 5  # seconds between two looks
-GRACE = 10  # seconds to end in order
+EVERY = 5  # seconds between two copies of the results
+GRACE = 5  # seconds to end in order
 
 
 def run(setting: Setting, recorder: Recorder) -> None:
@@ -65,18 +65,19 @@ def run_together(plan: dict[str, Any], env: dict[str, str], setting: Setting,
                     command, shell=True, env=env, stdout=file,
                     stderr=subprocess.STDOUT, start_new_session=True)
             running[number] = process, command, log, time.time()
-        late = time.time() > setting.deadline - GRACE - EVERY
+        late = time.time() > setting.deadline - GRACE
         if late:
             end([process for process, *_ in running.values()])
             waiting.clear()
         for number, (process, command, log, begun) in [*running.items()]:
             if process.poll() is not None:
                 running.pop(number)
+                text = log.read_text(errors='replace')
                 recorder.write(
-                    f'command_{number}', dict(
-                        report(command, process.returncode,
-                               log.read_text(errors='replace')),
-                        stopped=late), time.time() - begun)
+                    f'command_{number}',
+                    dict(ran=command, stopped=True, log=text[-TAIL:]) if late
+                    else report(command, process.returncode, text),
+                    time.time() - begun)
         if time.time() > last_look + EVERY or not running:
             collect(plan, env, setting)
             last_look = time.time()
