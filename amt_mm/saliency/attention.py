@@ -7,6 +7,7 @@ head; in names of tensors over all tokens, L counts the class token too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def cls_attention(block: Any,
 
     Only the one query row is computed, with neither keys, values nor MLP:
     the result equals the first row of ``softmax(q k^T / sqrt(E) + bias)``
-    without its first entry.
+    without its first entry, in float32 under autocast too.
 
     Args:
         block (nn.Module): mmpretrain's ``TransformerEncoderLayer`` or
@@ -37,25 +38,39 @@ def cls_attention(block: Any,
     Returns:
         Tensor: (B, H, L) float32.
     """
-    attn = block.attn
-    x = block.ln1(x)
+    x = block.ln1(x).float()
+    with _full_precision(x):
+        scores = _cls_scores(block.attn, x)
+    if bias_HLL is not None:
+        scores = scores + bias_HLL[:, 0]
+    return scores.softmax(dim=-1)[..., 1:]
+
+
+def _cls_scores(attn: Any, x: Tensor) -> Tensor:
+    """Return the scaled scores (B, H, 1 + L) of the class token's query."""
     heads = (attn.num_heads, attn.embed_dims // attn.num_heads)
-    q_proj, k_proj = attn.qkv.weight.chunk(3)[:2]
+    q_proj, k_proj = attn.qkv.weight.float().chunk(3)[:2]
     # BEiT's attention has no bias of the keys and keeps the others apart
     q_bias = getattr(attn, 'q_bias', None) if attn.qkv.bias is None \
         else attn.qkv.bias.chunk(3)[0]
+    if q_bias is not None:
+        q_bias = q_bias.float()
     q_BHE = F.linear(x[:, 0], q_proj, q_bias).unflatten(-1, heads)
     # q (W_k x) = (q W_k) x: with one query, no key need be computed; the
     # bias of the keys adds the same to every score and leaves the softmax
     q_BHD = torch.einsum('bhe,hed->bhd', q_BHE, k_proj.unflatten(0, heads))
     scores = torch.einsum('bhd,bld->bhl', q_BHD, x)
-    scores = scores.float() * getattr(attn, 'scale', heads[1]**-0.5)
-    if bias_HLL is not None:
-        scores = scores + bias_HLL[:, 0]
+    scores = scores * getattr(attn, 'scale', heads[1]**-0.5)
     if getattr(attn, 'relative_position_bias_table', None) is not None:
         row = attn.relative_position_index[0]
         scores = scores + attn.relative_position_bias_table[row].T
-    return scores.softmax(dim=-1)[..., 1:]
+    return scores
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager:
+    """Leave autocast, which does not know tensors without data."""
+    return nullcontext() if x.is_meta else torch.autocast(
+        x.device.type, enabled=False)
 
 
 def vit_saliency(vit: Any,

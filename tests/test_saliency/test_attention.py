@@ -53,15 +53,27 @@ def test_row_equals_the_full_softmax(num_heads: int, qkv_bias: bool) -> None:
     assert (attention - expected).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @torch.no_grad()
-def test_row_is_float32_in_mixed_precision() -> None:
-    block = _scatter(TransformerEncoderLayer(32, 4, 64, qkv_bias=True), 0.1)
+def test_row_is_the_same_under_autocast(dtype: torch.dtype) -> None:
+    block = _scatter(TransformerEncoderLayer(32, 4, 64, qkv_bias=True))
     x = torch.randn(2, 9, 32)
-    exact = cls_attention(block, x)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', dtype):
         mixed = cls_attention(block, x)
+    assert torch.equal(mixed, cls_attention(block, x))
     assert mixed.dtype == torch.float32
-    assert (mixed - exact).abs().max() < 0.02
+
+
+@torch.no_grad()
+def test_row_of_half_the_precision_is_float32() -> None:
+    """Of weights in bfloat16, the scores are not rounded once more."""
+    block = _scatter(TransformerEncoderLayer(32, 4, 64, qkv_bias=True))
+    block.bfloat16()
+    x = torch.randn(2, 9, 32).bfloat16()
+    attention = cls_attention(block, x)
+    normed = block.ln1(x).float()
+    block.ln1 = nn.Identity()
+    assert torch.equal(attention, cls_attention(block.float(), normed))
 
 
 def _last_block_saliency(vit: nn.Module, images: Tensor) -> Tensor:

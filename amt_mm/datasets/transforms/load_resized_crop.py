@@ -47,7 +47,8 @@ class LoadResizedCrop(LoadImage):
     crop is too small for it, or the file no JPEG, they are the same.
 
     It takes effect with ``color_type='color'`` and
-    ``imdecode_backend='cv2'``, which are the defaults.
+    ``imdecode_backend='cv2'``, which are the defaults, and without
+    ``keep_all``, which decodes whole images once, for all crops to come.
 
     **Required Keys:**
 
@@ -106,7 +107,8 @@ class LoadResizedCrop(LoadImage):
 
     def _header(self, content: bytes) -> tuple[tuple[int, int], int] | None:
         """Return (H, W) and orientation of a JPEG that may be reduced."""
-        if (self.color_type, self.imdecode_backend) != ('color', 'cv2'):
+        if self.keep_all or (self.color_type,
+                             self.imdecode_backend) != ('color', 'cv2'):
             return None
         width, height = jpeg_size(content)
         if min(width, height) < 2 * min(self.crop.scale):

@@ -117,6 +117,26 @@ def test_other_options_decode_all(tmp_path: Path, options: dict) -> None:
     assert _compare(path, 0, CROP, **options) > 99
 
 
+def test_kept_images_serve_every_crop(tmp_path: Path) -> None:
+    """Whatever was shown before: other crops, or the whole image."""
+    path = tmp_path / 'x.jpg'
+    path.write_bytes(encode(_photograph(331, 402), 'JPEG', quality=95))
+    keeping = LoadResizedCrop(crop=CROP, keep_all=True)
+    steps = dict(keeping=keeping, whole=keeping.whole(),
+                 plain=LoadResizedCrop(crop=CROP))
+    for seed in range(12):
+        crops = {}
+        for name, load in steps.items():
+            np.random.seed(seed)
+            crops[name] = load(dict(img_path=str(path)))
+        images = {name: crop.pop('img') for name, crop in crops.items()}
+        assert crops['keeping'] == crops['plain']
+        assert crops['whole']['ori_shape'] == (331, 402)
+        assert _psnr(images['keeping'], images['plain']) > 38
+        np.testing.assert_array_equal(
+            images['keeping'], _load(path, seed, CROP, False)['img'])
+
+
 @pytest.mark.parametrize('height, width, reductions', [
     (304, 424, {4, 8}), (300, 420, {4}), (301, 420, {1})])
 @pytest.mark.parametrize('orientation', range(1, 9))
