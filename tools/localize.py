@@ -1,14 +1,22 @@
-"""Measure how well a model's saliency finds objects, against the centre.
+"""Measure how well saliency finds objects, against the centre.
 
     python tools/localize.py CONFIG CHECKPOINT --images DIR --masks DIR
     python tools/localize.py CONFIG CHECKPOINT --images DIR --boxes FILE
     python tools/localize.py CONFIG CHECKPOINT --images DIR --boxes FILE \
         --maps WORK_DIR/saliency
+    python tools/localize.py CONFIG --images DIR --boxes FILE \
+        --source PixelSaliency method=geodesic
+    python tools/localize.py CONFIG --images DIR --boxes FILE --source
 
 Prints the pointing accuracy and the average precision of the saliency and of
 the centre prior, each with its standard error, as one line and as JSON. With
 --maps the images are the config's training set, and it also prints how often
 the plans drawn from these maps mask, throw and show the objects.
+
+With --source the maps are those of a source of SaliencyUpdateHook, with its
+arguments, or of the config's own where no name follows; they are made as in a
+run, and plans are drawn from them by the config's pipeline. A source that
+looks through the model needs the checkpoint too.
 """
 
 from __future__ import annotations
@@ -16,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
@@ -24,8 +33,9 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
-from amt_mm.datasets.training_set import find_transforms, sample_paths
-from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
+from amt_mm.datasets.training_set import sample_paths
+from amt_mm.engine.source_localization import connect_store, localize_source
+from amt_mm.engine.sources import build_source
 from amt_mm.engine.training_plan import find_generator
 from amt_mm.evaluation import (
     localize,
@@ -44,17 +54,25 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config the model was trained with')
     parser.add_argument(
-        'checkpoint', help='its checkpoint, or "none" for random weights')
+        'checkpoint', nargs='?',
+        help='its checkpoint, or "none" for random weights')
     parser.add_argument('--images', type=Path, required=True)
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument(
         '--masks', type=Path, help='PNG files named as the images')
     truth.add_argument(
         '--boxes', type=Path, help='lines of PATH XMIN YMIN XMAX YMAX')
-    parser.add_argument(
+    maps = parser.add_mutually_exclusive_group()
+    maps.add_argument(
         '--maps', type=Path, help='saliency store of the training run')
+    maps.add_argument(
+        '--source', nargs='*', metavar='NAME KEY=VALUE',
+        help='source of the maps')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.checkpoint is None and args.source is None:
+        parser.error('either CHECKPOINT or --source is needed, got neither.')
+    return args
 
 
 def main() -> None:
@@ -63,38 +81,72 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    if args.checkpoint == 'none':
-        model.init_weights()
-    else:
-        with reading_safely(args.checkpoint):
-            load_checkpoint(model, args.checkpoint, map_location='cpu')
-    if torch.cuda.is_available():
-        model.cuda()
+    model = build_model(cfg, args.checkpoint) if args.checkpoint else None
     truths = masks_from_folder(args.images, args.masks) if args.masks \
         else masks_from_boxes(args.images, args.boxes)
-    h, w = find_generator(cfg).tokens
-    patch_size = model.backbone.patch_size
-    result = localize(model, truths, (h * patch_size, w * patch_size))
+    roles = None
+    if args.source is not None:
+        result, roles = localize_source(
+            build_source(read_source(cfg, args.source)),
+            build_dataset(cfg, args.images), truths, model,
+            num_workers=cfg.train_dataloader.num_workers)
+    else:
+        h, w = find_generator(cfg).tokens
+        side = model.backbone.patch_size
+        result = localize(model, truths, (h * side, w * side))
     print_log(str(result))
     print_log(json.dumps(result.as_dict()))
     if args.maps:
-        dataset = connected_dataset(cfg, args.maps)
-        roles = object_roles(dataset, truths)
+        roles = object_roles(connected_dataset(cfg, args.maps), truths)
+    if roles:
         print_log(', '.join(f'P({role}|object) {share:.4f}'
                             for role, share in roles.items()))
+
+
+def build_model(cfg: Config, checkpoint: str) -> Any:
+    """Build the model of a config with the weights of a checkpoint."""
+    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    if checkpoint == 'none':
+        model.init_weights()
+    else:
+        with reading_safely(checkpoint):
+            load_checkpoint(model, checkpoint, map_location='cpu')
+    return model.cuda() if torch.cuda.is_available() else model
+
+
+def read_source(cfg: Config, words: list[str]) -> dict:
+    """Turn NAME KEY=VALUE ... into the config of a source."""
+    if words:
+        options: dict = {}
+        for word in words[1:]:
+            key, _, value = word.partition('=')
+            options[key] = DictAction._parse_iterable(value)
+        return dict(options, type=words[0])
+    for hook in cfg.get('custom_hooks', []):
+        if hook.type.endswith('SaliencyUpdateHook'):
+            return hook.get('source', dict(type='amt_mm.ModelSaliency'))
+    raise ValueError('--source needs a name where custom_hooks of the config '
+                     'have no SaliencyUpdateHook.')
+
+
+def build_dataset(cfg: Config, images: Path) -> BaseDataset:
+    """Build a folder of images with the train pipeline of a config."""
+    dataset = cfg.train_dataloader.dataset
+    while 'pipeline' not in dataset:
+        dataset = dataset.dataset
+    return DATASETS.build(dict(
+        type='amt_mm.ImageFolder', data_root=str(images),
+        pipeline=dataset.pipeline))
 
 
 def connected_dataset(cfg: Config, maps: Path) -> BaseDataset:
     """Build the training set with its pipeline reading a store."""
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    generator = find_transforms(dataset, AMTMaskGenerator)[0]
-    generator.store = SaliencyStore(maps, len(dataset), generator.tokens,
-                                    fingerprint(sample_paths(dataset)))
-    for seeding in find_transforms(dataset, SeedSample):
-        seeding.set(seed=0, epoch=0)
+    connect_store(dataset, SaliencyStore(
+        maps, len(dataset), find_generator(cfg).tokens,
+        fingerprint(sample_paths(dataset))))
     return dataset
 
 

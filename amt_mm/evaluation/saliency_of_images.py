@@ -34,22 +34,19 @@ def saliency_of_images(model: Any,
         input_size (tuple[int]): (height, width) the images are resized to.
         batch_size (int): Images per forward pass. Defaults to 64.
     """
-    model.eval()
-    for start in progress(range(0, len(paths), batch_size), 'saliency'):
-        inputs = torch.stack([
-            PackInputs.format_input(load_whole(path, input_size))
-            for path in paths[start:start + batch_size]])
-        data = model.data_preprocessor(dict(inputs=inputs, data_samples=None))
-        yield from model.saliency(data['inputs']).float().cpu().numpy()
-
-
-def load_whole(path: str | Path, input_size: tuple[int, int]) -> np.ndarray:
-    """Load an image (H, W, 3) BGR, resized to ``input_size`` as a whole."""
-    steps = Compose([
+    load = Compose([
         LoadImage(),
         Resize(input_size[::-1], backend='pillow', interpolation='bicubic')
     ])
-    return steps(dict(img_path=str(path)))['img']
+    model.eval()
+    for start in progress(range(0, len(paths), batch_size), 'saliency'):
+        images = [
+            load(dict(img_path=str(path)))['img']
+            for path in paths[start:start + batch_size]
+        ]
+        inputs = torch.stack([PackInputs.format_input(i) for i in images])
+        data = model.data_preprocessor(dict(inputs=inputs, data_samples=None))
+        yield from model.saliency(data['inputs']).float().cpu().numpy()
 
 
 def localize(model: Any, truths: Mapping[Path, np.ndarray],

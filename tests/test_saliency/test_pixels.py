@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amt_mm.evaluation import masks_from_folder, measure_localization
-from amt_mm.evaluation.saliency_of_images import load_whole
 from amt_mm.saliency.pixels import (
     FAR,
     FLOOR,
@@ -128,15 +126,3 @@ def test_geodesic_distance_is_that_of_the_shortest_way():
     np.testing.assert_allclose(
         PIXEL_METHODS['geodesic'](image, (6, 7)),
         ways.reshape(8, 9)[1:-1, 1:-1], rtol=1e-4)
-
-
-@pytest.mark.parametrize('method, least', [('rbd', .07), ('geodesic', .06)])
-def test_real_objects_are_found_better_than_by_the_centre(
-        unpack, show, method, least):
-    root = unpack('ecssd')
-    truths = masks_from_folder(root / 'images', root / 'masks')
-    pairs = [(pixel_saliency(load_whole(path, (224, 224)), (14, 14), method),
-              mask) for path, mask in list(truths.items())[::5]]
-    found = measure_localization(pairs)
-    show(f'{method}: {found}')
-    assert found.average_precision_gain.mean > least

@@ -40,3 +40,19 @@ def test_localize_tool(tool, tmp_path):
                   tmp_path / 'data/semantic/val')
     assert result.returncode == 0, result.stderr[-2000:]
     assert '8 images' in result.stdout + result.stderr
+
+
+def test_localize_tool_takes_a_source(tool, tmp_path):
+    tool('make_demo_data', tmp_path / 'data', '--num-train', 4, '--num-val',
+         8)
+    config = 'configs/mae_amt_vit-t_30e_demo.py'
+    where = ('--images', tmp_path / 'data/val', '--masks',
+             tmp_path / 'data/semantic/val')
+    for args in (('--source', 'PixelSaliency', 'method=geodesic'),
+                 ('none', '--source')):
+        result = tool('localize', config, *args, *where)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert '8 images' in result.stdout + result.stderr
+        assert 'P(masked|object) 0.' in result.stdout + result.stderr
+    result = tool('localize', config, *where)
+    assert 'either CHECKPOINT or --source is needed' in result.stderr

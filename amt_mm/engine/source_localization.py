@@ -1,0 +1,94 @@
+"""How well a source of saliency finds objects, without a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+
+from amt_mm.datasets.training_set import find_transforms, sample_paths
+from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
+from amt_mm.evaluation import (
+    Localization,
+    measure_localization,
+    object_roles,
+)
+from amt_mm.saliency import SaliencyStore, fingerprint
+
+from .saliency_maps import make_maps, whole_image_loader
+from .sources import SaliencySource
+
+
+def localize_source(
+        source: SaliencySource,
+        dataset: BaseDataset,
+        truths: Mapping[Path, np.ndarray],
+        model: Any = None,
+        batch_size: int = 64,
+        num_workers: int = 0) -> tuple[Localization, dict[str, float]]:
+    """Compare the maps of a source, and the plans drawn, with objects.
+
+    The maps are made as ``SaliencyUpdateHook`` makes them.
+
+    Args:
+        source (SaliencySource): Makes the maps.
+        dataset (BaseDataset): A training set with an ``AMTMaskGenerator``.
+        truths (Mapping[Path, np.ndarray]): Object masks (H, W) by image path.
+        model (nn.Module, optional): That of the run, where the source asks
+            for it.
+        batch_size (int): Images of a batch. Defaults to 64.
+        num_workers (int): Workers that load the images. Defaults to 0.
+
+    Returns:
+        tuple: How the maps find the objects, and P(role|object) as
+        :func:`object_roles` has it.
+    """
+    dataset = with_objects(dataset, truths)
+    grid = find_transforms(dataset, AMTMaskGenerator)[0].tokens
+    run = SimpleNamespace(model=model, optim_wrapper=None,
+                          logger=MMLogger.get_current_instance())
+    source.connect(run, dataset, grid)
+    loader = whole_image_loader(dataset, source.prepare, batch_size,
+                                num_workers, None)
+    with TemporaryDirectory() as folder:
+        store = SaliencyStore(folder, len(dataset), grid,
+                              fingerprint(sample_paths(dataset)))
+        store.reset()
+        maps = make_maps(source, loader, store, is_writer=True).values
+        store.write(0, maps)
+        connect_store(dataset, store)
+        roles = object_roles(dataset, truths)
+    masks = [truths[path_of(dataset, i)] for i in range(len(dataset))]
+    return measure_localization(
+        zip(maps.astype(np.float32), masks, strict=True)), roles
+
+
+def with_objects(dataset: BaseDataset,
+                 truths: Mapping[Path, np.ndarray]) -> BaseDataset:
+    """Return the images of a data set that hold an object."""
+    kept = [i for i in range(len(dataset))
+            if truths.get(path_of(dataset, i), np.zeros(1)).any()]
+    if not kept:
+        raise ValueError(
+            f'truths must hold masks of some of the {len(dataset)} images of '
+            f'the data set, got {len(truths)} masks of others.')
+    return dataset.get_subset(kept)
+
+
+def path_of(dataset: BaseDataset, index: int) -> Path:
+    """Return the path of an image of a data set."""
+    return Path(dataset.get_data_info(index)['img_path'])
+
+
+def connect_store(dataset: BaseDataset, store: SaliencyStore) -> None:
+    """Let the pipeline of a data set draw plans from the maps of a store."""
+    for generator in find_transforms(dataset, AMTMaskGenerator):
+        generator.store = store
+    for seeding in find_transforms(dataset, SeedSample):
+        seeding.set(seed=0, epoch=0)
