@@ -39,6 +39,9 @@ def parse_args() -> argparse.Namespace:
         '--stages', nargs='+', default=(), choices=STAGES, metavar='STAGE',
         help=f'do these stages alone, of {", ".join(STAGES)}')
     parser.add_argument(
+        '--no-table', action='store_true',
+        help='write results alone: of many runs, a table takes seconds')
+    parser.add_argument(
         '--table', action='store_true', help='print the table, run nothing')
     return parser.parse_args()
 
@@ -65,9 +68,11 @@ def main() -> None:
         draw(study, results, work_dir / 'accuracy.png')
 
     if not args.table:
-        run_study(study, results, sum_up, args.only, args.stages)
-    sum_up()
-    print_log(render(study, results))
+        after = (lambda: None) if args.no_table else sum_up
+        run_study(study, results, after, args.only, args.stages)
+    if not args.no_table:
+        sum_up()
+        print_log(render(study, results))
 
 
 if __name__ == '__main__':
