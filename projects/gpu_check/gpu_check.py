@@ -57,9 +57,9 @@ GROUPS: tuple[dict[str, Phase], ...] = (
         numerics=Phase('numerics', 'run', 60),
         run=Phase('runs', 'run', 75),
         distributed=Phase('runs', 'run_distributed', 75),
-        compiled_run=Phase('runs', 'run_compiled', 75),
-        warm_stock=Phase('speed', 'warm_stock', 90),
-        warm_amt=Phase('speed', 'warm_amt', 90)),
+        compiled_run=Phase('runs', 'run_compiled', 70),
+        warm_stock=Phase('speed', 'warm_stock', 80),
+        warm_amt=Phase('speed', 'warm_amt', 80)),
     dict(speed=Phase('speed', 'run', 110)),
     dict(compiled=Phase('speed', 'run_compiled', 60)),
     dict(update=Phase('feeding', 'run_update', 40)),
@@ -114,15 +114,17 @@ class Worker:
             'fork' if self.setting.device == 'cpu' else 'spawn')
         self.turn, other = context.Pipe()
         self.process = context.Process(
-            target=work, args=(self.name, other))
+            target=work, args=(self.name, self.setting.out, other))
         self.process.start()
+        other.close()
 
     def wait(self) -> None:
         """Wait for its imports, which count to no phase."""
         try:
-            self.turn.poll(IMPORTS) and self.turn.recv()
+            if self.turn.poll(IMPORTS):
+                say(f'{self.name}: imported in {self.turn.recv():.1f} s')
         except EOFError:
-            say(f'{self.name}: ended before its turn')
+            say(f'{self.name}: the import fails\n{tail(self.setting)}')
 
     def begin(self, end: float) -> None:
         """Let it begin, to end in its time limit or before ``end``."""
@@ -162,23 +164,22 @@ class Worker:
         return False
 
 
-def work(name: str, turn: Any) -> None:
+def work(name: str, out: Path, turn: Any) -> None:
     """Do a phase, in its turn; all that libraries print goes to the log."""
     os.setsid()
     terminal = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    try:
-        preload()
-        turn.send('ready')
-        setting = turn.recv()
-    except EOFError:  # the parent is gone
-        os._exit(1)
-    log = os.open(setting.out / 'log.txt',
-                  os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(out / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                  0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    start = time.time()
+    preload()
+    seconds = time.time() - start
+    try:
+        turn.send(seconds)
+        setting = turn.recv()
+    except (EOFError, OSError):  # the parent is gone
+        os._exit(1)
 
     def tell(text: str) -> None:
         for file in (terminal, log):
