@@ -246,7 +246,8 @@ def distributed(setting: Setting, kept: dict[str, Any], name: str,
     """Train in a group, stop, resume, and compare with no group."""
     short = {'train_cfg.max_epochs': 3}
     if 'trace' not in kept:
-        kept['trace'] = losses(train(config(setting, f'alone-{name}', **short)))
+        alone = train(config(setting, f'alone-{name}', **short))
+        kept['trace'] = losses(alone)
     per_epoch = len(kept['trace']) // 3
     for stop in (True, False):
         cfg = config(setting, name, stop, **{
