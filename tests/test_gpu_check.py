@@ -95,7 +95,7 @@ def gpu_check(monkeypatch, tmp_path):
 
 def test_a_phase_goes_on_after_what_fails(gpu_check, tmp_path):
     setting = gpu_check.Setting(
-        device='cpu', toy=True, out=tmp_path, scratch=tmp_path, photos=None,
+        device='cpu', toy=False, out=tmp_path, scratch=tmp_path, photos=None,
         study=None, started=time.time())
     gpu_check.run_groups(setting, ['wrong', 'hanging'], time.time() + 100)
     found = {line['check']: line for line in lines_of(tmp_path)}

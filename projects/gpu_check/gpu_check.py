@@ -57,9 +57,9 @@ GROUPS: tuple[dict[str, Phase], ...] = (
         numerics=Phase('numerics', 'run', 60),
         run=Phase('runs', 'run', 75),
         distributed=Phase('runs', 'run_distributed', 75),
-        compiled_run=Phase('runs', 'run_compiled', 75),
-        warm_stock=Phase('speed', 'warm_stock', 90),
-        warm_amt=Phase('speed', 'warm_amt', 90)),
+        compiled_run=Phase('runs', 'run_compiled', 70),
+        warm_stock=Phase('speed', 'warm_stock', 80),
+        warm_amt=Phase('speed', 'warm_amt', 80)),
     dict(speed=Phase('speed', 'run', 110)),
     dict(compiled=Phase('speed', 'run_compiled', 60)),
     dict(update=Phase('feeding', 'run_update', 40)),
@@ -114,20 +114,24 @@ class Worker:
             'fork' if self.setting.device == 'cpu' else 'spawn')
         self.turn, other = context.Pipe()
         self.process = context.Process(
-            target=work, args=(self.name, other))
+            target=work, args=(self.name, self.setting.out, other))
         self.process.start()
+        other.close()
 
     def wait(self) -> None:
         """Wait for its imports, which count to no phase."""
         try:
-            self.turn.poll(IMPORTS) and self.turn.recv()
+            if self.turn.poll(IMPORTS):
+                say(f'{self.name}: imported in {self.turn.recv():.1f} s')
         except EOFError:
-            say(f'{self.name}: ended before its turn')
+            say(f'{self.name}: the import fails\n{tail(self.setting)}')
 
     def begin(self, end: float) -> None:
         """Let it begin, to end in its time limit or before ``end``."""
-        limit = min(time.time() + PHASES[self.name].limit, end)
-        self.setting = replace(self.setting, deadline=limit)
+        # a dry run may be on a machine that has other work to do
+        seconds = PHASES[self.name].limit * self.setting.pick(1, 5)
+        self.setting = replace(
+            self.setting, deadline=min(time.time() + seconds, end))
         self.go()
 
     def go(self) -> None:
@@ -162,23 +166,22 @@ class Worker:
         return False
 
 
-def work(name: str, turn: Any) -> None:
+def work(name: str, out: Path, turn: Any) -> None:
     """Do a phase, in its turn; all that libraries print goes to the log."""
     os.setsid()
     terminal = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    try:
-        preload()
-        turn.send('ready')
-        setting = turn.recv()
-    except EOFError:  # the parent is gone
-        os._exit(1)
-    log = os.open(setting.out / 'log.txt',
-                  os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(out / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                  0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    start = time.time()
+    preload()
+    seconds = time.time() - start
+    try:
+        turn.send(seconds)
+        setting = turn.recv()
+    except (EOFError, OSError):  # the parent is gone
+        os._exit(1)
 
     def tell(text: str) -> None:
         for file in (terminal, log):
@@ -227,13 +230,14 @@ def say(text: str) -> None:
 
 def preload() -> None:
     """Import what all phases need."""
+    from mmengine.registry import init_default_scope
+
     import amt_mm.benchmark  # noqa: F401
     import amt_mm.datasets
     import amt_mm.engine
     import amt_mm.evaluation
     import amt_mm.models
     import amt_mm.visualization  # noqa: F401
-    from mmengine.registry import init_default_scope
     init_default_scope('mmpretrain')
 
 
@@ -276,6 +280,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault('TORCHINDUCTOR_CACHE_DIR',
                           str(scratch.resolve() / 'inductor'))
+    # the processes of a group share the cores
+    os.environ.setdefault('OMP_NUM_THREADS',
+                          str(max(1, (os.cpu_count() or 1) // 4)))
     if args.device == 'cpu':
         preload()  # before the forks
     setting = Setting(

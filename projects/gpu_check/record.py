@@ -71,7 +71,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def append_line(path: Path, line: dict[str, Any]) -> None:
     """Append a line in one write, so that processes may share the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(file, json.dumps(line, default=str).encode() + b'\n')
     finally:

@@ -63,8 +63,12 @@ class StopAt(Hook):
             raise KeyboardInterrupt
 
 
-def config(setting: Setting, name: str, **options: Any) -> Config:
-    """Return the demo's config, with an update before epochs 1 and 3."""
+def config(setting: Setting, name: str, saves: bool = False,
+           **options: Any) -> Config:
+    """Return the demo's config, with an update before epochs 1 and 3.
+
+    One that ``saves`` does so every two epochs.
+    """
     cfg = read_config(CONFIG)
     root = setting.scratch / f'runs-{os.getpid()}'
     cfg.merge_from_dict({
@@ -76,7 +80,9 @@ def config(setting: Setting, name: str, **options: Any) -> Config:
         'train_cfg.max_epochs': EPOCHS,
         'randomness': dict(seed=0, _delete_=True),
         'default_hooks.logger.interval': 1,
-        'default_hooks.checkpoint': dict(interval=1, max_keep_ckpts=9),
+        # in each mmengine formats the config, which takes a second
+        'default_hooks.checkpoint.interval': 2 if saves else EPOCHS + 1,
+        'default_hooks.checkpoint.save_last': False,
         'log_level': 'WARNING'})
     if setting.toy:
         cfg.merge_from_dict({
@@ -149,7 +155,7 @@ def stop_and_resume(setting: Setting, kept: dict[str, Any]) -> dict[str, Any]:
     """Train without a stop, then with one in the third epoch."""
     whole = kept['runner'] = train(config(setting, 'whole'))
     per_epoch = len(losses(whole)) // EPOCHS
-    cfg = config(setting, 'stopped')
+    cfg = config(setting, 'stopped', saves=True)
     cfg.custom_hooks.append(dict(type='StopAt', at=2 * per_epoch + 1))
     try:
         train(cfg)
@@ -240,10 +246,11 @@ def distributed(setting: Setting, kept: dict[str, Any], name: str,
     """Train in a group, stop, resume, and compare with no group."""
     short = {'train_cfg.max_epochs': 3}
     if 'trace' not in kept:
-        kept['trace'] = losses(train(config(setting, f'alone-{name}', **short)))
+        alone = train(config(setting, f'alone-{name}', **short))
+        kept['trace'] = losses(alone)
     per_epoch = len(kept['trace']) // 3
     for stop in (True, False):
-        cfg = config(setting, name, **{
+        cfg = config(setting, name, stop, **{
             **short, **options, 'launcher': 'pytorch', 'resume': True})
         if stop:
             cfg.custom_hooks.append(dict(type='StopAt', at=2 * per_epoch))

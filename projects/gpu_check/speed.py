@@ -57,6 +57,13 @@ class Step:
         self.loss_of = loss_function(
             self.model, self.load, StepOptions(size, bf16=True))
 
+    def ready(self, size: int) -> None:
+        """Take batches whose plan is on the device already."""
+        images = self.load.images(size, self.device)
+        plan = MaskPlan.from_data_samples(self.load.samples(size), self.device)
+        loss = given_plan(self.model, self.load.grid)
+        self.loss_of = lambda: loss(images, plan.ids_visible, plan.ids_masked)
+
     def compile(self, size: int, backend: str) -> None:
         """Compile the loss, the plan made outside of the graph."""
         images = self.load.images(size, self.device)
@@ -99,7 +106,9 @@ def run(setting: Setting, recorder: Recorder) -> None:
         recorder.check(f'mae_b_{size}', compare_mae, setting, sides, 'b', size)
     recorder.check('profile', profiles, setting, sides, sizes[0])
     recorder.check('step_syncs', step_syncs, setting, sides)
-    recorder.check('plan_copy', plan_copy, setting, sides)
+    recorder.check('plan_copy', plan_copy, setting)
+    recorder.check(f'plan_ready_{sizes[1 % len(sizes)]}', compare_ready,
+                   setting, sides, sizes[1 % len(sizes)])
     release(sides)
     recorder.check('run_syncs', run_syncs, setting)
     for size in setting.pick((128, 64, 256), ()):
@@ -170,6 +179,19 @@ def compare_mae(setting: Setting, sides: dict[str, Step], vit: str,
     for step in sides.values():
         step.batch(size)
     return compare(setting, sides, size, macs_of(vit, setting.toy), AIMS)
+
+
+def compare_ready(setting: Setting, sides: dict[str, Step],
+                  size: int) -> dict[str, Any]:
+    """Compare AMT's step with one whose plan is on the device already."""
+    load = mae_sides('b', setting.toy)['amt_45_40']
+    build_sides(setting, sides, dict(amt_45_40=load))
+    step, ready = sides['amt_45_40'], Step(load, setting)
+    step.batch(size)
+    ready.ready(size)
+    macs = macs_of('b', setting.toy)['amt_45_40']
+    return compare(setting, dict(amt_45_40=step, plan_ready=ready), size,
+                   dict(amt_45_40=macs, plan_ready=macs), {})
 
 
 def compare_simmim(setting: Setting, size: int) -> dict[str, Any]:
@@ -343,10 +365,11 @@ def ceilings(setting: Setting) -> dict[str, Any]:
                 copy_tb_a_second=round(2e-12 * large.nbytes / copy, 3))
 
 
-def profiles(setting: Setting, sides: Mapping[str, Step],
+def profiles(setting: Setting, sides: dict[str, Step],
              size: int) -> dict[str, Any]:
     """Say where the time of a step goes, by kernel."""
     line: dict[str, Any] = dict(batch_size=size)
+    build_sides(setting, sides, mae_sides('b', setting.toy))
     for name, step in sides.items():
         step.batch(size)
         step()
@@ -381,11 +404,13 @@ def kernels(record: Any) -> dict[str, Any]:
                     for e in waits])
 
 
-def step_syncs(setting: Setting, sides: Mapping[str, Step]) -> dict[str, Any]:
+def step_syncs(setting: Setting, sides: dict[str, Step]) -> dict[str, Any]:
     """Count what makes the host wait in a step, by place."""
     needs_cuda(setting)
+    build_sides(setting, sides, mae_sides('b', setting.toy))
     line: dict[str, Any] = dict(ok=True)
     for name, step in sides.items():
+        step.batch(64)
         step()
         with counting_syncs() as places:
             step()
@@ -453,14 +478,14 @@ def run_syncs(setting: Setting) -> dict[str, Any]:
     return dict(an_iteration=sum(places.values()), places=places)
 
 
-def plan_copy(setting: Setting, sides: Mapping[str, Step]) -> dict[str, Any]:
+def plan_copy(setting: Setting) -> dict[str, Any]:
     """Say whether making a plan waits for work that is enqueued before it.
 
     The ids travel from memory that is not pinned, which the driver may copy
     only once the stream has come that far.
     """
     needs_cuda(setting)
-    load = sides['amt_45_40'].load
+    load = mae_sides('b', setting.toy)['amt_45_40']
     line: dict[str, Any] = {}
     for size in (64, 256, 512):
         samples = load.samples(size)
