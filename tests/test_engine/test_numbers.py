@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,22 +14,31 @@ from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from processes import train_together
 from tiny_run import NUM_IMAGES, log_of, scalars_of, store_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from amt_mm.engine.hooks import NonFiniteHook
 from amt_mm.engine.optimizers import auto_precision
 from amt_mm.engine.sources.model_saliency import precision_of, unwrap_model
 
+ALONE = {
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+}
+
 
 @HOOKS.register_module(force=True)
 class Spoil(Hook):
-    """Spoil the images, or the gradients, of some iterations."""
+    """Spoil the images, loss, gradients or weights of some iterations."""
 
     def __init__(self, at, what='inputs'):
-        self.at, self.what = at, what
+        self.at, self.what = at, what  # at: of all processes, or by rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.is_due = runner.iter in self.at
+        at = self.at.get(runner.rank, []) if isinstance(
+            self.at, dict) else self.at
+        self.is_due = runner.iter in at
         if self.is_due and self.what == 'inputs':
             data_batch['inputs'] = data_batch['inputs'] * math.nan
 
@@ -37,16 +48,24 @@ class Spoil(Hook):
             weight = unwrap_model(runner).backbone.cls_token
             weight.register_hook(
                 lambda g: g * math.inf if self.is_due else g)
+        if self.what == 'loss':
+            model = unwrap_model(runner)
+            genuine = model.loss
+            model.loss = lambda *args: {
+                k: v + math.inf if self.is_due else v
+                for k, v in genuine(*args).items()}
 
     def after_train_iter(self, runner, batch_idx, data_batch=None,
                          outputs=None):
+        if self.is_due and self.what == 'weights':
+            unwrap_model(runner).backbone.cls_token.data.fill_(math.inf)
         self.weights.append(torch.cat([
             p.detach().flatten() for p in runner.model.parameters()]).clone())
 
 
 def spoiled(tiny_cfg, at, what='inputs', name='run', **options):
     cfg = tiny_cfg(name, **options)
-    cfg.custom_hooks.append(dict(type='Spoil', at=list(at), what=what))
+    cfg.custom_hooks.append(dict(type='Spoil', at=at, what=what))
     return cfg
 
 
@@ -54,10 +73,11 @@ def hook_of(runner, kind):
     return next(h for h in runner.hooks if isinstance(h, kind))
 
 
-@pytest.mark.parametrize('what', ['inputs', 'gradients'])
-def test_a_bad_step_is_skipped_and_named(tiny_cfg, run, what):
+@pytest.mark.parametrize('fused', [None, True])
+@pytest.mark.parametrize('what', ['inputs', 'loss', 'gradients'])
+def test_a_bad_step_is_skipped_and_named(tiny_cfg, run, what, fused):
     runner = run(spoiled(tiny_cfg, [3, 7], what, **{
-        'train_cfg.max_epochs': 2}))
+        'train_cfg.max_epochs': 2, 'optim_wrapper.optimizer.fused': fused}))
     weights = hook_of(runner, Spoil).weights
     assert all(w.isfinite().all() for w in weights)
     moved = [not torch.equal(a, b)
@@ -68,15 +88,17 @@ def test_a_bad_step_is_skipped_and_named(tiny_cfg, run, what):
     assert 'step skipped, 1 of at most 10' in log
     assert 'step skipped, 2 of at most 10' in log
     assert 'at epoch 1, iteration 4' in log and 'iteration 8' in log
-    if what == 'inputs':
+    if what != 'gradients':
         assert log.count('.jpg') >= 8  # two batches of four files
     else:
         assert 'the gradients are not finite, though the loss is' in log
 
 
-def test_the_optimizer_knows_nothing_of_a_skipped_step(tiny_cfg, run):
+@pytest.mark.parametrize('fused', [None, True])
+def test_the_optimizer_knows_nothing_of_a_skipped_step(tiny_cfg, run, fused):
     """A first step that is skipped leaves the second as the first."""
-    runner = run(spoiled(tiny_cfg, [0], **{'train_cfg.max_epochs': 1}))
+    runner = run(spoiled(tiny_cfg, [0], **{
+        'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.fused': fused}))
     steps = {float(state['step'])
              for state in runner.optim_wrapper.optimizer.state.values()}
     assert steps == {5.}  # of six iterations
@@ -123,6 +145,101 @@ def test_nothing_changes_where_all_is_finite(tiny_cfg, run):
     one, two = (run(cfg).model.state_dict() for cfg in (with_hook, without))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=0)
+
+
+def test_the_last_step_of_a_run_is_reported(tiny_cfg, run):
+    runner = run(spoiled(tiny_cfg, [5], **{'train_cfg.max_epochs': 1}))
+    assert 'is not finite at epoch 1, iteration 6' in log_of(runner)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_cfg, run):
+    """An update overflows, with loss and gradients that are finite."""
+    cfg = spoiled(tiny_cfg, [5], 'weights', **{'train_cfg.max_epochs': 1})
+    with pytest.raises(FloatingPointError, match='cls_token.*are not finite '
+                       'at epoch 1, and are not saved'):
+        run(cfg)
+    assert not list(Path(cfg.work_dir).glob('epoch_1.pth*'))
+
+
+def test_all_processes_stop_at_weights_that_are_not_finite(tiny_cfg):
+    cfg = spoiled(tiny_cfg, [2], 'weights', **ALONE, **{
+        'train_cfg.max_epochs': 1})
+    first, second = train_together([cfg] * 2)
+    assert 'are not finite at epoch 1, and are not saved' in first
+    assert 'cannot save the checkpoint' in second
+    assert not list(Path(cfg.work_dir).glob('epoch_1.pth*'))
+
+
+@HOOKS.register_module(force=True)
+class CountWaits(Hook):
+    """Count what NonFiniteHook reads off the device and reduces.
+
+    Not counted is what it does for the step before, and for a checkpoint.
+    """
+
+    def before_train(self, runner):
+        class Count(TorchDispatchMode):
+            found: list[str] = []
+
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                if func.name().startswith(('aten::_local_scalar_dense',
+                                           'aten::is_nonzero', 'c10d::')):
+                    names = {f.name for f in traceback.extract_stack()
+                             if 'non_finite_hook' in f.filename}
+                    if names and not names & {
+                            '_report', 'before_save_checkpoint'}:
+                        self.found.append(func.name())
+                return func(*args, **(kwargs or {}))
+
+        self.mode = Count()
+        self.mode.__enter__()
+
+    def after_train(self, runner):
+        self.mode.__exit__(None, None, None)
+        text = json.dumps(self.mode.found)
+        Path(runner.work_dir, f'waits_{runner.rank}.json').write_text(text)
+
+
+def waits_of(cfg, rank=0):
+    return json.loads(Path(cfg.work_dir, f'waits_{rank}.json').read_text())
+
+
+@pytest.mark.parametrize('fused', [None, True])
+def test_the_host_waits_for_nothing_if_the_optimizer_is_fused(
+        tiny_cfg, run, fused):
+    cfg = tiny_cfg(**{
+        'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.fused': fused,
+        'default_hooks.checkpoint.interval': 9})
+    cfg.custom_hooks.append(dict(type='CountWaits'))
+    run(cfg)
+    assert len(waits_of(cfg)) == (0 if fused else 6)  # iterations
+
+
+@pytest.mark.parametrize('sharded', [False, True])
+def test_processes_skip_together(tiny_cfg, sharded):
+    """One number is reduced where gradients are sharded, else nothing."""
+    options = dict(
+        runner_type='FlexibleRunner',
+        strategy=dict(type='amt_mm.AMTFSDPStrategy')) if sharded else {}
+    cfg = spoiled(tiny_cfg, {1: [1]}, **options, **ALONE, **{
+        'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.fused': True,
+        'default_hooks.checkpoint.interval': 9})
+    cfg.custom_hooks.append(dict(type='CountWaits'))
+    assert train_together([cfg] * 2, inspect=save_moves) == [None] * 2
+    for rank in (0, 1):
+        moved = json.loads(Path(cfg.work_dir, f'{rank}.json').read_text())
+        assert moved == [False, True]  # by the iterations 1 and 2 of 3
+        found = waits_of(cfg, rank)
+        assert sum('allreduce' in name for name in found) == 3 * sharded
+        assert not any('aten' in name for name in found)
+
+
+def save_moves(rank, runner):
+    weights = hook_of(runner, Spoil).weights
+    assert all(w.isfinite().all() for w in weights)
+    Path(runner.work_dir, f'{rank}.json').write_text(json.dumps([
+        not torch.equal(*pair) for pair in zip(
+            weights, weights[1:], strict=False)]))
 
 
 # ---- maps
@@ -220,6 +337,28 @@ def test_checkpoints_move_between_precisions(device, first):
     if not first:
         device(bfloat16=True)
     build().load_state_dict(state)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('asked', [{}, dict(foreach=True), dict(fused=False)])
+def test_the_optimizer_is_fused_on_a_gpu(asked):
+    def make():
+        model = torch.nn.Linear(2, 2, device='cuda')
+        wrapper = build_optim_wrapper(model, dict(
+            type='amt_mm.AutoPrecisionOptimWrapper',
+            optimizer=dict(type='AdamW', lr=0.1, betas=(.8, .9), **asked)))
+        return model, wrapper
+
+    model, wrapper = make()
+    (group, *_), is_fused = wrapper.optimizer.param_groups, not asked
+    assert bool(group['fused']) is is_fused
+    assert (group['lr'], group['betas']) == (.1, (.8, .9))
+    wrapper.update_params(model(torch.ones(1, 2, device='cuda')).sum())
+    state = wrapper.state_dict()
+    assert not state['param_groups'][0]['fused']  # as on a CPU
+    _, other = make()
+    other.load_state_dict(state)
+    assert bool(other.optimizer.param_groups[0]['fused']) is is_fused
 
 
 def test_maps_are_made_in_the_precision_of_the_run(device):

@@ -141,11 +141,13 @@ def _failing_together(part: Path, path: Path) -> Iterator[None]:
     error = None
     try:
         yield
-    except OSError as caught:
+    except (OSError, FloatingPointError) as caught:
         error = caught
     if on_any_process(error is not None):
         with suppress(OSError):
             remove(part)
+        if isinstance(error, FloatingPointError):
+            raise error  # of a hook that refuses the weights
         reason = error.strerror if error else 'see the log of another process'
         raise OSError(
             error.errno if error else EIO,

@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank
+from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim import Optimizer
 
 from amt_mm.arguments import check_int
-from amt_mm.engine.launch import on_any_process
+from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.registry import HOOKS
 
 NUM_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What is known of an iteration while its numbers are on their way.
+
+    Attributes:
+        epoch (int): 0-based.
+        number (int): 0-based, in the whole run.
+        is_step (bool): Whether the optimiser was due.
+        samples (list): The data samples of its batch.
+        numbers (Callable): Returns the loss, and 1 if the step was skipped.
+    """
+
+    epoch: int
+    number: int
+    is_step: bool
+    samples: list[Any]
+    numbers: Callable[[], list[float]]
+
+    def files(self) -> list[str]:
+        """Name the files of the batch."""
+        return [str(sample.get('img_path')) for sample in self.samples]
 
 
 @HOOKS.register_module()
@@ -25,17 +51,23 @@ class NonFiniteHook(Hook):
     """Skip steps whose loss or gradients are not finite, up to a bound.
 
     Such a step leaves the weights and the optimiser's state as they are; the
-    log names the batch's files. One more than ``max_skips`` of the last
-    ``window`` iterations stops the run, so the weights that a checkpoint
-    holds are always finite. Gradients that overflow in float16 while the loss
-    is finite are the loss scaler's business, and not counted.
+    log names the batch's files, one iteration later. One more than
+    ``max_skips`` of the last ``window`` iterations stops the run. A checkpoint
+    never holds weights that are not finite. Gradients that overflow in float16
+    while the loss is finite are the loss scaler's business, and not counted.
+
+    A loss that is not finite makes the gradients so, which data-parallel
+    training averages: all processes see the same. The host waits for nothing
+    where the optimiser is fused, as the device itself skips the step;
+    with another optimiser it waits for the norm of the gradients.
 
     Args:
         max_skips (int): How many steps are skipped. Defaults to 10.
         window (int): Of so many iterations. Defaults to 1000.
 
     Raises:
-        FloatingPointError: With the files of the last batch.
+        FloatingPointError: With the files of the last batch, or if weights
+            that are not finite were to be saved.
     """
 
     # before the hooks that log the loss or save the weights
@@ -48,73 +80,159 @@ class NonFiniteHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at the gradients before each step of the optimiser."""
         self.skipped_at: deque[int] = deque()
-        self.skipped = False
+        self.seen: list[Iteration] = []  # since the last step
+        self.is_bad: Tensor | None = None  # 1 if not finite, on the device
         self.is_sharded = isinstance(runner.model, FullyShardedDataParallel)
-        runner.optim_wrapper.optimizer.register_step_pre_hook(
-            self._drop_non_finite)
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        self.is_scaled = scaler is not None and scaler.is_enabled()
+        unwrap_model(runner).register_forward_hook(_spread_to_gradients)
+        optimizer = runner.optim_wrapper.optimizer
+        optimizer.register_step_pre_hook(self._skip_non_finite)
+        optimizer.register_step_post_hook(self._forget)
 
-    def _drop_non_finite(self, optimizer: Optimizer, args: Any,
+    def _skip_non_finite(self, optimizer: Optimizer, args: Any,
                          kwargs: Any) -> None:
-        """Leave no gradient to an optimiser that should not step."""
-        grads = [
-            p.grad for group in optimizer.param_groups
-            for p in group['params'] if p.grad is not None
-        ]
-        if not grads or getattr(optimizer, 'found_inf', None) is not None:
-            return  # a fused optimiser does as the loss scaler tells it
+        """Keep an optimiser from a step with gradients that are not finite."""
+        params = [p for g in optimizer.param_groups for p in g['params']]
+        if self.is_scaled:  # the scaler has looked, and skips by itself
+            self.is_bad = getattr(
+                optimizer, 'found_inf', params[0].new_zeros(()))
+            return
+        grads = [p.grad for p in params if p.grad is not None]
         # one number, not finite if any gradient is not
-        norms = torch.stack([n.float() for n in torch._foreach_norm(grads)])
-        bad = not math.isfinite(float(norms.sum()))
+        norm = torch.stack([
+            n.float() for n in torch._foreach_norm(grads)
+        ]).sum() if grads else params[0].new_zeros(())
         if self.is_sharded:
-            bad = on_any_process(bad)  # else all hold the same gradients
-        if bad:
-            self.skipped = True
+            all_reduce(norm)  # else all hold the same gradients
+        self.is_bad = (~norm.isfinite()).float()
+        if _skips_by_itself(optimizer):
+            optimizer.found_inf = self.is_bad  # type: ignore[attr-defined]
+        elif self.is_bad:
             optimizer.zero_grad(set_to_none=True)
+
+    def _forget(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Take from the optimiser what concerned one step."""
+        if not self.is_scaled and hasattr(optimizer, 'found_inf'):
+            del optimizer.found_inf
 
     def after_train_iter(self,
                          runner: Runner,
                          batch_idx: int,
                          data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Report a step that was skipped, or stop the run."""
-        loss = (outputs or {}).get('loss', torch.zeros(()))
-        is_own = not math.isfinite(loss.detach().item())
-        if not on_any_process(is_own or self.skipped):
+        """Report the step before if it was skipped, and note this one."""
+        self._report(runner)
+        loss = (outputs or {}).get('loss', torch.zeros(())).detach().float()
+        is_step = runner.optim_wrapper.should_update()
+        # a loss scaler that skips a step may not call the optimiser
+        is_bad = torch.full_like(loss, float(is_step)) \
+            if self.is_bad is None else self.is_bad.to(loss)
+        self.is_bad = None
+        samples = data_batch.get('data_samples') \
+            if isinstance(data_batch, dict) else None
+        self.seen.append(Iteration(
+            runner.epoch, runner.iter, is_step, samples or [],
+            _to_host(torch.stack([loss, is_bad]))))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Report the last step of the epoch before anything is saved."""
+        self._report(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Raise FloatingPointError if a weight is not finite."""
+        bad = [name for name, weight in runner.model.named_parameters()
+               if not weight.isfinite().all()]
+        if bad:
+            raise FloatingPointError(
+                f'the weights {bad[:NUM_SHOWN]}{_and_more(bad)} are not '
+                f'finite at epoch {runner.epoch + 1}, and are not saved. The '
+                'last checkpoint holds finite weights: resume from it with a '
+                'lower learning rate.')
+
+    def _report(self, runner: Runner) -> None:
+        """Log the last step if it was skipped, or stop the run."""
+        if not self.seen or not self.seen[-1].is_step:
             return
-        self.skipped = False
-        files = _files(data_batch) if is_own else []
-        report = _report(all_gather_object((get_rank(), is_own, files)))
-        self.skipped_at.append(runner.iter)
-        while self.skipped_at[0] <= runner.iter - self.window:
+        seen, self.seen = self.seen, []
+        if not seen[-1].numbers()[1]:  # the same in all processes
+            return
+        by_rank = all_gather_object({
+            each.number: each.files() for each in seen
+            if not math.isfinite(each.numbers()[0])
+        })
+        for each in seen:
+            found = [(rank, files[each.number])
+                     for rank, files in enumerate(by_rank)
+                     if each.number in files]
+            if found or (each is seen[-1] and not self.is_scaled):
+                self._count(runner, each, _describe(found, len(by_rank)))
+
+    def _count(self, runner: Runner, skipped: Iteration, what: str) -> None:
+        """Log a skipped step, and stop the run after too many."""
+        self.skipped_at.append(skipped.number)
+        while self.skipped_at[0] <= skipped.number - self.window:
             self.skipped_at.popleft()
+        what += (f' at epoch {skipped.epoch + 1}, '
+                 f'iteration {skipped.number + 1}')
         if len(self.skipped_at) > self.max_skips:
             raise FloatingPointError(
-                f'{report} at epoch {runner.epoch + 1}, iteration '
-                f'{runner.iter + 1}. This happened {len(self.skipped_at)} '
+                f'{what}. This happened {len(self.skipped_at)} '
                 f'times in {self.window:,} iterations, more than max_skips '
                 f'{self.max_skips}. The last checkpoint holds finite weights: '
                 'lower the learning rate, or look at the files.')
         runner.logger.warning(
             f'step skipped, {len(self.skipped_at)} of at most '
-            f'{self.max_skips}: {report} at epoch {runner.epoch + 1}, '
-            f'iteration {runner.iter + 1}')
+            f'{self.max_skips}: {what}')
 
 
-def _files(data_batch: Any) -> list[str]:
-    samples = data_batch['data_samples'] if isinstance(
-        data_batch, dict) and 'data_samples' in data_batch else []
-    return [str(sample.get('img_path')) for sample in samples]
+def _spread_to_gradients(module: nn.Module, args: Any, losses: Any) -> Any:
+    """Make the gradients of a loss that is not finite not finite either."""
+    if not module.training or not isinstance(losses, dict):
+        return losses
+
+    def spread(loss: Any) -> Any:
+        if isinstance(loss, list):
+            return [spread(each) for each in loss]
+        # by one, or by NaN
+        return loss * (1 + 0 * loss.detach())
+
+    return {name: spread(loss) if 'loss' in name else loss
+            for name, loss in losses.items()}
 
 
-def _report(found: list[tuple[int, bool, list[str]]]) -> str:
+def _skips_by_itself(optimizer: Optimizer) -> bool:
+    """Whether the device skips a step by ``found_inf``, as for a scaler."""
+    return getattr(optimizer, '_step_supports_amp_scaling', False) and all(
+        group.get('fused') for group in optimizer.param_groups)
+
+
+def _to_host(numbers: Tensor) -> Callable[[], list[float]]:
+    """Copy numbers to the host without waiting for the device."""
+    if not numbers.is_cuda:
+        return numbers.tolist
+    copied = numbers.to('cpu', non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+
+    def read() -> list[float]:
+        event.synchronize()
+        return copied.tolist()
+
+    return read
+
+
+def _describe(found: list[tuple[int, list[str]]], num_processes: int) -> str:
     """Say on which ranks the loss was not finite, and for which files."""
-    own = [(rank, files) for rank, is_own, files in found if is_own]
-    if not own:
+    if not found:
         return 'the gradients are not finite, though the loss is,'
     parts = []
-    for rank, files in own:
-        more = f' and {len(files) - NUM_SHOWN} more' * (len(files) > NUM_SHOWN)
-        where = f' on rank {rank}' if len(found) > 1 else ''
-        parts.append(f'the loss of the batch of {files[:NUM_SHOWN]}{more}'
-                     f'{where} is not finite')
+    for rank, files in found:
+        where = f' on rank {rank}' if num_processes > 1 else ''
+        parts.append(f'the loss of the batch of {files[:NUM_SHOWN]}'
+                     f'{_and_more(files)}{where} is not finite')
     return '; '.join(parts)
+
+
+def _and_more(names: list[str]) -> str:
+    return f' and {len(names) - NUM_SHOWN} more' * (len(names) > NUM_SHOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from mmengine.device import (
     is_npu_available,
 )
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from amt_mm.registry import OPTIM_WRAPPERS
 
@@ -28,13 +30,40 @@ def has_bfloat16() -> bool:
         including_emulation=False)
 
 
+def fuse(optimizer: Optimizer) -> Optimizer:
+    """Return an optimiser in one kernel, where torch has one for the GPU.
+
+    It is also what skips a step on the device, without the host waiting. A
+    config that says ``fused`` or ``foreach`` has what it says.
+    """
+    defaults, groups = optimizer.defaults, optimizer.param_groups
+    if (type(optimizer) not in (Adam, AdamW, SGD) or 'fused' not in defaults
+            or (defaults['fused'], defaults['foreach']) != (None, None)
+            or not all(p.is_cuda for g in groups for p in g['params'])):
+        return optimizer
+    known = inspect.signature(type(optimizer)).parameters
+    arguments = {k: v for k, v in defaults.items() if k in known}
+    return type(optimizer)([dict(group, fused=True) for group in groups],
+                           **dict(arguments, fused=True))
+
+
 class _AutoPrecision(AmpOptimWrapper):
-    """Resume from checkpoints of another precision."""
+    """Resume from checkpoints of another precision or device."""
+
+    def state_dict(self) -> dict:
+        """Leave out that the optimiser is fused, which the device decides."""
+        state = super().state_dict()
+        for group in state['param_groups']:
+            group.update({key: None for key in ('fused',) if key in group})
+        return state
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Go on with a fresh loss scale where the checkpoint has none."""
         if not state_dict.get('loss_scaler'):
             state_dict.pop('loss_scaler', None)
+        own = self.optimizer.param_groups
+        for group, now in zip(state_dict['param_groups'], own, strict=False):
+            group.update({key: now[key] for key in ('fused',) if key in now})
         super().load_state_dict(state_dict)
 
 
@@ -47,7 +76,8 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
     bfloat16 has the range of float32 and needs no loss scale. float16 gets a
     dynamic loss scale and clipped gradients. Without an accelerator it is
     float32. A ``dtype`` or ``loss_scale`` that is given is kept where there is
-    an accelerator.
+    an accelerator. On a CUDA device Adam, AdamW and SGD are fused, unless the
+    config says ``fused`` or ``foreach``.
 
     Args:
         clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
@@ -67,4 +97,5 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
         kwargs['loss_scale'] = dict(enabled=False)
     elif clip_grad is None:
         clip_grad = dict(max_norm=3.)
+    kwargs['optimizer'] = fuse(kwargs['optimizer'])
     return _AutoPrecision(clip_grad=clip_grad, **kwargs)
