@@ -75,6 +75,7 @@ class Workload:
             sample = DataSample()
             plan = np.random.permutation(flags).reshape(self.grid)
             sample.set_field(plan, 'mask_plan')
+            sample.set_field(np.ones(self.grid, np.float32), 'saliency')
             mask = torch.from_numpy(plan == MASKED).to(device)
             sample.set_field(mask, 'mask')
             made.append(sample)

@@ -19,7 +19,8 @@ def check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
     if not generators:
         raise ValueError(
             'SaliencyUpdateHook serves nobody: the train pipeline has no '
-            'AMTMaskGenerator with an ordering that needs saliency.')
+            'AMTMaskGenerator with an ordering, or with_saliency=True for a '
+            'loss, that needs saliency.')
     if len({g.tokens for g in generators}) > 1:
         raise ValueError('all AMTMaskGenerators must have one token grid, got '
                          f'{[g.tokens for g in generators]}.')

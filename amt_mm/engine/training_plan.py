@@ -154,6 +154,7 @@ def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
     flags = np.repeat(np.array([MASKED, THROWN, VISIBLE], np.int8), counts)
     sample = DataSample()
     sample.set_field(flags.reshape(grid), 'mask_plan')
+    sample.set_field(np.ones(grid, np.float32), 'saliency')
     return count_macs(
         lambda: model.loss(images, [sample])['loss'].backward(),
         type(model.backbone).__name__)

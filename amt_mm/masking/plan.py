@@ -7,7 +7,7 @@ C channels, p patch size, (h, w) token grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 from typing import NamedTuple
@@ -102,11 +102,14 @@ class MaskPlan:
         ids_visible (Tensor): (B, V) int64 positions in the row-major grid.
         ids_masked (Tensor): (B, M) int64 positions.
         grid (tuple[int, int]): (h, w), with L = h * w.
+        saliency (Tensor, optional): (B, M) float32 weights P_A of the masked
+            tokens, where the loss asks for them.
     """
 
     ids_visible: Tensor
     ids_masked: Tensor
     grid: tuple[int, int]
+    saliency: Tensor | None = None
 
     @classmethod
     def from_flags(cls,
@@ -138,15 +141,46 @@ class MaskPlan:
     @classmethod
     def from_data_samples(cls,
                           data_samples: Sequence,
-                          device: torch.device | str = 'cpu') -> MaskPlan:
-        """Build the plan from the ``mask_plan`` (h, w) of each data sample."""
+                          device: torch.device | str = 'cpu',
+                          with_saliency: bool = False) -> MaskPlan:
+        """Build the plan from the ``mask_plan`` (h, w) of each data sample.
+
+        Args:
+            data_samples (Sequence[DataSample]): The samples of a batch.
+            device (torch.device | str): Where the plan is used.
+                Defaults to ``'cpu'``.
+            with_saliency (bool): Whether to take their ``saliency`` (h, w)
+                too. Defaults to False.
+        """
         if any('mask_plan' not in sample for sample in data_samples):
             raise ValueError(
                 "data_samples must hold 'mask_plan': the pipeline needs "
                 "dict(type='amt_mm.AMTMaskGenerator') and "
                 "PackInputs(algorithm_keys=('mask_plan', 'saliency')).")
         flags = [sample.mask_plan for sample in data_samples]
-        return cls.from_flags(np.stack(flags), device)
+        plan = cls.from_flags(np.stack(flags), device)
+        if not with_saliency:
+            return plan
+        if any('saliency' not in sample for sample in data_samples):
+            raise ValueError(
+                "data_samples must hold 'saliency' where saliency_weight of "
+                'the head is > 0: the pipeline needs dict(type='
+                "'amt_mm.AMTMaskGenerator', with_saliency=True) and "
+                "PackInputs(algorithm_keys=('mask_plan', 'saliency')).")
+        maps = np.stack([sample.saliency for sample in data_samples])
+        maps_BL = torch.from_numpy(maps).flatten(1).to(device)
+        return replace(plan, saliency=maps_BL.gather(1, plan.ids_masked))
+
+    def loss_weights(self, share: float) -> Tensor:
+        """Return the weights (B, M) of the masked tokens in the loss.
+
+        Those of an image have the mean 1. ``share`` of it follows the
+        saliency, and the rest is the same for all; without saliency all is.
+        """
+        if self.saliency is None:
+            return torch.ones_like(self.ids_masked, dtype=torch.float32)
+        tokens = self.saliency + 1e-6  # where all are zero, they count alike
+        return 1 - share + share * tokens / tokens.mean(1, keepdim=True)
 
     @property
     def num_tokens(self) -> int:

@@ -20,6 +20,7 @@ from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
 from .kept_tokens_vit import KeptTokensViT
+from .pixel_head import check_share
 from .pixel_supervisor import PixelSupervisor
 from .plan_supervisor import Sizes
 
@@ -91,10 +92,16 @@ class AMTSimMIMHead(SimMIMHead):
         patch_size (int): Side p of a patch, in pixels.
         loss (dict): Config of the loss of pixels: SimMIM's is
             ``PixelReconstructionLoss(criterion='L1', channel=3)``.
+        saliency_weight (float): See :class:`AMTMAEPretrainHead`.
+            Defaults to 0.
     """
 
-    def __init__(self, patch_size: int, loss: dict[str, Any]) -> None:
+    def __init__(self,
+                 patch_size: int,
+                 loss: dict[str, Any],
+                 saliency_weight: float = 0.) -> None:
         super().__init__(check_int('patch_size', patch_size, 1), loss)
+        self.saliency_weight = check_share('saliency_weight', saliency_weight)
 
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, C * p * p) with the images' patches."""
@@ -102,6 +109,9 @@ class AMTSimMIMHead(SimMIMHead):
         # with a mask, the loss also divides by its number of channels; it
         # is counted in the target's precision, as half overflows
         mask = torch.ones_like(target[:, :, :1])
+        if self.saliency_weight:
+            weights = plan.loss_weights(self.saliency_weight)
+            mask = mask * weights[:, :, None, None, None]
         return self.loss_module(pred.view_as(target), target, mask)
 
     def reconstruct(self, pred: Tensor, inputs: Tensor,

@@ -22,7 +22,8 @@ class PixelSupervisor(PlanSupervisor):
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
              **kwargs: Any) -> dict[str, Tensor]:
         """Return ``dict(loss=...)`` for images (B, C, H, W)."""
-        plan = self.plan_of(inputs, data_samples)
+        plan = self.plan_of(inputs, data_samples,
+                            self.head.saliency_weight > 0)
         latent = self.backbone(inputs, plan)
         pred = self.neck(latent, plan)
         return dict(loss=self.head.loss(pred, inputs, plan))

@@ -74,9 +74,11 @@ class PlanSupervisor(BaseSelfSupervisor):
 
     @staticmethod
     @torch.compiler.disable  # made on the host; all after it is one graph
-    def plan_of(inputs: Tensor, data_samples: list[DataSample]) -> MaskPlan:
+    def plan_of(inputs: Tensor, data_samples: list[DataSample],
+                with_saliency: bool = False) -> MaskPlan:
         """Return the plan of a batch, on the device of its images."""
-        return MaskPlan.from_data_samples(data_samples, inputs.device)
+        return MaskPlan.from_data_samples(data_samples, inputs.device,
+                                          with_saliency)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the features of whole images, nothing masked."""

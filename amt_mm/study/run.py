@@ -17,7 +17,11 @@ from typing import Any
 from mmengine.config import Config
 
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from amt_mm.engine.training_plan import TrainingPlan, training_plan
+from amt_mm.engine.training_plan import (
+    TrainingPlan,
+    find_generator,
+    training_plan,
+)
 
 from .plan import Row, Study
 
@@ -124,13 +128,8 @@ def _override(cfg: Config, kind: str, changes: Mapping[str, Any]) -> None:
 
 
 def _drop_idle_hook(cfg: Config) -> None:
-    """Take out the update of maps that no plan asks for."""
-    orderings = [
-        str((step.get('ordering') or {}).get('type'))
-        for step in cfg.train_dataloader.dataset.pipeline
-        if step.type.endswith('AMTMaskGenerator')
-    ]
-    if any(name.endswith('RandomOrdering') for name in orderings):
+    """Take out the update of maps that neither plan nor loss asks for."""
+    if not find_generator(cfg).needs_saliency:
         cfg.custom_hooks = [
             hook for hook in cfg.custom_hooks
             if not hook.type.endswith(('SaliencyUpdateHook',

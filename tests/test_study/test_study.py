@@ -272,6 +272,27 @@ def test_equal_compute(make):
     assert macs['throw_longer'] == pytest.approx(macs['mae'], rel=.03)
 
 
+def test_a_loss_that_saliency_weighs(make, tmp_path):
+    study = make(epochs=1, rows=dict(
+        mae=dict(mask_generator=RANDOM),
+        pixel_loss=dict(
+            mask_generator=dict(RANDOM, with_saliency=True),
+            options={'model.head.saliency_weight': 1.},
+            saliency=dict(begin=0, source=dict(
+                type='amt_mm.PixelSaliency')))))
+    plain, weighted = (run.cfg for run in runs_of(study))
+    kinds = [[hook.type for hook in cfg.custom_hooks
+              if hook.type in ('amt_mm.SaliencyUpdateHook',
+                               'amt_mm.MaskStatisticsHook')]
+             for cfg in (plain, weighted)]
+    assert [len(names) for names in kinds] == [0, 2]
+    costs = [training_plan(cfg).total_macs for cfg in (plain, weighted)]
+    assert costs[0] == costs[1]
+    run_study(study, results := Results(tmp_path / 'results.jsonl'))
+    assert any('knn' in line for line in results.lines
+               if line['row'] == 'pixel_loss')
+
+
 def test_one_row_alone_is_held_against_the_baseline(make, tmp_path, tool):
     study = make(epochs=1, rows=dict(
         mae=dict(mask_generator=RANDOM),

@@ -8,6 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from amt_mm.arguments import (
+    check_bool,
     check_int,
     check_multiple,
     check_sides,
@@ -49,7 +50,7 @@ class AMTMaskGenerator(BaseTransform):
     - mask_plan (np.ndarray): (h, w) int8 over the tokens: 0 visible, 1 masked,
       -1 thrown.
     - saliency (np.ndarray): (h, w) float32 weights P_A over the tokens, from
-      the first update on.
+      the first update on; with ``with_saliency`` always.
 
     Args:
         input_size (int | tuple[int]): Size of the cropped image, as one int
@@ -71,6 +72,9 @@ class AMTMaskGenerator(BaseTransform):
             Defaults to ``dict(type='amt_mm.AttentionOrdering')``.
         layout (dict): Gives ranks their role.
             Defaults to ``dict(type='amt_mm.ThrowMiddle')``.
+        with_saliency (bool): Whether to add the saliency even where the
+            ordering needs none, as a loss weighted by it does. There is a
+            warm-up then, and its saliency is uniform. Defaults to False.
     """
 
     def __init__(
@@ -85,7 +89,9 @@ class AMTMaskGenerator(BaseTransform):
         rounding: str = 'floor',
         ordering: dict[str, Any] | None = None,
         layout: dict[str, Any] | None = None,
+        with_saliency: bool = False,
     ) -> None:
+        self.with_saliency = check_bool('with_saliency', with_saliency)
         if cell_size is None:
             self.cells = _grid(input_size, patch_size, 'patch_size')
             self.scale = 1
@@ -118,8 +124,9 @@ class AMTMaskGenerator(BaseTransform):
 
     @property
     def needs_saliency(self) -> bool:
-        """Whether the ordering asks for the maps of a store."""
-        return self._present[1].ordering.needs_saliency
+        """Whether the ordering or the loss asks for the maps of a store."""
+        return self.with_saliency or \
+            self._present[1].ordering.needs_saliency
 
     @property
     def num_cells(self) -> int:
@@ -146,11 +153,12 @@ class AMTMaskGenerator(BaseTransform):
         """Add ``mask_plan`` and, where there is a map, ``saliency``."""
         strategy = self.strategy_at(self._epoch(results))
         weights = self.weights(results) if self.needs_saliency else None
-        if weights is not None:
-            results['saliency'] = self._per_token(weights.astype(np.float32))
-        else:
+        has_map = weights is not None
+        if weights is None:
             weights = np.ones(self.cells)
             strategy = self.warmup if self.needs_saliency else strategy
+        if has_map or self.with_saliency:
+            results['saliency'] = self._per_token(weights.astype(np.float32))
         results['mask_plan'] = self._per_token(strategy.plan(weights))
         return results
 

@@ -88,6 +88,29 @@ def test_random_ordering_needs_no_store() -> None:
     assert _counts(results['mask_plan']) == (88, 78, 30)
 
 
+def test_saliency_beside_random_masks(tmp_path: Path) -> None:
+    plain, weighted = (AMTMaskGenerator(
+        32, 8, ordering=dict(type='amt_mm.RandomOrdering'),
+        with_saliency=flag) for flag in (False, True))
+    assert weighted.needs_saliency
+    store = _connect(weighted, tmp_path)
+    results = weighted(dict(WHOLE))
+    assert (results['saliency'] == 1).all()  # no map yet
+    assert _counts(results['mask_plan']) == (12, 0, 4)
+    saliency_map = _random_map(weighted)
+    store.write(0, saliency_map[None])
+    for _ in range(3):
+        state = np.random.get_state()
+        results = weighted(dict(WHOLE))
+        np.random.set_state(state)
+        expected = plain(dict(WHOLE))
+        np.testing.assert_array_equal(
+            results['mask_plan'], expected['mask_plan'])
+        np.testing.assert_allclose(results['saliency'], saliency_map,
+                                   atol=1e-3)
+        assert 'saliency' not in expected
+
+
 def test_warm_up_is_uniform(tmp_path: Path) -> None:
     np.random.seed(0)
     generator = AMTMaskGenerator(32, 8)

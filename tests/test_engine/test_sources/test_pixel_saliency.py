@@ -40,6 +40,28 @@ def test_run(tiny_cfg, run, images, context):
     assert 'saliency updated: epoch 0' in log_of(runner)
 
 
+def test_a_loss_weighted_by_the_maps(tiny_cfg, run):
+    traces = []
+    for weight in (0., 1., None):
+        options = {'train_cfg.max_epochs': 1}
+        if weight is not None:
+            options['model.head.saliency_weight'] = weight
+        cfg = tiny_cfg(f'run{weight}', **options)
+        cfg.randomness = dict(seed=0)
+        generator = cfg.train_dataloader.dataset.pipeline[4]
+        generator.update(mask_ratio=.75, throw_ratio=0.,
+                         ordering=dict(type='amt_mm.RandomOrdering'))
+        if weight is None:
+            del cfg.custom_hooks[1:3]
+        else:
+            generator.update(with_saliency=True)
+            use_pixels(cfg)
+        traces.append(loss_trace(run(cfg)))
+    # the same masks; the loss differs where it is weighted
+    assert traces[0].tolist() == traces[2].tolist()
+    assert np.abs(traces[0] - traces[1]).max() > 1e-4
+
+
 def test_no_multiply_accumulates_of_the_model(tiny_cfg):
     plan = training_plan(use_pixels(tiny_cfg()))
     assert plan.saliency_macs == 0 and list(plan.updates) == [0]
