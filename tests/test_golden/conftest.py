@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
-GOLDEN = Path(__file__).parents[1] / 'golden'
-MAX_SHOWN = 12
+TESTS = Path(__file__).parents[1]
+GOLDEN, CONFIGS = TESTS / 'golden', TESTS.parent / 'configs'
+MAX_SHOWN, WIDTH = 12, 72
 NUM_IMAGES = 22  # does not divide by 4, the batch size of the runs
 
 
@@ -44,7 +46,7 @@ def golden(request):
         path = GOLDEN / f'{name}.json'
         found = _plain(found)
         if renew and not is_part:
-            path.write_text(_dumps(found))
+            path.write_text(_dumps(found) + '\n')
         expected = json.loads(path.read_text())
         if is_part:
             expected = {key: expected[key] for key in found}
@@ -78,6 +80,60 @@ def golden_images(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def golden_cfg(golden_images, tiny_arch, tmp_path):
+    """Return a function that shrinks a shipped config to a run of seconds."""
+
+    def make(name, num_epochs, **options):
+        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        dataset = dict(
+            type='amt_mm.ImageFolder', data_root=str(golden_images),
+            pipeline=cfg.train_dataloader.dataset.pipeline)
+        cfg.train_dataloader = dict(
+            batch_size=4, num_workers=0, dataset=dataset,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=True))
+        crop, generator = dataset['pipeline'][2], dataset['pipeline'][4]
+        # its resizing gives the same pixels on every machine
+        crop.update(scale=64, backend='pillow')
+        generator.input_size = 64
+        generator.patch_size = 8
+        model = cfg.model
+        model.backbone.update(arch=tiny_arch, img_size=64, patch_size=8)
+        if name.startswith('mae'):
+            model.neck.update(
+                num_patches=64, patch_size=8, embed_dim=32,
+                decoder_embed_dim=32, decoder_depth=2, decoder_num_heads=4)
+            model.head.patch_size = 8
+        elif name.startswith('simmim'):
+            generator.cell_size = 16
+            model.neck.in_channels = 32
+            model.neck.encoder_stride = model.head.patch_size = 8
+        else:
+            model.neck.update(in_channels=32, out_channels=27)
+            model.target_generator.patch_size = 8
+        # a larger eps: what has a gradient of nothing but rounding errors,
+        # such as the bias of the keys, stays where it is on every machine
+        cfg.optim_wrapper.optimizer.update(lr=1e-2, eps=1e-4)
+        # which also logs the norm of the gradients
+        cfg.optim_wrapper.setdefault('clip_grad', dict(max_norm=1e9))
+        cfg.golden_schedulers = cfg.param_scheduler
+        cfg.param_scheduler = []
+        cfg.train_cfg.max_epochs = num_epochs
+        cfg.randomness = dict(seed=0)
+        cfg.custom_hooks[1].update(interval=2, begin=1)
+        cfg.default_hooks.pop('visualization')
+        cfg.default_hooks.logger.interval = 1
+        cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=10)
+        cfg.log_level = 'WARNING'
+        cfg.work_dir = str(tmp_path / 'run')
+        cfg.experiment_name = tmp_path.name
+        cfg.merge_from_dict(options)
+        return cfg
+
+    return make
+
+
 def _plain(node):
     """Turn arrays into lists and round floats to what is compared."""
     if isinstance(node, dict):
@@ -90,14 +146,20 @@ def _plain(node):
 
 
 def _dumps(node, indent=''):
-    """Write a dict key by key, all else on one line."""
-    if not isinstance(node, dict):
-        return json.dumps(node)
+    """Write as JSON, what is longer than a line item by item."""
+    line = json.dumps(node)
+    if len(line) < WIDTH or not isinstance(node, (dict, list)):
+        return line
     inner = indent + ' '
-    lines = [f'{inner}{json.dumps(key)}: {_dumps(value, inner)}'
-             for key, value in node.items()]
-    end = '\n' if not indent else ''
-    return '{\n' + ',\n'.join(lines) + f'\n{indent}}}' + end
+    if isinstance(node, dict):
+        items = [f'{json.dumps(key)}: {_dumps(value, inner)}'
+                 for key, value in node.items()]
+    elif isinstance(node[0], list) or len(line) > 30 * len(node):
+        items = [_dumps(value, inner) for value in node]
+    else:
+        return line
+    lines = f',\n{inner}'.join(items)
+    return f'{line[0]}\n{inner}{lines}\n{indent}{line[-1]}'
 
 
 def _differences(found, expected, rtol, atol, where=''):

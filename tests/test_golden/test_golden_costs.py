@@ -1,0 +1,50 @@
+"""What each config of pre-training will cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from amt_mm.engine import training_plan
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def estimate(name, num_processes=1, **options):
+    """Return the estimate of a config, line by line."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg.merge_from_dict(options)
+    return str(training_plan(cfg, num_processes)).splitlines()
+
+
+def linear(start, end, until):
+    return dict(_delete_=True, type='amt_mm.LinearSchedule', start=start,
+                end=end, until=until)
+
+
+def test_shipped_configs(golden):
+    names = sorted(path.stem for path in CONFIGS.glob('*.py'))
+    golden('costs', {name: estimate(name) for name in names})
+
+
+def test_changed_configs(golden):
+    demo = 'mae_amt_vit-t_30e_demo'
+    generator = 'train_dataloader.dataset.pipeline.4'
+    golden('costs_changed', {
+        'eight processes, scaled': estimate(
+            demo, 8, **{'auto_scale_lr.enable': True}),
+        'accumulated': estimate(
+            demo, 2, **{'optim_wrapper.accumulative_counts': 3}),
+        'scheduled': estimate(demo, **{
+            f'{generator}.mask_ratio': linear(.75, .3, 20),
+            f'{generator}.throw_ratio': linear(0., .5, 20)}),
+        'as shares': estimate(
+            demo, **{'custom_hooks.1.begin': .5, 'custom_hooks.1.interval': 3,
+                     'train_cfg.max_epochs': 40}),
+        'never updated': estimate(demo, **{'custom_hooks.1.begin': 99}),
+        'teacher': estimate(demo, **{'custom_hooks.1.source': dict(
+            type='amt_mm.TeacherSaliency', checkpoint='teacher.pth',
+            backbone=dict(type='mmpretrain.VisionTransformer',
+                          arch='deit-small', img_size=64, patch_size=8))}),
+    })
