@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
+import subprocess
 import time
 import traceback
 import warnings
@@ -362,7 +364,19 @@ def ceilings(setting: Setting) -> dict[str, Any]:
                             copy=lambda: target.copy_(large)), setting)
     product, copy = ([*quartiles(own)][1] for own in seconds.values())
     return dict(bf16_tflops=round(2e-12 * n**3 / product, 1),
-                copy_tb_a_second=round(2e-12 * large.nbytes / copy, 3))
+                copy_tb_a_second=round(2e-12 * large.nbytes / copy, 3),
+                cuda=torch.version.cuda, state=card_state())
+
+
+def card_state() -> str | None:
+    """Return what the driver says of the card, right after work."""
+    if not shutil.which('nvidia-smi'):
+        return None
+    return subprocess.run(
+        ['nvidia-smi', '--query-gpu=name,driver_version,memory.total,'
+         'clocks.sm,clocks.mem,power.draw,temperature.gpu',
+         '--format=csv,noheader'],
+        text=True, capture_output=True, timeout=20).stdout.strip()
 
 
 def profiles(setting: Setting, sides: dict[str, Step],
