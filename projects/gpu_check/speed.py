@@ -103,7 +103,7 @@ def run(setting: Setting, recorder: Recorder) -> None:
     """Time eager steps, and say what they wait for."""
     recorder.check('ceilings', ceilings, setting)
     sides: dict[str, Step] = {}
-    sizes = setting.pick((256, 64, 128, 512), (2,))
+    sizes = setting.pick((256, 64, 128, 512, 2), (2,))
     for size in sizes:
         recorder.check(f'mae_b_{size}', compare_mae, setting, sides, 'b', size)
     recorder.check('profile', profiles, setting, sides, sizes[0])
@@ -403,7 +403,8 @@ def profiles(setting: Setting, sides: dict[str, Step],
 def kernels(record: Any) -> dict[str, Any]:
     """Return the kernels that took most, and what the host waited for."""
     averages = record.key_averages()
-    on_device = [e for e in averages if 'CUDA' in str(e.device_type)]
+    on_device = [e for e in averages if 'CUDA' in str(e.device_type) and
+                 not getattr(e, 'is_user_annotation', False)]
     on_device.sort(key=lambda e: -e.self_device_time_total)
     waits = [e for e in averages if any(word in e.key for word in (
         'Synchronize', 'cudaMemcpy', 'cudaMalloc', 'aten::item'))]
