@@ -87,7 +87,8 @@ def config(setting: Setting, name: str, saves: bool = False,
     if setting.toy:
         cfg.merge_from_dict({
             'model.backbone.arch': dict(TINY, _delete_=True),
-            'model.neck.embed_dim': TINY['embed_dims']})
+            'model.neck.embed_dim': TINY['embed_dims'],
+            'model.neck.decoder_depth': 1})
     cfg.custom_hooks[1].update(begin=1, interval=2)
     cfg.custom_hooks.append(dict(type='RecordCounts'))
     cfg.merge_from_dict(options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
+import subprocess
 import time
 import traceback
 import warnings
@@ -101,7 +103,7 @@ def run(setting: Setting, recorder: Recorder) -> None:
     """Time eager steps, and say what they wait for."""
     recorder.check('ceilings', ceilings, setting)
     sides: dict[str, Step] = {}
-    sizes = setting.pick((256, 64, 128, 512), (2,))
+    sizes = setting.pick((256, 64, 128, 512, 2), (2,))
     for size in sizes:
         recorder.check(f'mae_b_{size}', compare_mae, setting, sides, 'b', size)
     recorder.check('profile', profiles, setting, sides, sizes[0])
@@ -362,7 +364,19 @@ def ceilings(setting: Setting) -> dict[str, Any]:
                             copy=lambda: target.copy_(large)), setting)
     product, copy = ([*quartiles(own)][1] for own in seconds.values())
     return dict(bf16_tflops=round(2e-12 * n**3 / product, 1),
-                copy_tb_a_second=round(2e-12 * large.nbytes / copy, 3))
+                copy_tb_a_second=round(2e-12 * large.nbytes / copy, 3),
+                cuda=torch.version.cuda, state=card_state())
+
+
+def card_state() -> str | None:
+    """Return what the driver says of the card, right after work."""
+    if not shutil.which('nvidia-smi'):
+        return None
+    return subprocess.run(
+        ['nvidia-smi', '--query-gpu=name,driver_version,memory.total,'
+         'clocks.sm,clocks.mem,power.draw,temperature.gpu',
+         '--format=csv,noheader'],
+        text=True, capture_output=True, timeout=20).stdout.strip()
 
 
 def profiles(setting: Setting, sides: dict[str, Step],
@@ -389,7 +403,8 @@ def profiles(setting: Setting, sides: dict[str, Step],
 def kernels(record: Any) -> dict[str, Any]:
     """Return the kernels that took most, and what the host waited for."""
     averages = record.key_averages()
-    on_device = [e for e in averages if 'CUDA' in str(e.device_type)]
+    on_device = [e for e in averages if 'CUDA' in str(e.device_type) and
+                 not getattr(e, 'is_user_annotation', False)]
     on_device.sort(key=lambda e: -e.self_device_time_total)
     waits = [e for e in averages if any(word in e.key for word in (
         'Synchronize', 'cudaMemcpy', 'cudaMalloc', 'aten::item'))]
