@@ -24,9 +24,6 @@ TEXT = '\n'.join(PAGES.values())
 BLOCKS = re.findall(r'^ *```(\w+)\n(.*?)^ *```$', TEXT, re.M | re.S)
 # parts of a config that it has not, and that an option brings
 NEW = ('probe', 'layout', 'ordering')
-# of tools that a page names before they are there
-MISSING = [name for name in ('tools/report.py', 'tools/visualize.py')
-           if not (ROOT / name).is_file()]
 
 
 def blocks(language: str) -> list[str]:
@@ -67,8 +64,6 @@ def five_changes():
     sorted({*re.findall(
         r'(?<![\w./-])(?:configs|tools|requirements)/[\w./-]+\w', TEXT)}))
 def test_path_exists(path):
-    if path in MISSING:
-        pytest.skip(f'{path} is not there yet')
     assert (ROOT / path).exists()
 
 
@@ -111,8 +106,6 @@ def test_options_of_the_tools_exist():
             continue
         if tool.endswith('.sh'):  # which pass them on
             tool = 'tools/train.py'
-        if tool in MISSING:
-            continue
         source = (ROOT / tool).read_text()
         for word in words[words.index(first):]:
             assert not word.startswith('--') or f"'{word}'" in source, word

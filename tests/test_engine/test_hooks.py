@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from mmpretrain.structures import DataSample
 from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
 
@@ -88,9 +87,3 @@ def test_unreadable_files_are_reported_once(tiny_cfg, run, images, tmp_path,
     store = store_of(runner)
     maps = np.load(store.path(store.generation))['map']
     assert (maps == 0).all((1, 2)).sum() == 1
-
-
-def test_gradients_are_finite_after_updates(tiny_cfg, run):
-    runner = run(tiny_cfg())
-    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
-    assert np.isfinite(loss_trace(runner)).all()

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 from tiny_run import log_of, loss_trace, scalars_of
@@ -267,10 +266,3 @@ def test_two_processes_report_what_one_does(probed_cfg, run, classes,
                  line['probe/linear_top1']) for line in both]
     assert together == probes_of(alone)
     assert 30 < together[0][1] < 100
-
-
-def test_one_line_of_a_config_turns_it_on(tiny_cfg):
-    cfg = Config.fromfile(tiny_cfg().filename)
-    before = set(cfg.default_hooks)
-    cfg.merge_from_dict({'default_hooks.probe.type': 'amt_mm.ProbeHook'})
-    assert set(cfg.default_hooks) == {*before, 'probe'}

@@ -178,10 +178,14 @@ def test_a_list_in_another_order_is_refused(cfg_of, run, data, done):
 
 def test_the_same_names_with_other_pictures_are_not_told(cfg_of, run, data):
     """The fingerprint is of names: this is what the documents say."""
-    run(cfg_of(**{'train_cfg.max_epochs': 2}))
+    maps = store_of(run(cfg_of(**{'train_cfg.max_epochs': 2}))).path(1)
+    before = maps.read_bytes()
     swap_names(data)
-    run(cfg_of(resume=True, experiment_name='swapped',
-               **{'train_cfg.max_epochs': 3}))
+    runner = run(cfg_of(resume=True, experiment_name='swapped',
+                        **{'train_cfg.max_epochs': 3}))
+    assert runner.epoch == 3
+    assert store_of(runner).generation == 1
+    assert maps.read_bytes() == before  # of the pictures as they were
 
 
 def test_a_data_set_that_moved_is_the_same(cfg_of, run, data):

@@ -88,21 +88,23 @@ def test_every_backend_gets_them(tiny_cfg, run):
             image, mmcv.imread(path, channel_order='rgb'))
 
 
-def _names(rank, runner):
-    names = sorted(p.name for p in Path(runner.work_dir).rglob('panels*.png'))
-    Path(runner.work_dir, f'drawn_{rank}').write_text(' '.join(names))
+def _drawn(rank, runner):
+    drawn = [f'{name}_{step}' for name, step, _ in Collect.pictures]
+    Path(runner.work_dir, f'drawn_{rank}').write_text(' '.join(drawn))
 
 
 @pytest.mark.parametrize('options', [
     {}, dict(runner_type='FlexibleRunner',
              strategy=dict(type='amt_mm.AMTFSDPStrategy'))])
-def test_several_processes_draw_once(tiny_cfg, options):
+def test_several_processes_draw_once(tiny_cfg, monkeypatch, options):
     cfg = tiny_cfg('together', **ALONE, **options, **{
         'train_cfg.max_epochs': 2})
     cfg.default_hooks.visualization = HOOK
-    assert train_together([cfg] * 2, inspect=_names) == [None] * 2
-    assert Path(cfg.work_dir, 'drawn_0').read_text() == \
-        'panels_0.png panels_2.png'
+    cfg.visualizer.vis_backends = [dict(type='Collect')]
+    monkeypatch.setattr(Collect, 'pictures', [])
+    assert train_together([cfg] * 2, inspect=_drawn) == [None] * 2
+    assert Path(cfg.work_dir, 'drawn_0').read_text() == 'panels_0 panels_2'
+    assert Path(cfg.work_dir, 'drawn_1').read_text() == ''
 
 
 def test_fewer_images_than_asked_for(tiny_cfg, run):

@@ -65,6 +65,10 @@ RUNS = {
     'simmim': ('simmim_amt_vit-b_200e_in1k', 2, {}),
     'simmim_relative': ('simmim_amt_vit-b_200e_in1k', 2, {
         'model.backbone.type': 'amt_mm.AMTBEiTPretrainViT'}),
+    # enough of it to show whether the maps are made in eval mode
+    'simmim_drop_path': ('simmim_amt_vit-b_200e_in1k', 2, {
+        'model.backbone.arch.num_layers': 3,
+        'model.backbone.drop_path_rate': 0.5}),
     'maskfeat': ('maskfeat_amt_vit-b_300e_in1k', 2, {}),
 }
 

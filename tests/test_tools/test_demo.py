@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import cv2
+import pytest
+
+from amt_mm.evaluation import masks_from_folder
+from amt_mm.evaluation.localization import (
+    centre_prior,
+    measure_localization,
+)
 
 SHORT = ('--cfg-options', 'train_cfg.max_epochs=3',
          'train_dataloader.dataset.indices=40',
@@ -35,11 +45,24 @@ def test_localize_tool(tool, tmp_path):
     tool('make_demo_data', tmp_path / 'data', '--num-train', 4, '--num-val',
          8)
     config = 'configs/mae_amt_vit-t_30e_demo.py'
-    result = tool('localize', config, 'none', '--images',
-                  tmp_path / 'data/val', '--masks',
-                  tmp_path / 'data/semantic/val')
+    images, masks = tmp_path / 'data/val', tmp_path / 'data/semantic/val'
+    result = tool('localize', config, 'none', '--images', images, '--masks',
+                  masks)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert '8 images' in result.stdout + result.stderr
+    printed = result.stdout + result.stderr
+    assert '8 images' in printed
+    found = json.loads(re.search(r'{.*}', printed).group())
+    # the maps of random weights are not known, the prior beside them is
+    expected = measure_localization(
+        (centre_prior(8, 8), mask)
+        for mask in masks_from_folder(images, masks).values())
+    for name in ('pointing', 'average_precision'):
+        assert found[f'centre_{name}'] == pytest.approx(
+            getattr(expected, name).mean)
+        assert 0 <= found[name] <= 1
+        assert found[f'{name}_gain'] == pytest.approx(
+            found[name] - found[f'centre_{name}'])
+    assert found['average_precision'] != found['centre_average_precision']
 
 
 def test_localize_tool_takes_a_source(tool, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ def test_real_checkpoints_resume(tool, case, tmp_path):
 
 def test_test_and_localize_refuse_code(tool, case, tmp_path):
     _, evil, pwned = case
+    classes = tmp_path / 'classes'
+    for split in ('train', 'val'):
+        shutil.copytree(tmp_path / 'data' / split, classes / split / 'a')
     classify = CONFIG.parent / 'classification' / 'vit-t_linear_demo.py'
     assert refused(tool('test', classify, evil, '--work-dir',
                         tmp_path / 'run'), evil)
@@ -86,7 +90,7 @@ def test_test_and_localize_refuse_code(tool, case, tmp_path):
         '--masks', tmp_path / 'data' / 'semantic' / 'val'), evil)
     result = tool('export', evil, '--to', 'timm')
     assert result.returncode == 1 and 'posix.system' in result.stderr
-    result = tool('knn', CONFIG, evil, '--train', tmp_path / 'data' / 'train',
-                  '--val', tmp_path / 'data' / 'val')
-    assert result.returncode
+    result = tool('knn', classify, evil, '--k', 1, '--cfg-options',
+                  f'data_root={classes}')
+    assert result.returncode == 1 and 'posix.system' in result.stderr
     assert not pwned.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.registry import MODELS
 from mmpretrain.models import SwinTransformer, VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
@@ -79,10 +79,16 @@ def test_report_names_what_was_taken_left_and_lacked(pretrained):
 
 
 def test_report_reaches_the_log(pretrained, caplog):
-    with caplog.at_level('INFO', logger='current'):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
         build(pretrained, out_type='cls_token')
+    finally:
+        logger.removeHandler(caplog.handler)
     lines = [r.getMessage() for r in caplog.records]
-    assert sum('encoder loaded from' in line for line in lines) <= 1
+    assert sum(
+        line.startswith(f'encoder loaded from {pretrained}: took')
+        for line in lines) == 1
 
 
 @pytest.mark.parametrize('size', [48, (32, 64), 16])
