@@ -623,9 +623,10 @@ CASES = [
          'interval must be an integer >= 1, got 0'),
     Case('source unknown', lambda _: hook(source=dict(type='amt_mm.Folder')),
          KeyError, "source must be one of ['amt_mm.BoxSaliency', 'amt_mm.Centr"
-         "eSaliency', 'amt_mm.CornerSaliency', 'amt_mm.FolderSaliency', 'amt_m"
-         "m.ModelSaliency', 'amt_mm.PixelSaliency', 'amt_mm.RandomSaliency', '"
-         "amt_mm.TeacherSaliency'], got 'amt_mm.Folder'"),
+         "eSaliency', 'amt_mm.CornerSaliency', 'amt_mm.FeatureSaliency', 'amt_"
+         "mm.FolderSaliency', 'amt_mm.MixedSaliency', 'amt_mm.ModelSaliency', "
+         "'amt_mm.PixelSaliency', 'amt_mm.RandomSaliency', 'amt_mm.TeacherSal"
+         "iency'], got 'amt_mm.Folder'"),
     Case('source a name instead of a dict',
          lambda _: hook(source='FolderSaliency'), TypeError,
          "source must be a dict with 'type', got 'FolderSaliency'"),

@@ -51,7 +51,7 @@ def localize_source(
     """
     dataset = with_objects(dataset, truths)
     grid = find_transforms(dataset, AMTMaskGenerator)[0].tokens
-    run = SimpleNamespace(model=model, optim_wrapper=None,
+    run = SimpleNamespace(model=model, optim_wrapper=None, epoch=0,
                           logger=MMLogger.get_current_instance())
     source.connect(run, dataset, grid)
     loader = whole_image_loader(dataset, source.prepare, batch_size,

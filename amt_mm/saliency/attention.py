@@ -106,6 +106,21 @@ def vit_attention(vit: Any, images: Tensor) -> Tensor:
         Tensor: (B, heads, h, w) float32; with the class token's own share,
         which is left out, a head sums to 1.
     """
+    x, grid, shared = enter_blocks(vit, images)
+    for block in vit.layers[:-1]:
+        x = block(x, *shared)
+    return cls_attention(vit.layers[-1], x, *shared).unflatten(2, grid)
+
+
+def enter_blocks(
+        vit: Any, images: Tensor
+) -> tuple[Tensor, tuple[int, int], tuple[Tensor | None, ...]]:
+    """Return what a ViT's first block gets of images (B, C, H, W).
+
+    Returns:
+        tuple: The tokens (B, 1 + L, D), class token first; their grid (h, w);
+        and what all blocks take besides: BEiT's relative position bias.
+    """
     if vit.cls_token is None:
         raise ValueError('vit must have a class token (with_cls_token=True) '
                          'to look with, got one without.')
@@ -116,18 +131,8 @@ def vit_attention(vit: Any, images: Tensor) -> Tensor:
                                  vit.interpolate_mode, vit.num_extra_tokens)
     x = vit.drop_after_pos(x)
     if isinstance(vit, BEiTViT):
-        bias_HLL = vit.rel_pos_bias() if vit.rel_pos_bias else None
-        attention = _last_attention(vit.layers, x, bias_HLL)
-    else:
-        attention = _last_attention(vit.layers, vit.pre_norm(x))
-    return attention.unflatten(2, grid)
-
-
-def _last_attention(blocks: Any, x: Tensor, *bias: Tensor | None) -> Tensor:
-    """Run all blocks but the last, and look through that (B, H, L)."""
-    for block in blocks[:-1]:
-        x = block(x, *bias)
-    return cls_attention(blocks[-1], x, *bias)
+        return x, grid, (vit.rel_pos_bias() if vit.rel_pos_bias else None, )
+    return vit.pre_norm(x), grid, ()
 
 
 def mean_then_scale(attn_BHL: Tensor) -> Tensor:

@@ -54,9 +54,21 @@ def pixel_saliency(image: np.ndarray,
         np.ndarray: (h, w) float32 in [0.001, 1]. An image of one colour has
         a constant map.
     """
-    found = min_max(PIXEL_METHODS[method](image, grid))
-    prior = centre_prior(*grid)**np.float32(centre_weight)
-    return np.float32(FLOOR) + np.float32(1 - FLOOR) * found * prior
+    return weigh_centre(PIXEL_METHODS[method](image, grid), centre_weight)
+
+
+def weigh_centre(maps: np.ndarray, centre_weight: float) -> np.ndarray:
+    """Scale maps (..., h, w) to [0, 1] and multiply by a centre prior.
+
+    Args:
+        maps (np.ndarray): (..., h, w) float32.
+        centre_weight (float): Exponent of the prior.
+
+    Returns:
+        np.ndarray: (..., h, w) float32 in [0.001, 1].
+    """
+    prior = centre_prior(*maps.shape[-2:])**np.float32(centre_weight)
+    return np.float32(FLOOR) + np.float32(1 - FLOOR) * min_max(maps) * prior
 
 
 @lru_cache(maxsize=64)
@@ -90,7 +102,8 @@ def background_contrast(image: np.ndarray,
     alike = similarity(distance, rows, columns)
     connectivity = alike @ border / np.sqrt(alike.sum(1))
     background = 1 - np.exp(connectivity**2 * -0.5)
-    contrast = min_max((distance * near) @ background)
+    contrast = (distance * near) @ background
+    contrast = min_max(contrast.reshape(grid)).ravel()
     # least squares: background 0, contrast 1, neighbours of a colour alike
     system = np.zeros_like(distance)
     system[rows, columns] = -0.1 - np.exp(
@@ -147,13 +160,24 @@ def border_distance(image: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     colours, scale = mean_colours(image, grid), 100 / value_range(image)
     cells = np.concatenate([colours, scale * spread(image, grid)], 2)
     padded = np.pad(cells, ((1, 1), (1, 1), (0, 0)), mode='edge')
-    steps = np.sqrt([((padded[y:y + h, x:x + w] - cells)**2).sum(2)
-                     for y, x in NEIGHBOURS])
-    distance = np.zeros((h + 2, w + 2), np.float32)
-    inside = distance[1:-1, 1:-1]
+    return shortest_ways(np.sqrt([
+        ((padded[y:y + h, x:x + w] - cells)**2).sum(2)
+        for y, x in NEIGHBOURS]))
+
+
+def shortest_ways(steps: np.ndarray) -> np.ndarray:
+    """Return the length (..., h, w) of the shortest way to the border.
+
+    Args:
+        steps (np.ndarray): (8, ..., h, w) float32, the length of a step from
+            each cell to each of ``NEIGHBOURS``, beyond the border too.
+    """
+    *batch, h, w = steps.shape[1:]
+    length = np.zeros((*batch, h + 2, w + 2), np.float32)
+    inside = length[..., 1:-1, 1:-1]
     inside[:] = np.inf
     for _ in range(2 * max(h, w)):  # long enough but for a labyrinth
-        ways = [distance[y:y + h, x:x + w] for y, x in NEIGHBOURS]
+        ways = [length[..., y:y + h, x:x + w] for y, x in NEIGHBOURS]
         np.minimum(inside, np.add(ways, steps).min(0), out=inside)
     return inside
 
@@ -200,6 +224,7 @@ def cell_means(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def min_max(values: np.ndarray) -> np.ndarray:
-    """Scale an array to [0, 1]; a constant becomes zeros."""
-    low, high = values.min(), values.max()
-    return (values - low) / max(high - low, np.float32(1e-6))
+    """Scale maps (..., h, w) to [0, 1]; a constant becomes zeros."""
+    low = values.min((-2, -1), keepdims=True)
+    high = values.max((-2, -1), keepdims=True)
+    return (values - low) / np.maximum(high - low, np.float32(1e-6))

@@ -6,14 +6,16 @@ from .control_saliency import (
     CornerSaliency,
     RandomSaliency,
 )
+from .feature_saliency import FeatureSaliency
 from .folder_saliency import FolderSaliency
+from .mixed_saliency import MixedSaliency
 from .model_saliency import ModelSaliency
 from .pixel_saliency import PixelSaliency
 from .saliency_source import SaliencySource, build_source
 from .teacher_saliency import TeacherSaliency
 
 __all__ = [
-    'BoxSaliency', 'CentreSaliency', 'CornerSaliency', 'FolderSaliency',
-    'ModelSaliency', 'PixelSaliency', 'RandomSaliency', 'SaliencySource',
-    'TeacherSaliency', 'build_source'
+    'BoxSaliency', 'CentreSaliency', 'CornerSaliency', 'FeatureSaliency',
+    'FolderSaliency', 'MixedSaliency', 'ModelSaliency', 'PixelSaliency',
+    'RandomSaliency', 'SaliencySource', 'TeacherSaliency', 'build_source'
 ]

@@ -68,10 +68,14 @@ class ModelSaliency(SaliencySource):
                 data = dict(inputs=batch['inputs'], data_samples=None)
                 inputs = model.data_preprocessor(data)['inputs']
                 with autocast(**self.precision):
-                    saliency = model.saliency(inputs)
-                yield batch['sample_idx'], saliency
+                    found = self.look(model, inputs)
+                yield batch['sample_idx'], found
         model.train(was_training)
+
+    def look(self, model: Any, images: Tensor) -> Tensor:
+        """Return where a model looks (B, h, w) in images (B, C, H, W)."""
+        return model.saliency(images)
 
     def show(self, model: Any, images: Tensor) -> None:
         """Show images to the model."""
-        model.saliency(images)
+        self.look(model, images)

@@ -1,0 +1,137 @@
+"""Products and mixtures of sources."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from tiny_run import NUM_IMAGES, loss_trace, store_of
+
+from amt_mm.engine.sources import (
+    CentreSaliency,
+    RandomSaliency,
+    build_source,
+)
+from amt_mm.engine.training_plan import training_plan
+
+CENTRE = dict(type='amt_mm.CentreSaliency')
+NOISE = dict(type='amt_mm.RandomSaliency')
+PIXELS = dict(type='amt_mm.PixelSaliency')
+FEATURES = dict(type='amt_mm.FeatureSaliency')
+FADING = dict(type='amt_mm.LinearSchedule', start=1., end=0., until=4)
+RISING = dict(FADING, start=0., end=1.)
+
+
+def mixed(*sources, **options):
+    return build_source(dict(type='amt_mm.MixedSaliency',
+                             sources=list(sources), **options))
+
+
+def maps_of(source, epoch=0, grid=(4, 6)):
+    source.connect(SimpleNamespace(epoch=epoch), None, grid)
+    image = np.zeros((32, 48, 3), np.uint8)
+    inputs = source.prepare(dict(img=image))
+    if isinstance(inputs, list):
+        inputs = [torch.stack([part] * 3) for part in inputs]
+    (index, maps), = source.maps([
+        dict(sample_idx=torch.arange(3), inputs=inputs)])
+    assert index.tolist() == [0, 1, 2]
+    return maps / maps.amax((1, 2), keepdim=True)
+
+
+@pytest.mark.parametrize('combine', ['product', 'mixture'])
+def test_maps_are_combined_by_their_weights(combine):
+    centre, noise = maps_of(CentreSaliency()), maps_of(RandomSaliency())
+    source = mixed(CENTRE, NOISE, weights=[2., .5], combine=combine)
+    expected = centre**2 * noise**.5 if combine == 'product' else (
+        2 * centre + .5 * noise) / 2.5
+    expected /= expected.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(maps_of(source), expected)
+    assert source.is_fixed
+
+
+def test_weights_follow_a_schedule():
+    source = mixed(CENTRE, NOISE, weights=[FADING, RISING],
+                   combine='mixture')
+    assert not source.is_fixed
+    centre, noise = maps_of(CentreSaliency()), maps_of(RandomSaliency())
+    torch.testing.assert_close(maps_of(source, 0), centre)
+    torch.testing.assert_close(maps_of(source, 4), noise)
+    middle = maps_of(source, 2)
+    expected = centre + noise
+    torch.testing.assert_close(
+        middle, expected / expected.amax((1, 2), keepdim=True))
+
+
+@pytest.mark.parametrize('context', ['fork', 'spawn'])
+def test_pixels_first_and_features_later(tiny_cfg, run, context):
+    """Each source prepares its own inputs, in workers."""
+    cfg = tiny_cfg(**{'train_dataloader.multiprocessing_context': context})
+
+    def use(source):
+        cfg.custom_hooks[1] = ConfigDict(
+            type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
+            source=source, keep=9)
+
+    use(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES],
+             weights=[FADING, RISING], combine='mixture'))
+    cfg.experiment_name += 'mixed'
+    runner = run(cfg)
+    store = store_of(runner)
+    assert store.generations == [0, 2, 4]
+    assert np.isfinite(loss_trace(runner)).all() and runner.model.training
+    first, *_, last = (_maps(store, n) for n in store.generations)
+    use(PIXELS)
+    cfg.experiment_name += 'pixels'
+    cfg.work_dir += '-pixels'
+    cfg.train_cfg.max_epochs = 1
+    pixels = _maps(store_of(run(cfg)), 0)
+    np.testing.assert_allclose(
+        first, pixels / pixels.max((1, 2), keepdims=True), atol=2e-3)
+    assert np.abs(last - first).max() > .1
+
+
+def _maps(store, generation):
+    store.activate(generation)
+    return np.stack([store.read(index).astype(np.float32)
+                     for index in range(NUM_IMAGES)])
+
+
+def test_the_plan_counts_each_source(tiny_cfg):
+    def plan(source):
+        cfg = tiny_cfg()
+        cfg.custom_hooks[1] = ConfigDict(
+            type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
+            source=source)
+        return training_plan(cfg)
+
+    alone = plan(FEATURES)
+    both = plan(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES]))
+    assert both.saliency_macs == alone.saliency_macs > 0
+    assert list(both.updates) == [0, 2, 4]
+    none = plan(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, CENTRE]))
+    assert none.saliency_macs == 0 and list(none.updates) == [0]
+
+
+@pytest.mark.parametrize('options, error, message', [
+    (dict(sources=[CENTRE]), ValueError, 'sources must be two .* or more'),
+    (dict(sources=CENTRE), ValueError, 'sources must be two configs or more'),
+    (dict(sources=[CENTRE, dict(type='amt_mm.None')]), ValueError,
+     'source must be one of'),
+    (dict(sources=[FEATURES, dict(type='amt_mm.ModelSaliency')]), ValueError,
+     r"at most one .*\['FeatureSaliency', 'ModelSaliency'\]"),
+    (dict(sources=[CENTRE, NOISE], weights=[1.]), ValueError,
+     r'weights must be 2, one for each .* got \[1.0\]'),
+    (dict(sources=[CENTRE, NOISE], weights=[1., -1.]), ValueError,
+     r'weights must be in \[0, inf\), got -1'),
+    (dict(sources=[CENTRE, NOISE], weights=[1., dict(FADING, end=-1.)]),
+     ValueError, r'weights must be in \[0, inf\), got -1'),
+    (dict(sources=[CENTRE, NOISE], combine='sum'), ValueError,
+     r"combine must be one of \['product', 'mixture'\], got 'sum'"),
+])
+def test_wrong_arguments_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        build_source(dict(type='amt_mm.MixedSaliency', **options))
