@@ -187,13 +187,15 @@ def _tiff_channels(tags: ImageFileDirectory_v2) -> str:
     samples = tags.get(TIFF_SAMPLES, 1)
     extra = samples - TIFF_COLOURS.get(tags.get(TIFF_PHOTOMETRIC, -1), 3)
     # a single one that nothing is said of is alpha, as libtiff has it
-    kinds = tags.get(TIFF_EXTRA_SAMPLES, ALPHA[:1] if extra == 1 else ())
+    kinds = tags.get(TIFF_EXTRA_SAMPLES, ALPHA[:extra == 1]) if extra else ()
     num_alpha = sum(kind in ALPHA for kind in kinds)
     if extra > num_alpha:
         return f'{samples} samples a pixel, {num_alpha} of them alpha'
-    description = str(tags.get(TIFF_DESCRIPTION, ''))
-    shape = TIFF_SHAPE.match(description)
+    if TIFF_DESCRIPTION not in tags:
+        return ''
+    description = str(tags[TIFF_DESCRIPTION])
     page = tags[TIFF_HEIGHT], tags[TIFF_WIDTH], samples
+    shape = TIFF_SHAPE.match(description)
     if shape and prod(map(int, shape[1].split(','))) > prod(page):
         return (f'an array of shape ({shape[1]}) in pages of '
                 f'{page[0]} x {page[1]}')
