@@ -26,6 +26,7 @@ def _child(parent: Registry, location: str) -> Registry:
 MODELS = _child(root.MODELS, 'models')
 DATASETS = _child(root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
+FUNCTIONS = _child(root.FUNCTIONS, 'datasets')
 TRANSFORMS = _child(root.TRANSFORMS, 'datasets')
 HOOKS = _child(root.HOOKS, 'engine')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'engine')

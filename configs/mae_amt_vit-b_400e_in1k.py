@@ -39,8 +39,11 @@ train_pipeline = [
 ]
 
 train_dataloader = dict(
-    collate_fn=dict(_delete_=True, type='default_collate'),
+    collate_fn=dict(_delete_=True, type='amt_mm.collate_plans'),
     dataset=dict(pipeline=train_pipeline))
+
+# pinned batches need not be waited for
+data_preprocessor = dict(non_blocking=True)
 
 # bfloat16 where the device has it
 optim_wrapper = dict(type='amt_mm.AutoPrecisionOptimWrapper')

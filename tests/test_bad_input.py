@@ -649,6 +649,10 @@ CASES = [
          lambda tmp: train(tmp, model=model_config(backbone=dict(
              patch_cfg=dict(in_channels=4)))), ValueError,
          'in_channels must be 3 to fit the images, got 4'),
+    Case('images of one channel',
+         lambda tmp: train(tmp, pipeline=(
+             dict(LOAD, color_type='grayscale'), CROP, MASK, PACK)),
+         ValueError, 'in_channels must be 1 to fit the images, got 3'),
     Case('weights by a config that is none',
          lambda tmp: train(tmp, model=dict(model_config(), init_cfg=0.5)),
          ValueError, 'cannot initialise the weights by init_cfg'),

@@ -115,7 +115,13 @@ def build_datasets(cfg: Config,
         without_wrappers(loader.dataset)
         for loader in (cfg.train_dataloader, evaluation_loader(cfg))
     ]
-    pipeline = configs[1].pipeline
+    # of the same arguments, and refuses what it would not read rightly
+    pipeline = [
+        dict(step, type='amt_mm.LoadImage')
+        if step['type'] in ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
+                            'mmpretrain.LoadImageFromFile') else step
+        for step in configs[1].pipeline
+    ]
     train, val = (
         unwrap(DATASETS.build(dict(config, pipeline=pipeline)))
         for config in configs)

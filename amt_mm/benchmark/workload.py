@@ -56,7 +56,9 @@ class Workload:
     def build(self, device: torch.device | str) -> Any:
         """Build the model for training."""
         with torch.device(device):
-            return MODELS.build(self.model)
+            model = MODELS.build(self.model)
+        # a preprocessor moves images to where it was moved, not built
+        return model.to(device)
 
     def images(self, batch_size: int, device: torch.device | str) -> Any:
         """Make noise of the model's size (B, 3, H, W)."""

@@ -17,11 +17,12 @@ from PIL import Image
 
 from .image_formats import (
     Size,
+    Wanted,
     bmp_size,
     check_jpeg,
     check_png,
     check_pnm_levels,
-    check_tiff_levels,
+    check_tiff_pixels,
     check_webp,
     jpeg_size,
     png_size,
@@ -67,15 +68,15 @@ class Kind(NamedTuple):
         check (Callable, optional): Refuses a file that is not whole, where a
             decoder might not.
         decoder (str): mmcv's name of the decoder that gets its pixels right.
-        check_levels (Callable, optional): Refuses a file whose levels that
-            decoder gets wrong.
+        check_pixels (Callable, optional): Refuses a file whose pixels that
+            decoder would not make as wanted.
     """
 
     signature: re.Pattern[bytes]
     size: Callable[[bytes], Size]
     check: Callable[[bytes], None] | None = None
     decoder: str = 'cv2'
-    check_levels: Callable[[bytes], None] | None = None
+    check_pixels: Callable[[bytes, Wanted], None] | None = None
 
 
 def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Kind:
@@ -111,9 +112,9 @@ KINDS = (
          'pillow'),
     Kind(re.compile(rb'BM'), bmp_size),
     Kind(re.compile(rb'II[*+]\0|MM\0[*+]'), tiff_size,
-         check_levels=check_tiff_levels),
+         check_pixels=check_tiff_pixels),
     Kind(re.compile(rb'P[1-6]\s'), pnm_size,
-         check_levels=check_pnm_levels),
+         check_pixels=check_pnm_levels),
     Kind(re.compile(rb'GIF8[79]a'), size_by_pillow('GIF'), decoder='pillow'),
     Kind(re.compile(rb'....ftypavi[fs]', re.DOTALL), size_by_pillow('AVIF'),
          decoder='pillow'),

@@ -23,6 +23,7 @@ from amt_mm.arguments import (
 from amt_mm.registry import DATASETS
 
 from .find_images import find_images, read_names
+from .levels import log_levels
 from .printable import printable
 from .steps import Steps
 from .transforms.load_image import UnreadableImageError
@@ -124,11 +125,14 @@ class ImageFolder(CustomDataset):
 
     def full_init(self) -> None:
         """List the images and share the flags of the unreadable ones."""
+        if self._fully_initialized:
+            return
         super().full_init()
         # one flag a sample, seen by all workers under fork and spawn
         self.unreadable = torch.zeros(len(self), dtype=torch.bool)
         self.unreadable.share_memory_()
         self.failures_in_a_row = 0
+        log_levels(self)
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline; None asks mmengine for another sample."""

@@ -11,6 +11,8 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from math import prod
+from typing import NamedTuple
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -27,7 +29,16 @@ PNM = re.compile(rb'P([1-6])' + rb'(?:\s|#[^\n]*\n)+(\d+)' * 2
                  + rb'(?:(?:\s|#[^\n]*\n)+(\d+))?')
 TIFF_WIDTH, TIFF_HEIGHT, TIFF_SAMPLE_FORMAT = 256, 257, 339
 TIFF_TILE = (322, 323)
-UNSIGNED = 1
+TIFF_PHOTOMETRIC, TIFF_DESCRIPTION = 262, 270
+TIFF_SAMPLES, TIFF_EXTRA_SAMPLES = 277, 338
+UNSIGNED, WHITE_IS_ZERO = 1, 0
+ALPHA = 1, 2
+# samples of a colour by the photometric interpretation: white or black is
+# zero, a palette, inks; all others have three
+TIFF_COLOURS = {0: 1, 1: 1, 3: 1, 5: 4}
+# what tifffile, and what ImageJ and OME, say of channels that are pages
+TIFF_SHAPE = re.compile(r'\{"shape": \[([\d, ]+)\]')
+TIFF_CHANNELS = re.compile(r'^channels=(\d+)|\bSizeC="(\d+)"', re.MULTILINE)
 
 
 def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
@@ -140,13 +151,59 @@ def tiff_size(content: bytes) -> Size:
     return width, height
 
 
-def check_tiff_levels(content: bytes) -> None:
-    """Refuse what OpenCV turns into other levels than an image has."""
-    found = _tiff_tags(content).get(TIFF_SAMPLE_FORMAT, UNSIGNED)
+class Wanted(NamedTuple):
+    """How the pixels of an image are to come out.
+
+    Attributes:
+        channels_kept (bool): Whether with all channels that the file has.
+        levels_scaled (bool): Whether from levels that do not fill 16 bits.
+    """
+
+    channels_kept: bool = False
+    levels_scaled: bool = False
+
+
+def check_tiff_pixels(content: bytes, wanted: Wanted) -> None:
+    """Refuse what OpenCV turns into other pixels than an image has."""
+    tags = _tiff_tags(content)
+    found = tags.get(TIFF_SAMPLE_FORMAT, UNSIGNED)
     formats = {*found} if isinstance(found, tuple) else {found}
     if formats != {UNSIGNED}:
         raise ValueError('a TIFF image must hold unsigned integers, got '
                          f'SampleFormat {sorted(formats)}')
+    if wanted.levels_scaled and tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise ValueError('white_level needs a TIFF image whose level 0 is '
+                         'black, got PhotometricInterpretation 0')
+    if not wanted.channels_kept and (found := _tiff_channels(tags)):
+        raise ValueError(
+            'a TIFF image must be grey, a palette, RGB or CMYK, with or '
+            f'without alpha, to come out as 3 channels, got {found}. '
+            "LoadImage(color_type='unchanged', imdecode_backend='tifffile') "
+            'takes all, for a model of as many in_channels')
+
+
+def _tiff_channels(tags: ImageFileDirectory_v2) -> str:
+    """Describe the channels of which a decoder to colour takes the first."""
+    samples = tags.get(TIFF_SAMPLES, 1)
+    extra = samples - TIFF_COLOURS.get(tags.get(TIFF_PHOTOMETRIC, -1), 3)
+    # a single one that nothing is said of is alpha, as libtiff has it
+    kinds = tags.get(TIFF_EXTRA_SAMPLES, ALPHA[:extra == 1]) if extra else ()
+    num_alpha = sum(kind in ALPHA for kind in kinds)
+    if extra > num_alpha:
+        return f'{samples} samples a pixel, {num_alpha} of them alpha'
+    if TIFF_DESCRIPTION not in tags:
+        return ''
+    description = str(tags[TIFF_DESCRIPTION])
+    page = tags[TIFF_HEIGHT], tags[TIFF_WIDTH], samples
+    shape = TIFF_SHAPE.match(description)
+    if shape and prod(map(int, shape[1].split(','))) > prod(page):
+        return (f'an array of shape ({shape[1]}) in pages of '
+                f'{page[0]} x {page[1]}')
+    counts = [max(map(int, filter(None, found)))
+              for found in TIFF_CHANNELS.findall(description)]
+    if max(counts, default=1) > samples:
+        return f'{max(counts)} channels in pages of {samples}'
+    return ''
 
 
 def _pnm_header(content: bytes) -> tuple[bytes, ...]:
@@ -161,7 +218,7 @@ def pnm_size(content: bytes) -> Size:
     return int(width), int(height)
 
 
-def check_pnm_levels(content: bytes) -> None:
+def check_pnm_levels(content: bytes, wanted: Wanted) -> None:
     """Refuse levels that OpenCV takes as they are."""
     kind, *_, levels = _pnm_header(content)
     if kind not in b'14' and levels not in (b'255', b'65535'):

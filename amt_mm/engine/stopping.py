@@ -33,6 +33,10 @@ def check_work_dir(folder: str) -> None:
 def stopping_in_order(work_dir: str) -> Iterator[None]:
     """End a run on SIGTERM or Ctrl-C with what it wrote whole.
 
+    The process group is left only by a run that came to its end: after an
+    error the others may wait in a collective, and to leave would wait for
+    them. The end of the process tells them, and the launcher.
+
     Raises:
         SystemExit: With the status that a shell gives such a process.
     """
@@ -55,8 +59,9 @@ def stopping_in_order(work_dir: str) -> Iterator[None]:
         if asked:  # amid a write, torch makes an error of its own of it
             raise SystemExit(128 + asked[0]) from error
         raise
+    else:
+        if is_distributed():
+            torch.distributed.destroy_process_group()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if is_distributed():
-            torch.distributed.destroy_process_group()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -134,9 +134,14 @@ class MaskPlan:
         if num_visible + num_masked + num_thrown < flat.shape[1]:
             raise ValueError('flags must hold only 0, 1 and -1, got '
                              f'{np.unique(flat).tolist()}.')
-        kept = torch.from_numpy(ids[:, :num_visible + num_masked])
-        kept = kept.to(device, non_blocking=True)
-        return cls(kept[:, :num_visible], kept[:, num_visible:], grid)
+        # each contiguous, as only such a copy to a device is asynchronous
+        visible, masked, _ = (
+            torch.from_numpy(part.copy()) for part in np.split(
+                ids, (num_visible, num_visible + num_masked), axis=1))
+        plan = cls(visible, masked, grid)
+        if torch.device(device).type == 'cuda':
+            return plan.pin_memory().to(device, non_blocking=True)
+        return plan.to(device)
 
     @classmethod
     def from_data_samples(cls,
@@ -145,6 +150,9 @@ class MaskPlan:
                           with_saliency: bool = False) -> MaskPlan:
         """Build the plan from the ``mask_plan`` (h, w) of each data sample.
 
+        Where the loader's ``collate_fn`` is ``'amt_mm.collate_plans'``, it is
+        there already.
+
         Args:
             data_samples (Sequence[DataSample]): The samples of a batch.
             device (torch.device | str): Where the plan is used.
@@ -152,13 +160,18 @@ class MaskPlan:
             with_saliency (bool): Whether to take their ``saliency`` (h, w)
                 too. Defaults to False.
         """
-        if any('mask_plan' not in sample for sample in data_samples):
+        made = getattr(data_samples, 'plan', None)
+        if made is not None:
+            plan: MaskPlan = made.to(device)
+        elif any('mask_plan' not in sample for sample in data_samples):
             raise ValueError(
                 "data_samples must hold 'mask_plan': the pipeline needs "
                 "dict(type='amt_mm.AMTMaskGenerator') and "
                 "PackInputs(algorithm_keys=('mask_plan', 'saliency')).")
-        flags = [sample.mask_plan for sample in data_samples]
-        plan = cls.from_flags(np.stack(flags), device)
+        else:
+            plan = cls.from_flags(
+                np.stack([sample.mask_plan for sample in data_samples]),
+                device)
         if not with_saliency:
             return plan
         if any('saliency' not in sample for sample in data_samples):
@@ -181,6 +194,16 @@ class MaskPlan:
             return torch.ones_like(self.ids_masked, dtype=torch.float32)
         tokens = self.saliency + 1e-6  # where all are zero, they count alike
         return 1 - share + share * tokens / tokens.mean(1, keepdim=True)
+
+    def to(self, *args: Any, **kwargs: Any) -> MaskPlan:
+        """Move the ids, as ``Tensor.to`` does."""
+        return replace(self, ids_visible=self.ids_visible.to(*args, **kwargs),
+                       ids_masked=self.ids_masked.to(*args, **kwargs))
+
+    def pin_memory(self) -> MaskPlan:
+        """Put the ids where a copy to a device need not be awaited."""
+        return replace(self, ids_visible=self.ids_visible.pin_memory(),
+                       ids_masked=self.ids_masked.pin_memory())
 
     @property
     def num_tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,7 +49,8 @@ class PlanSupervisor(BaseSelfSupervisor):
         built = {name: _build(name, kwargs.get(name)) for name in PARTS
                  if name == 'backbone' or kwargs.get(name) is not None}
         super().__init__(**{**kwargs, **built})
-        self.data_preprocessor.register_forward_pre_hook(_check_batch)
+        self.data_preprocessor.register_forward_pre_hook(
+            partial(_check_batch, self.backbone))
         self.head_reduction = head_reduction
         for name, kind in self.parts.items():
             part = getattr(self, name)
@@ -101,13 +103,23 @@ def _build(name: str, cfg: Any) -> nn.Module:
         return MODELS.build(cfg)
 
 
-def _check_batch(module: nn.Module, args: tuple) -> None:
-    """Refuse a batch without images before the preprocessor reads it."""
-    if args and isinstance(args[0], dict) and 'inputs' not in args[0]:
+def _check_batch(backbone: Any, module: nn.Module, args: tuple) -> None:
+    """Refuse a batch that the preprocessor would take for another.
+
+    It fails without images, and makes three channels of any number.
+    """
+    if not (args and isinstance(args[0], dict)):
+        return
+    if 'inputs' not in args[0]:
         raise ValueError(
             "the pipeline must end with dict(type='PackInputs', algorithm_keys"
             "=('mask_plan', 'saliency')), whose input_key is that of an image;"
             f' got a batch of {sorted(args[0])}.')
+    inputs = args[0]['inputs']
+    channels = backbone.patch_embed.projection.in_channels
+    if isinstance(inputs, Tensor) and inputs.shape[1] != channels:
+        raise ValueError(f'in_channels must be {inputs.shape[1]} to fit the '
+                         f'images, got {channels}.')
 
 
 def _full_name(kind: type) -> str:

@@ -76,6 +76,9 @@ class Run:
         cfg = {key: deepcopy(self.cfg.get(key)) for key in SETTINGS}
         for key in MACHINE:
             cfg['train_dataloader'].pop(key, None)
+        # how batches travel changes no result either
+        cfg['train_dataloader']['collate_fn'] = dict(type='default_collate')
+        (cfg['data_preprocessor'] or {}).pop('non_blocking', None)
         text = json.dumps([cfg, self.study.evaluation], sort_keys=True,
                           default=str)
         for path in (self.study.data['root'], str(self.study.work_dir)):

@@ -46,6 +46,17 @@ def test_both_sides_have_the_same_weights():
     stock.load_state_dict(ours.state_dict())
 
 
+def test_images_go_to_the_device_that_a_model_was_built_for():
+    """Not where its buffers alone are."""
+    load, _ = workloads(read_config(MAE_B, tiny=True))
+    images = torch.zeros(2, 3, 224, 224)
+    for side in (load, load.stock()):
+        preprocess = side.build('meta').data_preprocessor
+        assert preprocess.mean.is_meta and preprocess.device.type == 'meta'
+        data = preprocess(dict(inputs=images, data_samples=None))
+        assert data['inputs'].is_meta
+
+
 def test_stock_config_renames_types_only():
     node = dict(type='amt_mm.AMTMAE', part=[dict(type='amt_mm.AMTX', n=1)])
     assert stock_config(node) == dict(

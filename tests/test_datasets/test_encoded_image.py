@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -244,6 +245,98 @@ def test_16_bits_are_scaled(tmp_path, content):
     assert load(tmp_path / 'x', content, imdecode_backend='pillow') is None
 
 
+def levels_of_12_bits(form: str) -> tuple[bytes, np.ndarray]:
+    """Return a picture of 12 bits in a file of 16, and as 8 bits."""
+    levels = np.asarray(noise().convert('L'), np.uint16) * 16 + 15
+    return encode(Image.fromarray(levels), form), (levels >> 4).astype('u1')
+
+
+@pytest.mark.parametrize('form', ['PNG', 'TIFF'])
+def test_white_level_is_white(tmp_path, form):
+    content, expected = levels_of_12_bits(form)
+    dark = load(tmp_path / 'x', content)
+    assert dark.max() < 16
+    found = load(tmp_path / 'x', content, white_level=4095)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.stack([expected] * 3, -1))
+    found = load(tmp_path / 'x', content, white_level=4095,
+                 color_type='grayscale')
+    np.testing.assert_array_equal(found, expected)
+    # what is lighter than white is white
+    found = load(tmp_path / 'x', content, white_level=2047)[..., 0]
+    np.testing.assert_array_equal(found, np.minimum(expected * 2. + 1, 255))
+    assert LoadImage().levels(str(tmp_path / 'x'))[1] > 2047
+
+
+@pytest.mark.parametrize('name', [*UNUSUAL, *WHOLE])
+def test_white_level_leaves_8_bits_alone(tmp_path, name):
+    content = {**UNUSUAL, **WHOLE}[name]
+    expected = load(tmp_path / name, content)
+    assert LoadImage().levels(str(tmp_path / name)) is None
+    np.testing.assert_array_equal(
+        load(tmp_path / name, content, white_level=4095), expected)
+
+
+@pytest.mark.parametrize('options', [
+    dict(imdecode_backend='pillow'), dict(color_type='unchanged'),
+    dict(imdecode_backend='tifffile', color_type='unchanged')])
+def test_white_level_needs_opencv(options):
+    with pytest.raises(ValueError, match="white_level needs .*'cv2' and"):
+        LoadImage(white_level=4095, **options)
+
+
+@pytest.mark.parametrize('value', [0, 65536, 1.5, True, '4095', None])
+def test_white_level_is_one_of_16_bits(value):
+    with pytest.raises((ValueError, TypeError), match='white_level'):
+        LoadImage(white_level=value)
+
+
+def test_white_level_and_inverted_levels(tmp_path):
+    path = tmp_path / 'x.tif'
+    path.write_bytes(tiff(PhotometricInterpretation=0, BitsPerSample=16,
+                          StripByteCounts=128))
+    with pytest.raises(UnreadableImageError, match='level 0 is black'):
+        LoadImage(white_level=4095)(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize('name', ['rgba', 'unnamed', 'la', 'shaped', 'ome'])
+def test_alpha_is_no_channel(tmp_path, name):
+    """Nor is what a description counts as the samples of a page do."""
+    colour = noise()
+    rgba = np.asarray(colour.convert('RGBA'))[..., [2, 1, 0, 3]]
+    content = dict(
+        rgba=encode(colour.convert('RGBA'), 'TIFF'),
+        unnamed=cv2.imencode('.tiff', rgba)[1].tobytes(),
+        la=encode(colour.convert('LA'), 'TIFF'),
+        shaped=encode(colour, 'TIFF', tiffinfo={
+            270: '{"shape": [48, 64, 3]}'}),
+        ome=encode(colour, 'TIFF', tiffinfo={
+            270: '<OME><Pixels SizeC="3" SizeX="64"></Pixels></OME>'}),
+    )[name]
+    if name == 'la':
+        colour = colour.convert('L').convert('RGB')
+    np.testing.assert_array_equal(
+        load(tmp_path / 'x.tif', content), np.asarray(colour)[..., ::-1])
+
+
+def test_channels_that_are_asked_for(tmp_path):
+    """As 'unchanged' asks for those of the file, and tifffile has them."""
+    tifffile = pytest.importorskip('tifffile')
+    bands = np.random.default_rng(0).integers(0, 4096, (32, 24, 13), 'u2')
+    path = tmp_path / 'x.tif'
+    for options in ({}, dict(photometric='minisblack', planarconfig=1)):
+        tifffile.imwrite(path, bands, **options)
+        with pytest.raises(UnreadableImageError) as caught:
+            LoadImage()(dict(img_path=str(path)))
+        asked = re.search(r'LoadImage\((.*?)\)', str(caught.value))[1]
+        asked = dict(re.findall(r"(\w+)=\\?'(\w+)", asked))
+        assert set(asked) == {'color_type', 'imdecode_backend'}
+        found = LoadImage(**asked)(dict(img_path=str(path)))['img']
+        np.testing.assert_array_equal(found, bands)
+    with pytest.raises(ValueError, match="color_type must be 'unchanged'"):
+        LoadImage(imdecode_backend='tifffile')
+
+
 @pytest.mark.parametrize('ending', ['.png', '.tiff'])
 def test_colour_in_16_bits_is_scaled(tmp_path, ending):
     expected = np.asarray(noise())[..., ::-1]
@@ -267,6 +360,20 @@ REFUSED = {
         (8, 8, 3), np.float32))[1].tobytes(), 'got SampleFormat'),
     'signed.tif': (encode(grey(np.int32), 'TIFF'), 'got SampleFormat [2]'),
     '32_bits.tif': (tiff(BitsPerSample=32, StripByteCounts=256), 'decoded'),
+    'bands.tif': (tiff(SamplesPerPixel=13, BitsPerSample=16),
+                  'got 13 samples a pixel, 0 of them alpha.'),
+    'grey_and_more.tif': (tiff(SamplesPerPixel=3), 'got 3 samples a pixel'),
+    'colour_and_more.tif': (encode(noise().convert('RGBX'), 'TIFF'),
+                            'got 4 samples a pixel, 0 of them alpha.'),
+    'shaped.tif': (encode(noise(13, 64).convert('L'), 'TIFF', tiffinfo={
+        270: '{"shape": [48, 64, 13]}'}),
+        'got an array of shape (48, 64, 13) in pages of 13 x 64.'),
+    'imagej.tif': (encode(noise().convert('L'), 'TIFF', tiffinfo={
+        270: 'ImageJ=1.54f\nimages=4\nchannels=4\n'}),
+        'got 4 channels in pages of 1.'),
+    'ome.tif': (encode(noise().convert('L'), 'TIFF', tiffinfo={
+        270: '<OME><Pixels SizeC="5" SizeX="64"></Pixels></OME>'}),
+        'got 5 channels in pages of 1.'),
     'dark.pgm': (b'P5 4 4 15\n' + bytes(range(16)),
                  "must be 255 or 65535, got b'15'"),
     'header.jpg': (b'\xff\xd8\xff\xe0\0\x10JFIF', 'header is damaged'),

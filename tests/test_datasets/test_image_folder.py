@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.dataset.utils import default_collate
+from mmengine.logging import MMLogger
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -288,3 +289,33 @@ def test_packed_samples_collate(jpeg_folder: Path) -> None:
     batch = default_collate([dataset[i] for i in range(8)])
     assert batch['inputs'].shape == (8, 3, 32, 32)
     assert [s.sample_idx for s in batch['data_samples']] == list(range(8))
+
+
+@pytest.mark.parametrize('highest, white, said', [
+    (4095, 65535, 'dark'), (65535, 65535, ''), (40000, 65535, ''),
+    (4095, 4095, ''), (5000, 4095, 'clipped')])
+def test_levels_that_do_not_fill_16_bits_are_told_once(
+        tmp_path, caplog, highest, white, said):
+    levels = np.linspace(7, highest, 24 * 32).astype(np.uint16)
+    for i in range(10):
+        Image.fromarray(levels.reshape(24, 32)).save(tmp_path / f'{i:02}.png')
+    Image.new('RGB', (32, 24)).save(tmp_path / '00.jpg')
+    (tmp_path / '01.png').write_bytes(b'')
+    logger = MMLogger.get_instance(f'levels_{highest}_{white}_{said}')
+    logger.addHandler(caplog.handler)
+    steps = [dict(type='amt_mm.SeedSample'),
+             dict(type='amt_mm.LoadImage', white_level=white)]
+    dataset = ImageFolder(str(tmp_path), pipeline=steps, lazy_init=True)
+    assert 'white_level' not in caplog.text
+    dataset.full_init()
+    dataset.full_init()  # as the runner calls it once more
+    logger.removeHandler(caplog.handler)
+    messages = [m for m in caplog.messages if 'white_level' in m]
+    assert len(messages) == bool(said)
+    if said:
+        fits = dict(dark=4095, clipped=8191)[said]
+        assert messages == [
+            f'6 of the first 8 images have 16 bits, with levels of 7 to '
+            f'{highest:,}; white_level {white:,} is white, so they come out '
+            f'{said}. Set pipeline.1.white_level={fits} of LoadImage to make '
+            f'level {fits:,} white.']

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from torch import distributed
 
 from amt_mm.engine.stopping import stopping_in_order
 
@@ -30,3 +31,19 @@ def test_other_errors_pass(tmp_path):
     with pytest.raises(RuntimeError, match='unexpected'):
         with stopping_in_order(str(tmp_path)):
             raise RuntimeError('unexpected')
+
+
+@pytest.mark.parametrize('error', [None, RuntimeError, SystemExit])
+def test_the_group_is_left_at_the_end_alone(tmp_path, error):
+    """After an error the others may be amid a collective."""
+    store = distributed.FileStore(str(tmp_path / 'store'), 1)
+    distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    try:
+        with stopping_in_order(str(tmp_path)):
+            if error:
+                raise error('unexpected')
+    except (RuntimeError, SystemExit):
+        assert error
+    assert distributed.is_initialized() == bool(error)
+    if error:
+        distributed.destroy_process_group()

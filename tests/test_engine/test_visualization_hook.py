@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import mmcv
@@ -14,6 +15,7 @@ from processes import train_together
 from tiny_run import NUM_IMAGES, loss_trace, pictures_of, store_of
 
 from amt_mm.engine.hooks import AMTVisualizationHook
+from amt_mm.engine.hooks.visualization_hook import random_numbers_kept
 
 HOOK = dict(type='amt_mm.AMTVisualizationHook', interval=2, num_images=3)
 ALONE = {
@@ -123,3 +125,16 @@ def test_fewer_images_than_asked_for(tiny_cfg, run):
 def test_arguments(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         AMTVisualizationHook(**options)
+
+
+def test_random_numbers_are_kept_where_drawing_fails():
+    draws = []
+    for is_drawn in (False, True):
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)
+        if is_drawn:
+            with pytest.raises(OSError, match='disk'), random_numbers_kept():
+                random.random(), np.random.random(), torch.rand(1)
+                raise OSError('disk full')
+        draws.append((random.random(), np.random.random(),
+                      torch.rand(1).item()))
+    assert draws[0] == draws[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -142,6 +143,18 @@ def test_more_neighbours_than_images(tool, classes):
     assert result.returncode == 1
     assert '--k must be at most the 60 training images, got 61.' in \
         result.stderr
+
+
+def test_an_image_of_other_channels(tool, classes, tmp_path):
+    """Its first three are not taken for the image, as OpenCV would."""
+    shutil.copytree(classes, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / 'val' / 'class0' / 'x.tif'
+    Image.new('RGBX', (32, 32)).save(path)
+    result = tool('knn', tmp_path / 'cfg.py', 'none', '--cfg-options',
+                  f'data_root={tmp_path}')
+    assert result.returncode == 1
+    assert f'cannot read the image {path}: ' in result.stderr
+    assert 'got 4 samples a pixel, 0 of them alpha' in result.stderr
 
 
 def test_a_config_without_validation(tool):

@@ -6,6 +6,7 @@ import io
 from functools import partial
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmcv.image.io import imread_flags, supported_backends
@@ -28,6 +29,7 @@ from amt_mm.datasets.encoded_image import (
     check_file,
     check_image,
 )
+from amt_mm.datasets.image_formats import Wanted, jpeg_size
 from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
 
@@ -37,6 +39,7 @@ CHECKS: dict[str, Check] = dict(
     imdecode_backend=partial(check_choice, choices=supported_backends),
     ignore_empty=check_bool,
     backend_args=optional(check_dict))
+WHITE = 65535
 
 
 class UnreadableImageError(ValueError):
@@ -51,7 +54,8 @@ class LoadImage(LoadImageFromFile):
     TIFF come out as 3-channel uint8, turned as their EXIF orientation says; so
     do GIF and AVIF, where the data set takes them. Alpha is dropped, 16 bits
     are divided by 256, and of several pictures in a file the first is taken.
-    What the file is, is told by its first bytes, not by its name.
+    What the file is, is told by its first bytes, not by its name. A file of
+    other channels is refused, unless ``color_type='unchanged'`` asks for all.
 
     A file that is cut off, or larger than ``max_pixels``, is refused before it
     is decoded; a PNG file also where its checksums differ. The pixels of other
@@ -75,6 +79,9 @@ class LoadImage(LoadImageFromFile):
         keep_all (bool): Whether each worker keeps all images that it has
             decoded, read-only, which suits small ones: 22,000 of 64 x 64
             pixels take 270 MB a worker. Defaults to False.
+        white_level (int): The level that is white in images of 16 bits, such
+            as 4095 where they hold 12 bits; what is lighter is white, too.
+            Defaults to 65535.
         **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
@@ -85,14 +92,53 @@ class LoadImage(LoadImageFromFile):
                  max_pixels: int = MAX_PIXELS,
                  keep_last: bool = False,
                  keep_all: bool = False,
+                 white_level: int = WHITE,
                  **kwargs: Any) -> None:
         check_all(CHECKS, kwargs)
         super().__init__(**kwargs)
         self.max_pixels = check_int('max_pixels', max_pixels, 1)
         self.keep_last = check_bool('keep_last', keep_last)
         self.keep_all = check_bool('keep_all', keep_all)
+        self.white_level = check_int('white_level', white_level, 1, WHITE)
+        self.wanted = Wanted(self.color_type == 'unchanged',
+                             white_level < WHITE)
+        self._check_wanted()
         self._all: dict[str, np.ndarray] = {}
         self._last: tuple[tuple, np.ndarray] | None = None
+
+    def _check_wanted(self) -> None:
+        """Refuse what the backend does not do, and prepare what it does."""
+        backend, color_type = self.imdecode_backend, self.color_type
+        if backend == 'tifffile' and not self.wanted.channels_kept:
+            raise ValueError(
+                "imdecode_backend 'tifffile' converts nothing: color_type "
+                f"must be 'unchanged', got {color_type!r}.")
+        if not self.wanted.levels_scaled:
+            return
+        if self.wanted.channels_kept or backend != 'cv2':
+            raise ValueError(
+                "white_level needs imdecode_backend 'cv2' and a color_type "
+                f"other than 'unchanged', got {backend!r} and {color_type!r}.")
+        levels = np.arange(WHITE + 1) * 256 // (self.white_level + 1)
+        self._to_8_bits = levels.clip(max=255).astype(np.uint8)
+
+    def levels(self, path: str) -> tuple[int, int] | None:
+        """Return the least and the greatest level of an image of 16 bits.
+
+        None if it has 8, or cannot be read.
+        """
+        try:
+            content = self._read(path)
+            kind = check_image(content, self.max_pixels)
+        except Exception:  # transform says what is wrong with it
+            return None
+        if kind.decoder != 'cv2' or kind.size is jpeg_size:
+            return None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8),
+                             cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if image is None or image.dtype != np.uint16:
+            return None
+        return int(image.min()), int(image.max())
 
     def transform(self, results: dict) -> dict | None:
         """Load ``img_path`` into ``img`` (H, W, 3) BGR."""
@@ -128,14 +174,16 @@ class LoadImage(LoadImageFromFile):
     def _decode(self, content: bytes, kind: Kind,
                 results: dict) -> np.ndarray:
         """Decode an image that was looked at."""
-        if kind.check_levels:
-            kind.check_levels(content)
-        backend = self.imdecode_backend
+        if kind.check_pixels:
+            kind.check_pixels(content, self.wanted)
+        flag, backend = self.color_type, self.imdecode_backend
         if kind.decoder == 'pillow':
             backend = 'pillow'
         elif backend == 'pillow':
             _check_mode(content)
-        return self._pixels(content, self.color_type, backend)
+        elif self.wanted.levels_scaled:
+            flag = imread_flags[flag] | cv2.IMREAD_ANYDEPTH
+        return self._pixels(content, flag, backend)
 
     def _pixels(self, content: bytes, flag: str | int,
                 backend: str) -> np.ndarray:
@@ -146,6 +194,8 @@ class LoadImage(LoadImageFromFile):
         image = mmcv.imfrombytes(content, flag=flag, backend=backend)
         if image is None:
             raise ValueError('it cannot be decoded')
+        if self.wanted.levels_scaled and image.dtype == np.uint16:
+            image = self._to_8_bits[image]
         if self.keep_last:
             image.flags.writeable = False  # what follows may come again
             self._last = key, image

@@ -108,6 +108,8 @@ def random_numbers_kept() -> Iterator[None]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() \
         else []
     with torch.random.fork_rng(devices):
-        yield
-    random.setstate(state)
-    np.random.set_state(np_state)
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(np_state)

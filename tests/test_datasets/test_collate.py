@@ -1,0 +1,123 @@
+"""The plan of a batch is made in the worker, and travels with the batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.dataset.utils import default_collate
+from mmengine.registry import FUNCTIONS
+from mmpretrain.models.utils import SelfSupDataPreprocessor
+from torch.utils.data import DataLoader
+from torch.utils.data._utils.pin_memory import pin_memory
+
+from amt_mm.datasets import ImageFolder, PlannedSamples, collate_plans
+from amt_mm.masking import MaskPlan
+
+PIPELINE = [
+    dict(type='amt_mm.LoadImage'),
+    dict(type='amt_mm.RandomResizedCropWithBox', scale=32),
+    dict(type='amt_mm.AMTMaskGenerator', input_size=32, patch_size=8,
+         ordering=dict(type='amt_mm.RandomOrdering')),
+    dict(type='mmpretrain.PackInputs',
+         algorithm_keys=('mask_plan', 'saliency')),
+]
+
+
+@pytest.fixture
+def samples(jpeg_folder):
+    dataset = ImageFolder(str(jpeg_folder), pipeline=PIPELINE)
+    return [dataset[index] for index in range(4)]
+
+
+@pytest.fixture
+def batch(samples):
+    """Return what a worker makes of the samples."""
+    loader = DataLoader(samples, batch_size=4, num_workers=1,
+                        collate_fn=FUNCTIONS.get('amt_mm.collate_plans'))
+    return next(iter(loader))
+
+
+def equal(one: MaskPlan, two: MaskPlan) -> bool:
+    return one.grid == two.grid and all(
+        torch.equal(getattr(one, name), getattr(two, name))
+        for name in ('ids_visible', 'ids_masked'))
+
+
+def test_the_rest_is_as_ever(samples, batch):
+    expected = default_collate(samples)
+    assert set(batch) == set(expected) == {'inputs', 'data_samples'}
+    assert torch.equal(batch['inputs'], expected['inputs'])
+    found = batch['data_samples']
+    assert len(found) == 4
+    for one, two in zip(found, expected['data_samples'], strict=True):
+        assert (one.mask_plan == two.mask_plan).all()
+        assert one.img_path == two.img_path
+    assert found[-1].img_path == expected['data_samples'][-1].img_path
+
+
+def test_the_plan_is_that_of_the_samples(batch):
+    samples = batch['data_samples']
+    expected = MaskPlan.from_data_samples(list(samples))
+    assert equal(samples.plan, expected)
+    assert equal(MaskPlan.from_data_samples(samples), expected)
+    # not made anew
+    samples.plan = expected = MaskPlan(*(
+        ids.flip(0) for ids in (expected.ids_visible, expected.ids_masked)),
+        expected.grid)
+    assert equal(MaskPlan.from_data_samples(samples), expected)
+
+
+def test_a_copy_to_a_device_takes_no_detour(batch):
+    """Of tensors with gaps, torch makes a copy first, and waits for it."""
+    plan = batch['data_samples'].plan
+    assert plan.ids_visible.is_contiguous() and plan.ids_masked.is_contiguous()
+
+
+def test_the_preprocessor_moves_it(batch):
+    batch['data_samples'][0].set_field(torch.zeros(1), 'more')
+    preprocess = SelfSupDataPreprocessor(non_blocking=True).to('meta')
+    found = preprocess(batch)['data_samples']
+    assert type(found) is PlannedSamples
+    assert found.plan.ids_visible.is_meta and found.plan.ids_masked.is_meta
+    assert found.plan.grid == (4, 4)
+    assert found[0].more.is_meta and len(found) == 4
+
+
+class Pinned:
+    """What tells whether it was pinned, where there is no device to ask."""
+
+    is_pinned = False
+
+    def pin_memory(self):
+        made = Pinned()
+        made.is_pinned = True
+        return made
+
+
+def test_a_loader_that_pins_reaches_the_plan(batch):
+    batch['data_samples'].plan = Pinned()
+    del batch['inputs']
+    found = pin_memory(batch)['data_samples']
+    assert type(found) is PlannedSamples
+    assert found.plan.is_pinned and len(found) == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_plan_is_pinned(samples):
+    loader = DataLoader(samples, batch_size=4, num_workers=1, pin_memory=True,
+                        collate_fn=collate_plans)
+    data = next(iter(loader))
+    plan = data['data_samples'].plan
+    assert plan.ids_visible.is_pinned() and plan.ids_masked.is_pinned()
+    preprocess = SelfSupDataPreprocessor(non_blocking=True).cuda()
+    moved = preprocess(data)['data_samples'].plan
+    assert moved.ids_visible.is_cuda and moved.ids_masked.is_cuda
+    assert equal(moved.to('cpu'), plan)
+    assert equal(MaskPlan.from_data_samples(
+        list(data['data_samples']), 'cuda').to('cpu'), plan)
+
+
+def test_a_batch_without_plans(samples):
+    del samples[1]['data_samples'].mask_plan
+    with pytest.raises(ValueError, match="must hold 'mask_plan'"):
+        collate_plans(samples)
