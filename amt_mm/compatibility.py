@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
@@ -12,6 +15,11 @@ SUPPORTED = {
     'mmengine': '>=0.10.12,<1.0.0',
     'mmpretrain': '>=1.3.6,<2.0.0',
 }
+
+# a number, or that of a distribution, as mmengine's families have it
+_VERSION = re.compile(
+    r"""^__version__\s*=\s*(?:['"](?P<number>[^'"]+)['"]"""
+    r"""|version\(['"](?P<distribution>[^'"]+)['"]\))""", re.MULTILINE)
 
 
 def check_installed() -> None:
@@ -48,17 +56,39 @@ def find_problem(name: str, supported: str) -> str | None:
     # A pre-release of a version in the range is in the range.
     if SpecifierSet(supported).contains(found, prereleases=True):
         return None
+    both = [d for d in distributions_of(name) if metadata_version(d)]
+    if len(both) > 1:
+        remedy = (f'{" and ".join(both)} overwrite each other: uninstall '
+                  f'both, and {remedy}')
     return f'{wanted}, but version {found} is installed: {remedy}'
 
 
 def installed_version(name: str) -> str | None:
-    """Return the version of a package without importing it.
+    """Return the version of the module that an import finds.
 
-    The maintained continuation goes by `onedl-` and the same import name.
+    The module is not imported. Two distributions share its name, and where
+    both are installed the metadata of either may be that of files which the
+    other has overwritten: so its own ``version.py`` is read.
     """
-    for distribution in (f'onedl-{name}', name):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return None
+    spec = find_spec(name)
+    if spec is None or not spec.origin:
+        return None
+    file = Path(spec.origin).with_name('version.py')
+    said = _VERSION.search(file.read_text()) if file.is_file() else None
+    if said:
+        return said['number'] or metadata_version(said['distribution'])
+    return next(filter(None, map(
+        metadata_version, distributions_of(name))), None)
+
+
+def distributions_of(name: str) -> tuple[str, str]:
+    """Return the maintained continuation of a package, and the original."""
+    return f'onedl-{name}', name
+
+
+def metadata_version(distribution: str) -> str | None:
+    """Return the version of a distribution, None if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import configparser
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,54 @@ def test_missing_package_is_named(versions: dict[str, str | None]) -> None:
         compatibility.check_installed()
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Put a package and the metadata of distributions first on the path."""
+
+    def put(name: str, source: str | None, **numbers: str) -> None:
+        package = tmp_path / name
+        package.mkdir()
+        (package / '__init__.py').touch()
+        if source is not None:
+            (package / 'version.py').write_text(source)
+        for distribution, number in numbers.items():
+            info = tmp_path / f'{distribution}-{number}.dist-info'
+            info.mkdir()
+            (info / 'METADATA').write_text(
+                f'Name: {distribution}\nVersion: {number}\n')
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return put
+
+
+BOTH = {'onedl_mmtoy': '0.10.12', 'mmtoy': '0.10.7'}
+LITERAL = "# Copyright\n__version__ = '0.10.7'\nshort_version = '0'\n"
+LOOKED_UP = ('from importlib.metadata import version\n'
+             "__version__ = version('onedl-mmtoy')\n")
+
+
+@pytest.mark.parametrize(('source', 'number'), [
+    (LITERAL, '0.10.7'), (LOOKED_UP, '0.10.12'), (None, '0.10.12')])
+def test_the_version_is_that_of_the_module(
+    install: Callable, source: str | None, number: str
+) -> None:
+    """Of two families in one environment, the last installed is imported."""
+    install('mmtoy', source, **BOTH)
+    assert compatibility.installed_version('mmtoy') == number
+    problem = compatibility.find_problem('mmtoy', '>=0.10.12')
+    assert (problem is None) is (number == '0.10.12')
+    if problem:
+        assert 'version 0.10.7 is installed: onedl-mmtoy and mmtoy ' \
+            'overwrite each other: uninstall both, and install' in problem
+
+
+def test_metadata_without_a_module_is_no_package(
+    tmp_path: Path, install: Callable
+) -> None:
+    install('other', None, onedl_mmtoy='0.10.12')
+    assert compatibility.installed_version('mmtoy') is None
+
+
 def test_range_is_that_of_the_extra() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')
@@ -100,7 +149,8 @@ def test_reason_is_seen_where_mmengine_hides_the_error() -> None:
         'import importlib.metadata as metadata\n'
         'from mmengine.registry import MODELS\n'
         'real = metadata.version\n'
-        'def fake(name): return "9.9" if "mmpre" in name else real(name)\n'
+        'def fake(name):\n'
+        '    return "9.9" if name == "onedl-mmpretrain" else real(name)\n'
         'metadata.version = fake\n'
         'with MODELS.switch_scope_and_registry("amt_mm"): pass'
     )
