@@ -1,12 +1,16 @@
-"""Which versions of the OpenMMLab packages are supported."""
+"""Which versions of OpenMMLab's packages are supported, and what torch has."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
@@ -92,3 +96,55 @@ def metadata_version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+# ---- what not every supported torch or mmengine has; torch is imported late,
+# as importing the package is to be light
+
+
+@contextmanager
+def safe_globals(allowed: Iterable[Any], only: bool = False) -> Iterator[None]:
+    """Let ``torch.load(weights_only=True)`` take what is allowed as well.
+
+    torch before 2.6 takes no such list with names: it reads tensors and plain
+    data, and refuses the rest.
+
+    Args:
+        allowed (iterable): Classes, functions, and (object, name).
+        only (bool): Whether what others allowed is left out meanwhile.
+            Defaults to False.
+    """
+    from torch import serialization
+    if not hasattr(serialization, 'get_unsafe_globals_in_checkpoint'):
+        yield
+        return
+    others = serialization.get_safe_globals() if only else []
+    if only:
+        serialization.clear_safe_globals()
+    try:
+        with serialization.safe_globals(list(allowed)):
+            yield
+    finally:
+        serialization.add_safe_globals(others)
+
+
+def mmengine_safe_globals() -> list[Any]:
+    """Return what mmengine allows a checkpoint to hold; of old, nothing."""
+    from mmengine.runner import checkpoint
+    return list(getattr(checkpoint, 'get_torch_safe_globals', list)())
+
+
+def inductor_error() -> type[Exception]:
+    """Return the class of what inductor raises where it cannot compile."""
+    from torch import _dynamo, _inductor
+    return getattr(_inductor.exc, 'InductorError',
+                   _dynamo.exc.BackendCompilerFailed)
+
+
+def computes_bfloat16() -> bool:
+    """Whether the CUDA device computes in bfloat16, not merely emulates it."""
+    from torch.cuda import is_bf16_supported
+    # torch that cannot leave out emulation does not count it
+    known = inspect.signature(is_bf16_supported).parameters
+    name = 'including_emulation'
+    return is_bf16_supported(**{name: False} if name in known else {})
