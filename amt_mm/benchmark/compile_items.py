@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch._inductor.config import patch
-from torch._inductor.exc import InductorError
 
+from amt_mm.compatibility import inductor_error
 from amt_mm.masking import MaskPlan
 
 from .item import Result, Setting, item
@@ -64,10 +64,10 @@ def best_backend(load: Workload) -> dict[str, Any]:
     """Count with inductor where that compiles, else with aot_eager."""
     try:
         return count_graphs(load, 'inductor')
-    except InductorError as error:
+    except inductor_error() as error:
         # no C++ compiler, or code that it does not take
         found = count_graphs(load, 'aot_eager')
-        cause = type(error.inner_exception).__name__
+        cause = type(getattr(error, 'inner_exception', error)).__name__
         return dict(found, inductor_fails_with=cause)
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine._strategy import FSDPStrategy
+from mmengine.optim import BaseOptimWrapper
+from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from amt_mm.registry import STRATEGIES
+from amt_mm.registry import OPTIM_WRAPPERS, STRATEGIES
+
+from .optimizers import AutoPrecisionOptimWrapper
 
 
 @STRATEGIES.register_module()
@@ -13,11 +19,22 @@ class AMTFSDPStrategy(FSDPStrategy):
     """mmengine's ``FSDPStrategy``, which can resume with current torch.
 
     mmengine hands the state of the optimiser to torch in the order of
-    arguments that torch 2.0 had, so that its own cannot resume.
+    arguments that torch 2.0 had, so that its own cannot resume. Its loss
+    scale is common to all processes for its own ``AmpOptimWrapper`` only.
 
     Args:
         **kwargs: Those of :class:`mmengine._strategy.FSDPStrategy`.
     """
+
+    def build_optim_wrapper(
+            self,
+            optim_wrapper: Any,
+            model: nn.Module | None = None) -> BaseOptimWrapper:
+        """Have all processes skip the same steps of float16."""
+        if isinstance(optim_wrapper, dict) and OPTIM_WRAPPERS.get(
+                optim_wrapper.get('type')) is AutoPrecisionOptimWrapper:
+            optim_wrapper.setdefault('use_fsdp', True)
+        return super().build_optim_wrapper(optim_wrapper, model)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load what ``optim_state_dict`` of this strategy gave."""

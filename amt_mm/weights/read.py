@@ -14,6 +14,8 @@ import torch
 from mmengine import fileio
 from torch import Tensor
 
+from amt_mm.compatibility import safe_globals
+
 
 def _nothing(*args: Any) -> None:
     """Stand in for what a checkpoint would look up or call."""
@@ -68,13 +70,8 @@ def log_types_only() -> Iterator[None]:
 
     What others allowed goes by the same names as our stand-ins.
     """
-    others = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        with torch.serialization.safe_globals(list(LOG_TYPES)):
-            yield
-    finally:
-        torch.serialization.add_safe_globals(others)
+    with safe_globals(LOG_TYPES, only=True):
+        yield
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pickle import UnpicklingError
 
 import torch
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner.checkpoint import get_torch_safe_globals
+
+from amt_mm.compatibility import mmengine_safe_globals, safe_globals
 
 from .read import log_types_only, read_checkpoint, reason
 
@@ -42,11 +43,11 @@ def reading_safely(path: str | None = None,
     before = os.environ.get(SWITCH)
     # torch's own switch, which holds even where mmengine asks otherwise
     os.environ[SWITCH] = '1'
-    allowed = [*get_torch_safe_globals(), OneCycleParamScheduler]
+    allowed = [*mmengine_safe_globals(), OneCycleParamScheduler]
     try:
         if path:
             check_checkpoint(path)
-        with torch.serialization.safe_globals(allowed):
+        with safe_globals(allowed):
             yield
     except UnpicklingError as error:
         raise ValueError('a checkpoint of this run is not trusted: '

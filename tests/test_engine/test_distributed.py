@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import FUNCTIONS, HOOKS
+from mmpretrain.models.backbones.vision_transformer import (
+    TransformerEncoderLayer,
+)
 from processes import train_together
 from tiny_run import NUM_IMAGES, store_of
 
+from amt_mm.engine.hooks import ProbeHook
 from amt_mm.engine.sources.model_saliency import whole_weights
 from amt_mm.saliency import SaliencyStore
 
@@ -271,6 +275,57 @@ def test_fsdp_trains_updates_saves_and_resumes(tiny_cfg, run):
     for name, weight in alone.model.named_parameters():
         torch.testing.assert_close(
             found[name], weight.detach(), rtol=1e-3, atol=5e-5)
+
+
+@FUNCTIONS.register_module(force=True)
+def wrap_layers(module, recurse, nonwrapped_numel, **kwargs):
+    """Shard each layer by itself."""
+    return recurse or isinstance(module, TransformerEncoderLayer)
+
+
+def _save_features(rank, runner):
+    probe = next(h for h in runner.hooks if isinstance(h, ProbeHook))
+    path = f'{runner.work_dir}/features_{rank}.pth'
+    torch.save(probe.features(runner, probe.bank.images), path)
+
+
+@pytest.mark.parametrize('policy', [None, 'wrap_layers'])
+def test_fsdp_shows_whole_weights_to_what_looks_at_the_model(
+        tiny_cfg, run, images, policy):
+    """Maps, features and pictures are those of one process."""
+    masks = str(images.parent / 'semantic' / 'train')
+
+    def make(name, **options):
+        cfg = tiny_cfg(name, **ALONE, **options, **{
+            'train_cfg.max_epochs': 2, 'optim_wrapper.optimizer.lr': 0.,
+            'default_hooks.probe.type': 'amt_mm.ProbeHook',
+            'default_hooks.probe.dataset': str(images),
+            'default_hooks.probe.k': 2, 'default_hooks.probe.num_workers': 0,
+            'default_hooks.visualization.type': 'amt_mm.AMTVisualizationHook',
+            'default_hooks.checkpoint.interval': 9})
+        cfg.custom_hooks.append(dict(
+            type='amt_mm.LocalizationHook', images=str(images),
+            masks=masks))
+        return cfg
+
+    def measured(cfg):
+        path = next(Path(cfg.work_dir).glob('*/vis_data/scalars.json'))
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        return {k: v for each in found for k, v in each.items()
+                if k.startswith(('probe/', 'localization/'))}
+
+    alone = make('alone')
+    _save_features(0, run(alone))
+    strategy = dict(type='amt_mm.AMTFSDPStrategy', model_wrapper=dict(
+        auto_wrap_policy=policy))
+    cfg = make('sharded', runner_type='FlexibleRunner', strategy=strategy)
+    assert train_together([cfg] * 2, inspect=_save_features) == [None] * 2
+    expected = _weights(f'{alone.work_dir}/features_0.pth')
+    for rank in (0, 1):
+        found = _weights(f'{cfg.work_dir}/features_{rank}.pth')
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert len(measured(cfg)) > 4
+    assert measured(cfg) == pytest.approx(measured(alone), abs=1e-2)
 
 
 def test_fsdp_on_a_cpu_refuses_to_save_whole_weights(tiny_cfg):

@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine._strategy import FSDPStrategy
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from processes import train_together
 from tiny_run import NUM_IMAGES, log_of, scalars_of, store_of
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from amt_mm.engine.fsdp_strategy import AMTFSDPStrategy
 from amt_mm.engine.hooks import NonFiniteHook
 from amt_mm.engine.optimizers import auto_precision
 from amt_mm.engine.sources.model_saliency import precision_of, unwrap_model
@@ -325,6 +329,19 @@ def test_float16_is_scaled_and_clipped(device):
     assert wrapper.clip_grad_kwargs == dict(max_norm=3.)
     assert build(clip_grad=dict(max_norm=5.)).clip_grad_kwargs == dict(
         max_norm=5.)
+
+
+@pytest.mark.filterwarnings('ignore:torch.cuda.amp.GradScaler is enabled')
+@pytest.mark.filterwarnings('ignore:.*GradScaler is enabled')
+def test_sharded_processes_have_a_common_loss_scale(device):
+    device(bfloat16=False)
+    cfg = dict(type='amt_mm.AutoPrecisionOptimWrapper',
+               optimizer=dict(type='AdamW', lr=0.1))
+    for strategy, is_common in ((FSDPStrategy(), False),
+                                (AMTFSDPStrategy(), True)):
+        wrapper = strategy.build_optim_wrapper(
+            ConfigDict(cfg), torch.nn.Linear(2, 2))
+        assert isinstance(wrapper.loss_scaler, ShardedGradScaler) is is_common
 
 
 @pytest.mark.parametrize('first', [True, False])

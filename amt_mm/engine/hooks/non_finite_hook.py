@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.optim import Optimizer
 
 from amt_mm.arguments import check_int
@@ -68,6 +69,8 @@ class NonFiniteHook(Hook):
     Raises:
         FloatingPointError: With the files of the last batch, or if weights
             that are not finite were to be saved.
+        ValueError: If the weights are sharded, and the loss scale is not
+            common to all processes.
     """
 
     # before the hooks that log the loss or save the weights
@@ -85,6 +88,10 @@ class NonFiniteHook(Hook):
         self.is_sharded = isinstance(runner.model, FullyShardedDataParallel)
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         self.is_scaled = scaler is not None and scaler.is_enabled()
+        if self.is_sharded and self.is_scaled and not isinstance(
+                scaler, ShardedGradScaler):
+            raise ValueError('optim_wrapper.use_fsdp must be True in float16 '
+                             'with FSDP, or each process skips other steps.')
         unwrap_model(runner).register_forward_hook(_spread_to_gradients)
         optimizer = runner.optim_wrapper.optimizer
         optimizer.register_step_pre_hook(self._skip_non_finite)

@@ -25,7 +25,7 @@ from amt_mm.arguments import (
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
 from amt_mm.engine.sources import SaliencySource
-from amt_mm.engine.sources.model_saliency import unwrap_model
+from amt_mm.engine.sources.model_saliency import unwrap_model, whole_weights
 from amt_mm.evaluation import (
     count_not_finite,
     draw_subsets,
@@ -218,7 +218,8 @@ class ProbeHook(Hook):
             self.batch_size or train.batch_size, num_workers,
             train.multiprocessing_context if num_workers else None)
         model = unwrap_model(runner)
-        with runner.optim_wrapper.optim_context(model):
+        with whole_weights(runner.model), \
+                runner.optim_wrapper.optim_context(model):
             features = extract_features(model, loader)
         return features.to(model.data_preprocessor.device)
 

@@ -15,6 +15,7 @@ from mmengine.device import (
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from amt_mm.compatibility import computes_bfloat16
 from amt_mm.registry import OPTIM_WRAPPERS
 
 
@@ -26,8 +27,7 @@ def has_accelerator() -> bool:
 
 def has_bfloat16() -> bool:
     """Whether the device computes in bfloat16, not merely emulates it."""
-    return is_cuda_available() and torch.cuda.is_bf16_supported(
-        including_emulation=False)
+    return is_cuda_available() and computes_bfloat16()
 
 
 def fuse(optimizer: Optimizer) -> Optimizer:

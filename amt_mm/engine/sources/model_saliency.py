@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,12 +33,28 @@ def precision_of(runner: Runner) -> dict[str, Any]:
         dtype=getattr(wrapper, 'cast_dtype', None))
 
 
-def whole_weights(model: Any) -> AbstractContextManager:
-    """Gather the weights of a model that is sharded over the processes."""
-    if isinstance(model, FullyShardedDataParallel):
-        return FullyShardedDataParallel.summon_full_params(
-            model, writeback=False)
-    return nullcontext()
+@contextmanager
+def whole_weights(model: Any) -> Iterator[None]:
+    """Gather the weights of a model that is sharded over the processes.
+
+    Meanwhile the modules that an ``auto_wrap_policy`` wrapped take the place
+    of their wrappers, which cannot run while the weights are gathered.
+    """
+    if not isinstance(model, FullyShardedDataParallel):
+        yield
+        return
+    wrapped = [(parent._modules, name, child)
+               for parent in model.module.modules()
+               for name, child in parent.named_children()
+               if isinstance(child, FullyShardedDataParallel)]
+    with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+        for children, name, child in wrapped:
+            children[name] = child.module
+        try:
+            yield
+        finally:
+            for children, name, child in wrapped:
+                children[name] = child
 
 
 @SALIENCY_SOURCES.register_module()
