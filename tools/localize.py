@@ -22,7 +22,6 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 
 from amt_mm.datasets.training_set import find_transforms, sample_paths
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
@@ -34,7 +33,7 @@ from amt_mm.evaluation import (
     object_roles,
 )
 from amt_mm.saliency import SaliencyStore, fingerprint
-from amt_mm.weights import reading_safely
+from amt_mm.weights import load_encoder
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,6 +52,10 @@ def parse_args() -> argparse.Namespace:
         '--boxes', type=Path, help='lines of PATH XMIN YMIN XMAX YMAX')
     parser.add_argument(
         '--maps', type=Path, help='saliency store of the training run')
+    parser.add_argument(
+        '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+        help='grid the encoder was pre-trained on, in patches, if it is not '
+        "the config's and the checkpoint does not say")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     return parser.parse_args()
 
@@ -69,8 +72,8 @@ def main() -> None:
     if args.checkpoint == 'none':
         model.init_weights()
     else:
-        with reading_safely(args.checkpoint):
-            load_checkpoint(model, args.checkpoint, map_location='cpu')
+        print_log(load_encoder(model.backbone, args.checkpoint,
+                               grid=args.grid, assume_own_grid=True))
     if torch.cuda.is_available():
         model.cuda()
     truths = masks_from_folder(args.images, args.masks) if args.masks \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cv2
+import torch
 
 SHORT = ('--cfg-options', 'train_cfg.max_epochs=3',
          'train_dataloader.dataset.indices=40',
@@ -40,3 +41,10 @@ def test_localize_tool(tool, tmp_path):
                   tmp_path / 'data/semantic/val')
     assert result.returncode == 0, result.stderr[-2000:]
     assert '8 images' in result.stdout + result.stderr
+    path = tmp_path / 'part.pth'
+    torch.save({f'backbone.layers.{i}.ln1.bias': torch.zeros(192)
+                for i in range(12)}, path)
+    result = tool('localize', config, path, '--images', tmp_path / 'data/val',
+                  '--masks', tmp_path / 'data/semantic/val')
+    assert result.returncode == 1
+    assert f'the encoder in {path} does not fit' in result.stderr
