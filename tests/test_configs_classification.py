@@ -161,7 +161,7 @@ def run(demo_root, tmp_path):
         encoder.init_weights()
         start = {f'backbone.{k}': v for k, v in encoder.state_dict().items()}
         checkpoint = tmp_path / 'pretrained.pth'
-        torch.save(dict(state_dict=start), checkpoint)
+        torch.save(dict(state_dict=start, meta=dict(grid=[8, 8])), checkpoint)
         cfg.model.backbone.init_cfg = dict(
             type='Pretrained', _scope_='amt_mm', checkpoint=str(checkpoint))
         runner = Runner.from_cfg(cfg)

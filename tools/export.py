@@ -50,6 +50,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-heads', type=int, help='if neither config nor sizes tell')
     parser.add_argument(
+        '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+        help='grid of its tokens, if neither the file nor a config tells')
+    parser.add_argument(
         '--encoder-only', action='store_true', help='hf: no decoder')
     parser.add_argument(
         '--force', action='store_true', help='overwrite what exists')
@@ -79,8 +82,10 @@ def main() -> None:
         config = Config.fromfile(args.config).to_dict() \
             if args.config else None
         refuse_to_overwrite(out, args.checkpoint, args.force)
-        checkpoint = open_checkpoint(args.checkpoint, args.num_heads, config)
+        checkpoint = open_checkpoint(
+            args.checkpoint, args.num_heads, config, args.grid)
         usage = write(checkpoint, args, out)
+        print_log(checkpoint.report(args.to == 'hf' and not args.encoder_only))
         if args.to != 'mmpretrain':
             print_log(f'{checkpoint.vit}; {checkpoint.normalization}')
     except (ValueError, OSError) as error:

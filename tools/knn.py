@@ -64,6 +64,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--linear', action='store_true',
         help='also fit a linear classifier on the features')
+    parser.add_argument(
+        '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+        help='grid the encoder was pre-trained on, in patches, if the '
+        'checkpoint does not say')
     parser.add_argument('--device', default=get_device())
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
@@ -87,7 +91,8 @@ def main() -> None:
     if max(args.k) > len(train):
         raise SystemExit(f'--k must be at most the {len(train):,} training '
                          f'images, got {max(args.k)}.')
-    model = build_model(cfg, args.checkpoint, args.feature).to(args.device)
+    model = build_model(cfg, args.checkpoint, args.feature,
+                        args.grid).to(args.device)
     bank, queries = (
         encode(model, dataset, cfg, args.batch_size)
         for dataset in (train, val))
@@ -150,7 +155,8 @@ def evaluation_loader(cfg: Config) -> Any:
     return loader
 
 
-def build_model(cfg: Config, checkpoint: str, feature: str) -> Any:
+def build_model(cfg: Config, checkpoint: str, feature: str,
+                grid: tuple[int, int] | None = None) -> Any:
     """Build a classifier without its head, which gives the features."""
     backbone = dict(
         cfg.model.backbone,
@@ -168,7 +174,7 @@ def build_model(cfg: Config, checkpoint: str, feature: str) -> Any:
             data_preprocessor=preprocessor))
     model.init_weights()
     if checkpoint != 'none':
-        print_log(load_encoder(model.backbone, checkpoint))
+        print_log(load_encoder(model.backbone, checkpoint, grid=grid))
     return model
 
 

@@ -31,7 +31,6 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 
 from amt_mm.datasets.training_set import sample_paths
 from amt_mm.engine.source_localization import connect_store, localize_source
@@ -44,7 +43,7 @@ from amt_mm.evaluation import (
     object_roles,
 )
 from amt_mm.saliency import SaliencyStore, fingerprint
-from amt_mm.weights import reading_safely
+from amt_mm.weights import load_encoder
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,6 +67,10 @@ def parse_args() -> argparse.Namespace:
     maps.add_argument(
         '--source', nargs='*', metavar='NAME KEY=VALUE',
         help='source of the maps')
+    parser.add_argument(
+        '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+        help='grid the encoder was pre-trained on, in patches, if it is not '
+        "the config's and the checkpoint does not say")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
     if args.checkpoint is None and args.source is None:
@@ -81,7 +84,7 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = build_model(cfg, args.checkpoint) if args.checkpoint else None
+    model = build_model(cfg, args.checkpoint, args.grid) if args.checkpoint else None
     truths = masks_from_folder(args.images, args.masks) if args.masks \
         else masks_from_boxes(args.images, args.boxes)
     roles = None
@@ -103,7 +106,8 @@ def main() -> None:
                             for role, share in roles.items()))
 
 
-def build_model(cfg: Config, checkpoint: str) -> Any:
+def build_model(cfg: Config, checkpoint: str,
+                grid: list[int] | None) -> Any:
     """Build the model of a config with the weights of a checkpoint."""
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     torch.manual_seed(0)
@@ -111,8 +115,8 @@ def build_model(cfg: Config, checkpoint: str) -> Any:
     if checkpoint == 'none':
         model.init_weights()
     else:
-        with reading_safely(checkpoint):
-            load_checkpoint(model, checkpoint, map_location='cpu')
+        print_log(load_encoder(model.backbone, checkpoint, grid=grid,
+                               assume_own_grid=True))
     return model.cuda() if torch.cuda.is_available() else model
 
 

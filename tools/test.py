@@ -11,11 +11,14 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from amt_mm.weights import reading_safely
+from amt_mm.engine.sources.model_saliency import unwrap_model
+from amt_mm.weights import load_model, reading_safely
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,13 +62,35 @@ def build_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+class WholeModelHook(Hook):
+    """Load the whole model, or stop: mmengine goes on with what fits."""
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Load, report, and leave mmengine the same to load."""
+        if isinstance(runner.model, FullyShardedDataParallel):
+            runner.logger.warning('the model is sharded: whether the '
+                                  'checkpoint fits is not checked.')
+            return
+        model, path = unwrap_model(runner), runner._load_from
+        report, is_whole = load_model(model, checkpoint, path)
+        if not is_whole:
+            raise ValueError(f'{path} must hold the whole model, got an '
+                             f'encoder alone: {report}')
+        runner.logger.info(report)
+        checkpoint['state_dict'] = model.state_dict()
+
+
 def main() -> None:
     """Parse, build, test."""
     args = parse_args()
     cfg = build_config(args)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     with reading_safely(cfg.load_from, args.trust_checkpoint):
-        build(cfg).test()
+        runner = build(cfg)
+        runner.register_hook(WholeModelHook())
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -27,7 +27,6 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from mmpretrain.datasets.transforms import PackInputs
 from torch import Tensor
 
@@ -46,8 +45,7 @@ from amt_mm.visualization import (
     to_pixels,
     write_page,
 )
-from amt_mm.weights import load_encoder, reading_safely
-from amt_mm.weights.read import read_state_dict
+from amt_mm.weights import load_model, read_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,6 +61,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/look'))
     parser.add_argument('--num-images', type=int, default=6,
                         help='drawn evenly from those found')
+    parser.add_argument(
+        '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+        help='grid the encoder was pre-trained on, in patches, if it is not '
+        "the config's and the checkpoint does not say")
     parser.add_argument('--num-plans', type=int, default=2)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--device', default=get_device())
@@ -90,7 +92,7 @@ def main() -> None:
     for number, path in enumerate(args.checkpoints, 1):
         name = f'{number} {Path(path).stem}'
         torch.manual_seed(args.seed)
-        model, is_whole = build_model(cfg, path)
+        model, is_whole = build_model(cfg, path, args.grid)
         model.to(args.device)
         inputs = model_inputs(cfg, model, images)
         attention = look(model.backbone, inputs)
@@ -127,20 +129,18 @@ def read_images(paths: Sequence[Path], number: int) -> list[np.ndarray]:
     return images
 
 
-def build_model(cfg: Config, path: str) -> tuple[Any, bool]:
+def build_model(cfg: Config, path: str,
+                grid: tuple[int, int] | None = None) -> tuple[Any, bool]:
     """Build the model, and say whether all of it was loaded."""
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     model = MODELS.build(cfg.model)
     if path == 'none':
         model.init_weights()
         return model, True
-    if any(key.startswith('neck.') for key in read_state_dict(path)):
-        with reading_safely(path):
-            load_checkpoint(model, path, map_location='cpu')
-        return model, True
-    print_log(f'{load_encoder(model.backbone, path)} It has no decoder: no '
+    report, is_whole = load_model(model, read_checkpoint(path), path, grid)
+    print_log(report if is_whole else f'{report} It has no decoder: no '
               'reconstructions are drawn.')
-    return model, False
+    return model, is_whole
 
 
 def model_inputs(cfg: Config, model: Any,

@@ -35,7 +35,7 @@ from .pixel_supervisor import PixelSupervisor
 from .plan_supervisor import Sizes
 from .planned_vit import PlannedViT
 from .position_embedding import NUM_WAVES, sincos_position_embedding
-from .vit_arguments import MAX_DEPTH, check_norm
+from .vit_arguments import MAX_DEPTH, check_init, check_norm, loads_weights
 
 DECODER_CHECKS: dict[str, Check] = dict(
     patch_size=POSITIVE,
@@ -46,7 +46,8 @@ DECODER_CHECKS: dict[str, Check] = dict(
     decoder_num_heads=POSITIVE,
     mlp_ratio=partial(check_number, bounds='[1, 100]'),
     norm_cfg=check_norm,
-    predict_feature_dim=optional(POSITIVE))
+    predict_feature_dim=optional(POSITIVE),
+    init_cfg=check_init)
 
 
 @MODELS.register_module()
@@ -69,6 +70,8 @@ class AMTMAEViT(PlannedViT, MAEViT):
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
         super(MAEViT, self).init_weights()
+        if loads_weights(self.init_cfg):
+            return
         pos_embed = sincos_position_embedding(self.patch_resolution,
                                               self.embed_dims)
         self.pos_embed.data.copy_(pos_embed)
@@ -127,6 +130,8 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
         super(MAEPretrainDecoder, self).init_weights()
+        if loads_weights(self.init_cfg):
+            return
         pos_embed = sincos_position_embedding(self.grid,
                                               self.mask_token.shape[-1])
         self.decoder_pos_embed.data.copy_(pos_embed)

@@ -23,6 +23,7 @@ from .kept_tokens_vit import KeptTokensViT
 from .pixel_head import check_share
 from .pixel_supervisor import PixelSupervisor
 from .plan_supervisor import Sizes
+from .vit_arguments import loads_weights
 
 
 @MODELS.register_module()
@@ -44,8 +45,7 @@ class AMTSimMIMViT(KeptTokensViT, VisionTransformer):
     def init_weights(self) -> None:
         """Initialise as ``VisionTransformer``, and the two tokens."""
         super().init_weights()
-        if not (isinstance(self.init_cfg, dict)
-                and self.init_cfg['type'] == 'Pretrained'):
+        if not loads_weights(self.init_cfg):
             nn.init.trunc_normal_(self.cls_token, std=.02)
             nn.init.trunc_normal_(self.mask_token, std=.02)
 

@@ -56,6 +56,21 @@ def check_indices(name: str, indices: Any) -> None:
         check_int(name, index, -MAX_DEPTH)
 
 
+def loads_weights(init_cfg: Any) -> bool:
+    """Tell whether a module's ``init_cfg`` loads a file.
+
+    ``init_weights`` of a module must then draw nothing after it.
+    """
+    return isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+
+
+def check_init(name: str, cfg: Any) -> None:
+    """Refuse a list that loads a file: mmpretrain's ViTs draw over it."""
+    if isinstance(cfg, (list, tuple)) and any(map(loads_weights, cfg)):
+        raise ValueError(f'{name} must be one dict if it loads weights, got '
+                         f'{cfg!r}: positions would be drawn over them.')
+
+
 VIT_CHECKS: dict[str, Check] = dict(
     arch=check_arch,
     img_size=check_sides,
@@ -74,4 +89,5 @@ VIT_CHECKS: dict[str, Check] = dict(
     pre_norm=check_bool,
     use_abs_pos_emb=check_bool,
     use_rel_pos_bias=check_bool,
-    use_shared_rel_pos_bias=check_bool)
+    use_shared_rel_pos_bias=check_bool,
+    init_cfg=check_init)

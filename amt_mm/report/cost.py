@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from amt_mm.benchmark.workload import Workload
 from amt_mm.engine import TrainingPlan, training_plan
 from amt_mm.masking import TokenCounts
-from amt_mm.weights.export.config_text import part
+from amt_mm.weights.config_text import part
 
 from .run_folder import Run
 

@@ -8,7 +8,7 @@ from math import isfinite
 
 from amt_mm.engine import TrainingPlan
 from amt_mm.masking.plan import ROLES
-from amt_mm.weights.export.config_text import part
+from amt_mm.weights.config_text import part
 
 from .cost import Times, batch_size_of, stock_macs, times_of
 from .run_folder import Record, Run

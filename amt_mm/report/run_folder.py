@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from amt_mm.weights.export.config_text import parse_config, part
+from amt_mm.weights.config_text import parse_config, part
 
 from .run_log import RunLog, read_log
 

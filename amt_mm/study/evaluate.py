@@ -41,7 +41,6 @@ from amt_mm.evaluation import (
     top_accuracies,
     weighted_knn,
 )
-from amt_mm.weights import load_encoder
 
 CHECKS: dict[str, Check] = dict(
     max_bank=POSITIVE, k=POSITIVE, finetune=optional(check_dict))
@@ -146,12 +145,12 @@ class Evaluation:
         move_data_root(cfg, old_root)
         cfg.train_dataloader.dataset.data_prefix = self.data['train']
         cfg.val_dataloader.dataset.data_prefix = self.data['test']
-        cfg.model.backbone.init_cfg = None
+        # loaded as the runner initialises the model, which would draw it anew
+        cfg.model.backbone.init_cfg = dict(
+            type='Pretrained', _scope_='amt_mm',
+            checkpoint=str(self.checkpoint))
         fit_machine(cfg)
         runner = Runner.from_cfg(cfg)
-        # weights of a run that goes on come after these
-        runner.logger.info(
-            load_encoder(runner.model.backbone, str(self.checkpoint)))
         runner.train()
         return {'finetune': float(
             runner.message_hub.get_scalar('val/accuracy/top1').current())}

@@ -1,10 +1,11 @@
 """WHERE weights come from: checkpoints are read, compared and loaded."""
 from .encoder import encoder_state, load_encoder
+from .model import load_model
 from .pretrained import Pretrained
-from .read import read_state_dict
+from .read import read_checkpoint, read_state_dict
 from .trust import check_checkpoint, reading_safely
 
 __all__ = [
     'Pretrained', 'check_checkpoint', 'encoder_state', 'load_encoder',
-    'read_state_dict', 'reading_safely'
+    'load_model', 'read_checkpoint', 'read_state_dict', 'reading_safely'
 ]

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable
-
 from torch import Tensor, nn
 
-from .read import read_state_dict
+from .grid import Grid, fit_positions
+from .read import meta_of, read_checkpoint, read_state_dict, tensors_of
+from .state import NEW, UNUSED, check_sizes, load_state, refuse, summary
 
-# what a downstream backbone has and a pre-trained encoder has not: relative
-# positions (ViTDet), the norm of another kind of output
-NEW = re.compile(r'(^|\.)rel_pos_[hw]$|^(ln|norm)\d?\.')
-# what a pre-trained encoder has and a downstream backbone has not
-UNUSED = re.compile(r'^(cls_token|mask_token)$|^(ln|norm)\d?\.')
-
+PREFIX = 'backbone.'
 OTHER_PARTS = ('neck.', 'head.', 'data_preprocessor.')
 
 
 def encoder_state(path: str,
-                  prefix: str = 'backbone.'
+                  prefix: str = PREFIX
                   ) -> tuple[dict[str, Tensor], list[str]]:
     """Read the encoder of a checkpoint.
 
@@ -36,100 +29,69 @@ def encoder_state(path: str,
     Raises:
         ValueError: If the file cannot be read or holds no encoder.
     """
-    state = read_state_dict(path)
+    encoder, others = split_encoder(read_state_dict(path), prefix, path)
+    return encoder, list(others)
+
+
+def split_encoder(
+    state: dict[str, Tensor], prefix: str, path: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the encoder's tensors without their prefix, and the others.
+
+    Raises:
+        ValueError: If there is no encoder.
+    """
     if any(key.startswith(prefix) for key in state):
-        others = [key for key in state if not key.startswith(prefix)]
+        own = [key for key in state if key.startswith(prefix)]
     elif any(key.startswith('patch_embed.') for key in state):
-        others = [key for key in state if key.startswith(OTHER_PARTS)]
+        own = [key for key in state if not key.startswith(OTHER_PARTS)]
     else:
         raise ValueError(
             f'the checkpoint {path} holds no encoder: its keys should begin '
             f'with {prefix!r}, got {summary(state)}.')
-    return {
-        key.removeprefix(prefix): value
-        for key, value in state.items() if key not in set(others)
-    }, others
+    others = {key: value for key, value in state.items() if key not in own}
+    return {key.removeprefix(prefix): state[key] for key in own}, others
 
 
 def load_encoder(module: nn.Module,
                  path: str,
-                 prefix: str = 'backbone.') -> str:
+                 prefix: str = PREFIX,
+                 grid: Grid | None = None,
+                 assume_own_grid: bool = False) -> str:
     """Load a pre-trained encoder into a backbone and report what happened.
 
-    Position embeddings of another size are interpolated by the backbone's own
-    ``load_state_dict`` hooks.
+    Positions of another grid are interpolated.
+
+    Args:
+        module (nn.Module): The backbone.
+        path (str): File or URL of a whole model's checkpoint, or of an
+            encoder's alone. Only tensors and plain data are read from it.
+        prefix (str): What the encoder's keys begin with.
+            Defaults to ``'backbone.'``.
+        grid (tuple[int, int], optional): Height and width of the grid it was
+            pre-trained on, in patches. Needed where neither the file nor a
+            config in it says.
+        assume_own_grid (bool): Whether the module comes from the config that
+            the file was made with, so that its grid is the file's where
+            nothing else says. Defaults to False.
 
     Returns:
-        str: One line that names the keys taken, left and lacked.
+        str: One line that names the keys taken, resized, left and lacked.
 
     Raises:
         ValueError: If the file cannot be read, holds no encoder, or one of
-            another architecture.
+            another architecture, or if its grid is not known.
     """
-    state, others = encoder_state(path, prefix)
+    checkpoint = read_checkpoint(path)
+    state, others = split_encoder(
+        tensors_of(checkpoint, path), prefix, path)
+    what = f'the encoder in {path}'
     check_sizes(module, state, path)
-    own = {key: value.shape for key, value in module.state_dict().items()}
-    try:
-        keys = module.load_state_dict(state, strict=False)
-    except (RuntimeError, AssertionError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise ValueError(
-            f'the encoder in {path} does not fit {type(module).__name__}: ' +
-            ' '.join(line[:200] for line in lines[:4])) from error
-    lacked, left = keys.missing_keys, keys.unexpected_keys
-    wrong = [key for key in lacked if not NEW.search(key)]
-    extra = [key for key in left if not UNUSED.search(key)]
-    if wrong or extra:
-        raise ValueError(
-            f'the encoder in {path} does not fit {type(module).__name__}: '
-            f'the file lacks {summary(wrong)}; '
-            f'the model lacks {summary(extra)}.')
-    taken = [key for key in state if key in own]
-    resized = [
-        f'{key} {tuple(state[key].shape)} -> {tuple(own[key])}'
-        for key in taken if state[key].shape != own[key]
-    ]
-    return (f'encoder loaded from {path}: took {summary(taken)}; '
-            f'resized {", ".join(resized) or "nothing"}; '
-            f'left {summary([*left, *others])}; '
-            f'lacked, so new: {summary(lacked)}.')
-
-
-def check_sizes(module: nn.Module, state: dict[str, Tensor],
-                path: str) -> None:
-    """Say it in the words of a config if the sizes differ."""
-    own, found = _sizes(module.state_dict()), _sizes(state)
-    wrong = [
-        f'{name} {found[name]} instead of {own[name]}' for name in own
-        if name in found and found[name] != own[name]
-    ]
-    if wrong:
-        raise ValueError(
-            f'the encoder in {path} is not that of the config: it has '
-            f'{", ".join(wrong)}. Set arch (embed_dims, num_layers, '
-            'feedforward_channels) and patch_size of the backbone to those '
-            'it was pre-trained with.')
-
-
-def _sizes(state: dict[str, Tensor]) -> dict[str, int]:
-    weight = state.get('patch_embed.projection.weight')
-    sizes = {}
-    if weight is not None and weight.ndim == 4:
-        sizes = dict(
-            width=weight.shape[0],
-            in_channels=weight.shape[1],
-            patch_size=weight.shape[-1])
-    layers = {key.split('.')[1] for key in state if key.startswith('layers.')}
-    return {**sizes, 'depth': len(layers)} if layers else sizes
-
-
-def summary(keys: Iterable[str]) -> str:
-    """Name up to six keys, or count them by their first word."""
-    keys = list(keys)
-    if not keys:
-        return 'nothing'
-    if len(keys) <= 6:
-        return ', '.join(keys)
-    words = Counter(key.split('.')[0] for key in keys)
-    return f'{len(keys)} keys (' + ', '.join(
-        f'{word} {number}' for word, number in words.items()) + ')'
+    resized = fit_positions(module, state, meta_of(checkpoint), what, grid,
+                            assume_own_grid)
+    loading = load_state(module, state, resized, what)
+    refuse([key for key in loading.lacked if not NEW.search(key)],
+           [key for key in loading.left if not UNUSED.search(key)],
+           what, module)
+    loading.left.extend(others)
+    return f'encoder loaded from {path}: {loading}'

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit, update_init_info
 from torch import nn
 
+from amt_mm.arguments import check_sides
 from amt_mm.registry import WEIGHT_INITIALIZERS
 
 from .encoder import load_encoder
@@ -30,14 +31,23 @@ class Pretrained(PretrainedInit):
             an encoder alone. Only tensors and plain data are read from it.
         prefix (str): What the encoder's keys begin with. Defaults to
             ``'backbone.'``.
+        grid (tuple[int, int], optional): Height and width of the grid it was
+            pre-trained on, in patches. Needed where neither the checkpoint
+            nor a config in it says.
 
     Raises:
         ValueError: If the checkpoint is not named, cannot be read, or holds
-            another encoder than the config describes.
+            another encoder than the config describes; if the grid is not
+            known; or if the ``init_cfg`` has another form than the above,
+            with which a backbone initialises itself over what was loaded.
     """
 
-    def __init__(self, checkpoint: str, prefix: str = 'backbone.') -> None:
+    def __init__(self,
+                 checkpoint: str,
+                 prefix: str = 'backbone.',
+                 grid: tuple[int, int] | None = None) -> None:
         super().__init__(checkpoint, prefix)
+        self.grid = grid and check_sides('grid', grid)
 
     def __call__(self, module: nn.Module) -> None:
         """Load the encoder into a module."""
@@ -47,7 +57,16 @@ class Pretrained(PretrainedInit):
                 f'{self.checkpoint!r}: pass --cfg-options model.backbone.'
                 'init_cfg.checkpoint=FILE, or model.backbone.init_cfg=None '
                 'for random weights.')
-        report = load_encoder(module, self.checkpoint, self.prefix)
+        is_initialising = hasattr(module, '_params_init_info')
+        cfg = getattr(module, 'init_cfg', None)
+        if is_initialising and not (isinstance(cfg, dict)
+                                    and cfg['type'] == 'Pretrained'):
+            raise ValueError(
+                "init_cfg must be one dict(type='Pretrained', "
+                "_scope_='amt_mm', checkpoint=FILE), got "
+                f'{cfg!r}: {type(module).__name__} would initialise itself '
+                'over the weights it loads.')
+        report = load_encoder(module, self.checkpoint, self.prefix, self.grid)
         print_log(report, logger='current', level=logging.INFO)
-        if hasattr(module, '_params_init_info'):
+        if is_initialising:
             update_init_info(module, init_info=self._get_init_info())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,12 +106,18 @@ def _load(path: str) -> Any:
         from safetensors import SafetensorError
         from safetensors.torch import load
         try:
-            return load(data)
+            return dict(state_dict=load(data), meta=_header(data))
         except SafetensorError as error:
             raise ValueError(str(error)) from error
     with log_types_only():
         return torch.load(
             io.BytesIO(data), map_location='cpu', weights_only=True)
+
+
+def _header(data: bytes) -> dict[str, str]:
+    """Return the strings that lie beside the tensors of a safetensors."""
+    length = int.from_bytes(data[:8], 'little')
+    return json.loads(data[8:8 + length]).get('__metadata__') or {}
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
@@ -119,9 +126,27 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
     Raises:
         ValueError: If it cannot be read, or holds no tensor.
     """
-    loaded = read_checkpoint(path)
-    state = loaded.get('state_dict', loaded)
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    return tensors_of(read_checkpoint(path), path)
+
+
+def tensors_of(checkpoint: dict[str, Any], path: str) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint that was read.
+
+    Raises:
+        ValueError: If it holds none.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    state = state if isinstance(state, dict) else {}
+    state = {
+        key.removeprefix('module.'): value  # of a distributed wrapper
+        for key, value in state.items() if isinstance(value, Tensor)
+    }
     if not state:
         raise ValueError(f'the checkpoint {path} holds no weights.')
     return state
+
+
+def meta_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its tensors."""
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, dict) else {}

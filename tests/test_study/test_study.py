@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from mmengine.registry import init_default_scope
@@ -25,6 +26,7 @@ from amt_mm.study import (
 from amt_mm.study import stages as stages_module
 from amt_mm.study.evaluate import Evaluation
 from amt_mm.study.table import Figure
+from amt_mm.weights import read_state_dict
 
 RANDOM = dict(mask_ratio=.75, throw_ratio=0.,
               ordering=dict(type='amt_mm.RandomOrdering'))
@@ -176,6 +178,9 @@ def test_fine_tuning(make, pytestconfig, tmp_path):
                          'model.head.in_channels': 32,
                          'model.head.num_classes': 2,
                          'train_cfg.max_epochs': 1,
+                         # nothing moves: what is saved is what was loaded
+                         'optim_wrapper.optimizer.lr': 0.,
+                         'default_hooks.checkpoint.interval': 1,
                          'train_dataloader.batch_size': 4,
                          'train_dataloader.num_workers': 0,
                          'val_dataloader.num_workers': 0,
@@ -187,6 +192,12 @@ def test_fine_tuning(make, pytestconfig, tmp_path):
     assert 'fine-tuned' in render(study, results)
     log = next((tmp_path / 'work').glob('mae_seed0_*/finetune/*/*.log'))
     assert 'encoder loaded from' in log.read_text()
+    trained, tuned = (read_state_dict(str(path)) for path in (
+        log.parents[2] / 'epoch_1.pth', log.parents[1] / 'epoch_1.pth'))
+    shared = [key for key in tuned if key in trained]
+    assert len(shared) == 28
+    for key in shared:
+        assert torch.equal(trained[key], tuned[key]), key
 
 
 def test_a_plan_based_on_another(make, tmp_path):

@@ -7,6 +7,7 @@ import re
 
 import cv2
 import pytest
+import torch
 
 from amt_mm.evaluation import masks_from_folder
 from amt_mm.evaluation.localization import (
@@ -63,6 +64,13 @@ def test_localize_tool(tool, tmp_path):
         assert found[f'{name}_gain'] == pytest.approx(
             found[name] - found[f'centre_{name}'])
     assert found['average_precision'] != found['centre_average_precision']
+    path = tmp_path / 'part.pth'
+    torch.save({f'backbone.layers.{i}.ln1.bias': torch.zeros(192)
+                for i in range(12)}, path)
+    result = tool('localize', config, path, '--images', images, '--masks',
+                  masks)
+    assert result.returncode == 1
+    assert f'the encoder in {path} does not fit' in result.stderr
 
 
 def test_localize_tool_takes_a_source(tool, tmp_path):

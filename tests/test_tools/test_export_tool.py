@@ -102,6 +102,9 @@ def test_every_target_beside_the_checkpoint(export, checkpoint, tmp_path):
         result = export(checkpoint, '--to', target)
         assert result.returncode == 0, result.stderr[-2000:]
         assert str(tmp_path / name) in result.stdout
+        left = 'nothing' if target == 'hf' else '20 keys (neck 20)'
+        assert f'exported from {checkpoint}: took ' in result.stdout
+        assert f'left {left}; lacked' in result.stdout
         assert ('ViT of 2 layers, width 32, 4 heads' in result.stdout) == (
             target != 'mmpretrain')
     assert 'VisionTransformer(num_classes=0, img_size=32' in export(
@@ -113,8 +116,9 @@ def test_every_target_beside_the_checkpoint(export, checkpoint, tmp_path):
 def test_config_and_heads_from_the_command_line(export, state, tmp_path):
     torch.save(state, tmp_path / 'bare.pth')
     (tmp_path / 'config.py').write_text(Config(dict(model=MODEL)).pretty_text)
-    command = tmp_path / 'bare.pth', '--to', 'hf'
+    command = tmp_path / 'bare.pth', '--to', 'hf', '--grid', 4, 4
     refused(export(*command), 'Pass --num-heads N or --config')
+    refused(export(*command[:3], '--num-heads', 4), 'Pass --grid HEIGHT')
     refused(export(*command, '--num-heads', 4), 'pass --config, or --encoder-')
     result = export(*command, '--num-heads', 4, '--encoder-only', '--out',
                   tmp_path / 'vit')

@@ -80,7 +80,7 @@ def checkpoint(classes):
     path = classes / 'epoch_1.pth'
     torch.save({
         'state_dict': {f'backbone.{k}': v for k, v in vit.state_dict().items()}
-    }, path)
+    }, path)  # does not say its grid
     return path
 
 
@@ -115,7 +115,7 @@ def lines_of(result):
 
 def test_prints_what_one_finds_by_hand(tool, classes, checkpoint, tiny_arch):
     result = tool('knn', classes / 'cfg.py', checkpoint, '--k', 1, 5, 20,
-                  '--cfg-options', f'data_root={classes}')
+                  '--grid', 4, 4, '--cfg-options', f'data_root={classes}')
     assert 'encoder loaded from' in result.stdout
     expected = by_hand(classes, checkpoint, tiny_arch, (1, 5, 20))
     assert lines_of(result) == [

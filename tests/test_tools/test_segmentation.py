@@ -43,7 +43,9 @@ def encoder(tmp_path):
         vit = VisionTransformer(
             ARCH, img_size=img_size, patch_size=patch_size)
         state = {f'backbone.{k}': v for k, v in vit.state_dict().items()}
-        torch.save(dict(state_dict=state), tmp_path / 'encoder.pth')
+        grid = [img_size // patch_size] * 2
+        torch.save(dict(state_dict=state, meta=dict(grid=grid)),
+                   tmp_path / 'encoder.pth')
         return tmp_path / 'encoder.pth'
 
     return write
@@ -100,6 +102,7 @@ def test_demo_trains_from_a_checkpoint_and_is_tested(tool, encoder, tmp_path):
                   '--cfg-options', *options, 'test_dataloader.num_workers=0')
     assert tested.returncode == 0, tested.stderr[-2000:]
     assert f'mIoU: {lines[-1]["mIoU"]:.4f}' in tested.stdout
+    assert 'lacked, so new: nothing.' in tested.stdout
 
 
 def write_ade20k(source: Path, target: Path) -> None:

@@ -111,7 +111,7 @@ def test_bare_state_dict(tmp_path):
                tmp_path / 'plain.pth')
     target = vit()
     assert 'left head.weight;' in load_encoder(
-        target, str(tmp_path / 'plain.pth'))
+        target, str(tmp_path / 'plain.pth'), grid=(4, 4))
     for key, value in source.state_dict().items():
         assert torch.equal(value, target.state_dict()[key])
 
@@ -120,7 +120,7 @@ def test_safetensors(tmp_path):
     save_file = pytest.importorskip('safetensors.torch').save_file
     source, target = vit(), vit()
     save_file(source.state_dict(), tmp_path / 'encoder.safetensors')
-    load_encoder(target, str(tmp_path / 'encoder.safetensors'))
+    load_encoder(target, str(tmp_path / 'encoder.safetensors'), grid=(4, 4))
     assert torch.equal(source.pos_embed, target.pos_embed)
     (tmp_path / 'bad.safetensors').write_bytes(b'{}' * 40)
     with pytest.raises(ValueError, match='cannot read .*bad.safetensors'):
@@ -143,17 +143,20 @@ def test_another_architecture_is_refused(pretrained, change, message):
         load_encoder(vit(**change), pretrained)
 
 
+def test_the_names_of_another_library_are_refused(tmp_path):
+    """They are what is wrong, not the grid, which is not known either."""
+    state = {key.replace('projection', 'proj').replace('layers', 'blocks'):
+             value for key, value in vit().state_dict().items()}
+    torch.save(state, tmp_path / 'timm.pth')
+    with pytest.raises(ValueError, match='model lacks 38 keys .blocks 36'):
+        load_encoder(vit(), str(tmp_path / 'timm.pth'))
+
+
 def test_another_kind_of_network_is_refused(pretrained):
     arch = dict(embed_dims=24, depths=[1] * 4, num_heads=[3] * 4)
     swin = SwinTransformer(arch, img_size=32, patch_size=8)
     with pytest.raises(ValueError, match='file lacks .*stages'):
         load_encoder(swin, pretrained)
-
-
-def test_a_grid_that_is_not_square_is_not_resized_in_silence(tmp_path):
-    torch.save(vit(img_size=(32, 64)).state_dict(), tmp_path / 'wide.pth')
-    with pytest.raises(ValueError, match='wide.pth does not fit'):
-        load_encoder(vit(), str(tmp_path / 'wide.pth'))
 
 
 def test_a_checkpoint_without_an_encoder(tmp_path):

@@ -125,7 +125,8 @@ def test_mmpretrain_reads_the_encoder(name, tmp_path):
     config = CONFIGS[name]
     model, out, usage = exported(config, tmp_path, to_mmpretrain)
     plain = torch.load(out, weights_only=True)
-    assert set(plain) == {'meta', 'state_dict'} and plain['meta'] == {}
+    assert set(plain) == {'meta', 'state_dict'} and plain['meta'] == {
+        'grid': [n // 8 for n in size_of(config)]}
     assert str(out) in usage and "prefix='backbone.'" in usage
     encoder = {k: v for k, v in model.backbone.state_dict().items()
                if k != 'mask_token'}
@@ -181,7 +182,8 @@ def test_heads_are_told_or_refused(tmp_path):
     with pytest.raises(ValueError, match='width 32, 2 layers and hidden '
                        'width 72. Pass --num-heads'):
         _ = open_checkpoint(path).vit
-    assert open_checkpoint(path, num_heads=8).vit.num_heads == 8
+    assert open_checkpoint(
+        path, num_heads=8, grid=(4, 4)).vit.num_heads == 8
     config = dict(model=mae_config())
     assert open_checkpoint(path, config=config).vit.num_heads == 4
     with pytest.raises(ValueError, match='divide the width, got 5'):
@@ -198,14 +200,19 @@ def test_heads_of_a_known_architecture(tmp_path):
                             arch='deit-tiny', img_size=32, patch_size=16))
     path = tmp_path / 'bare.pth'
     torch.save(vit.state_dict(), path)
-    found = open_checkpoint(str(path)).vit
+    found = open_checkpoint(str(path), grid=(2, 2)).vit
     assert (found.num_heads, found.image_size) == (3, (32, 32))
 
 
-def test_grid_that_is_not_square_needs_a_config(tmp_path):
-    path = save(build(mae_config((24, 40))), tmp_path / 'bare.pth')
-    with pytest.raises(ValueError, match='15 tokens are no square grid'):
+@pytest.mark.parametrize('size', [(24, 40), (32, 32)])
+def test_a_grid_is_told_or_refused(size, tmp_path):
+    """16 tokens may be 2 x 8."""
+    path = save(build(mae_config(size)), tmp_path / 'bare.pth')
+    with pytest.raises(ValueError, match='tokens is not known.* --grid'):
         _ = open_checkpoint(path, num_heads=4).vit
+    grid = size[0] // 8, size[1] // 8
+    found = open_checkpoint(path, num_heads=4, grid=grid).vit
+    assert found.image_size == size
 
 
 @pytest.mark.parametrize(('backbone', 'words'), [

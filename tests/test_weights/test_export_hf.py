@@ -177,7 +177,7 @@ def test_what_transformers_has_not_is_refused(tmp_path):
 
 def test_decoder_without_a_config_is_refused(tmp_path):
     path = save(build(mae_config()), tmp_path / 'bare.pth')
-    checkpoint = open_checkpoint(path, num_heads=4)
+    checkpoint = open_checkpoint(path, num_heads=4, grid=(4, 4))
     with pytest.raises(ValueError, match='pass --config, or --encoder-only'):
         to_hf(checkpoint, tmp_path / 'hf')
     to_hf(checkpoint, tmp_path / 'hf', encoder_only=True)

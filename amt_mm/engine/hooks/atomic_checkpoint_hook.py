@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
 from amt_mm.engine.launch import is_node_leader, on_any_process
+from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.registry import HOOKS
 from amt_mm.saliency.atomic_write import (
     ENDING,
@@ -75,6 +76,13 @@ class AtomicCheckpointHook(CheckpointHook):
                 'all processes must resume from one checkpoint, but by rank '
                 f'they start at (epoch, iter) {starts}. Copy the checkpoint '
                 'to each node, or use a work_dir that all of them see.')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say on which grid, (h, w) in patches, the encoder was trained."""
+        backbone = getattr(unwrap_model(runner), 'backbone', None)
+        grid = getattr(backbone, 'patch_resolution', None)
+        if grid is not None:
+            checkpoint['meta']['grid'] = [int(n) for n in grid]
 
     def _folder(self, runner: Runner) -> str:
         if self.out_dir is None or self.out_dir == runner.work_dir:

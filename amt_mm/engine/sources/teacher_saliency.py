@@ -72,7 +72,8 @@ class TeacherSaliency(SaliencySource):
             self.vit = self.build()
         with telling(f'{self.checkpoint} is no checkpoint of the backbone',
                      self.backbone):
-            runner.logger.info(load_encoder(self.vit, self.checkpoint))
+            runner.logger.info(load_encoder(self.vit, self.checkpoint,
+                                            assume_own_grid=True))
         self.vit.eval()  # mmpretrain's returns None
         self.vit.requires_grad_(False)
         self.precision = precision_of(runner)

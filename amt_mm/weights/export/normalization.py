@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .config_text import part
+from ..config_text import part
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any
 
 from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from ..encoder import summary
-from .config_text import part
+from ..config_text import part
+from ..grid import Grid
+from ..state import summary
 
 EPS = 1e-6  # mmpretrain's ViT where a config does not name another
 BLOCK = ('ln1.weight', 'ln1.bias', 'attn.qkv.weight', 'attn.qkv.bias',
@@ -53,7 +53,7 @@ class PlainViT:
 
 
 def describe_vit(state: dict[str, Tensor], config: dict[str, Any],
-                 num_heads: int | None) -> PlainViT:
+                 num_heads: int | None, grid: Grid | None) -> PlainViT:
     """Describe an encoder.
 
     Args:
@@ -61,6 +61,7 @@ def describe_vit(state: dict[str, Tensor], config: dict[str, Any],
         config (dict): Config of the backbone; may be empty.
         num_heads (int, optional): Heads H, where neither the config nor the
             sizes of a known architecture tell.
+        grid (tuple[int, int], optional): Grid of its tokens, None if unknown.
 
     Raises:
         ValueError: If it is no plain ViT, or heads or image size are not
@@ -87,7 +88,7 @@ def describe_vit(state: dict[str, Tensor], config: dict[str, Any],
         num_heads=find_heads((width, depth, hidden), config, num_heads),
         hidden_width=hidden,
         patch_size=p,
-        image_size=find_image_size(state['pos_embed'], p, config),
+        image_size=find_image_size(state['pos_embed'], grid, p, config),
         in_channels=channels,
         qkv_bias=qkv_bias,
         eps=norm_eps(config),
@@ -166,24 +167,23 @@ def check_heads(heads: Any, width: int) -> int:
     return heads
 
 
-def find_image_size(pos_embed: Tensor, patch_size: int,
+def find_image_size(pos_embed: Tensor, grid: Grid | None, patch_size: int,
                     config: dict[str, Any]) -> tuple[int, int]:
     """Return height and width of the images the positions are for."""
     if pos_embed.ndim != 3:
         raise ValueError('pos_embed of its encoder must be (1, 1 + L, D), got '
                          f'{tuple(pos_embed.shape)}.')
-    num_tokens = pos_embed.shape[1] - 1
+    if grid is None:
+        raise ValueError(
+            f'the grid of its {pos_embed.shape[1] - 1} tokens is not known: '
+            'neither the file nor a config in it says how they lie. Pass '
+            '--grid HEIGHT WIDTH, in patches, or --config.')
     size = config.get('img_size')
     h, w = size if isinstance(size, (list, tuple)) else (size, size)
     if isinstance(h, int) and isinstance(w, int) and (
-            h // patch_size) * (w // patch_size) == num_tokens:
+            h // patch_size, w // patch_size) == grid:
         return h, w
-    side = isqrt(num_tokens)
-    if side * side != num_tokens:
-        raise ValueError(
-            f'its {num_tokens} tokens are no square grid, and no config says '
-            'how they lie: pass --config with img_size of the backbone.')
-    return side * patch_size, side * patch_size
+    return grid[0] * patch_size, grid[1] * patch_size
 
 
 def norm_eps(config: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ from .write import check_suffix, staging
 
 
 def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
-    """Write tensors and nothing else; return how to load them.
+    """Write tensors and their grid; return how to load them.
 
     Any backbone may be written, with relative positions too.
     """
@@ -21,8 +21,9 @@ def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
         BACKBONE + key: value.detach().clone()
         for key, value in checkpoint.encoder.items()
     }
+    meta = dict(grid=list(checkpoint.grid)) if checkpoint.grid else {}
     with staging(out) as folder:
-        torch.save(dict(meta={}, state_dict=state), folder / 'part')
+        torch.save(dict(meta=meta, state_dict=state), folder / 'part')
         os.replace(folder / 'part', out)
     return (f"init_cfg=dict(type='Pretrained', checkpoint={str(out)!r}, "
             f"prefix='{BACKBONE}')")

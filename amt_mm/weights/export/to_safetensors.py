@@ -19,6 +19,7 @@ def to_safetensors(checkpoint: Checkpoint, out: Path) -> str:
         feedforward_channels=vit.hidden_width,
         patch_size=vit.patch_size,
         image_size='x'.join(map(str, vit.image_size)),
+        grid='x'.join(map(str, checkpoint.grid or ())),
         in_channels=vit.in_channels,
         qkv_bias=vit.qkv_bias,
         norm_eps=vit.eps,

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from tiny_checkpoints import NORM, build, mae_config, save
 
+from amt_mm.weights.config_text import parse_config, part
 from amt_mm.weights.export import open_checkpoint
-from amt_mm.weights.export.config_text import parse_config, part
 from amt_mm.weights.export.normalization import Normalization
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
