@@ -84,7 +84,8 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = build_model(cfg, args.checkpoint, args.grid) if args.checkpoint else None
+    model = build_model(cfg, args.checkpoint, args.grid) \
+        if args.checkpoint else None
     truths = masks_from_folder(args.images, args.masks) if args.masks \
         else masks_from_boxes(args.images, args.boxes)
     roles = None
