@@ -8,13 +8,15 @@ from mmengine.registry import init_default_scope
 from amt_mm.study import Results, read_study, render
 
 
-@pytest.mark.parametrize('name', ['tiny-imagenet40_cpu'])
-def test_the_table_is_that_of_the_results(pytestconfig, tmp_path, name):
+@pytest.mark.parametrize(('name', 'machine'), [
+    ('tiny-imagenet40_cpu', ''), ('tiny-imagenet40_maps', '_h200')])
+def test_the_table_is_that_of_the_results(pytestconfig, tmp_path, name,
+                                          machine):
     init_default_scope('mmpretrain')
     root = pytestconfig.rootpath
     study = read_study(root / 'configs' / 'study' / f'{name}.yaml',
                        tmp_path / 'work')
-    results = Results(root / 'docs' / 'study' / f'{name}.jsonl')
+    results = Results(root / 'docs' / 'study' / f'{name}{machine}.jsonl')
     assert results.lines
     table = render(study, results)
     assert table in (root / 'docs' / 'study.md').read_text()
