@@ -1,6 +1,6 @@
 """Break the program on purpose, and see which tests notice.
 
-    python tests/mutants.py                 all, in about ten minutes
+    python tests/mutants.py                 all, in less than half an hour
     python tests/mutants.py crop_drops_flip another_name
 
 A mutant is one change of one file. Each is made in a copy of the checkout, in

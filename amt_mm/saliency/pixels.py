@@ -52,8 +52,10 @@ def pixel_saliency(image: np.ndarray,
 
     Returns:
         np.ndarray: (h, w) float32 in [0.001, 1]. An image of one colour has
-        a constant map.
+        a constant map, and one that is not finite has NaN.
     """
+    if image.dtype.kind == 'f' and not np.isfinite(image).all():
+        return np.full(grid, np.nan, np.float32)
     return weigh_centre(PIXEL_METHODS[method](image, grid), centre_weight)
 
 

@@ -62,6 +62,14 @@ def test_one_colour_has_a_constant_map(method, value):
     assert (pixel_saliency(image, (8, 8), method) == np.float32(FLOOR)).all()
 
 
+@pytest.mark.parametrize('method', PIXEL_METHODS)
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_an_image_that_is_not_finite_has_no_map(method, value):
+    image, _ = scene(dtype=np.float32)
+    image[20, 20] = value
+    assert np.isnan(pixel_saliency(image, (8, 8), method)).all()
+
+
 def test_what_joins_the_border_is_background():
     """Two squares of a colour: the one at the border counts less."""
     image, _ = scene(box=(3, 3, 6, 6))
