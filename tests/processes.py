@@ -25,7 +25,8 @@ def train_together(configs, local_ranks=None, inspect=None):
     """Train one config in each process.
 
     Args:
-        configs (list): One for each rank.
+        configs (list): One for each rank; a single one trains without a
+            process group, in a process of its own.
         local_ranks (list, optional): LOCAL_RANK by rank; a 0 begins a node.
         inspect (callable, optional): Is called with (rank, runner) at the
             end, in the process.
@@ -51,7 +52,7 @@ def _train(rank, configs, local_ranks, inspect, root, port):
     (root / f'error_{rank}.txt').unlink(missing_ok=True)
     try:
         cfg = configs[rank]
-        cfg.launcher = 'pytorch'
+        cfg.launcher = 'pytorch' if len(configs) > 1 else 'none'
         cfg.env_cfg.dist_cfg.timeout = 60
         fit_machine(cfg)
         build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
@@ -62,4 +63,5 @@ def _train(rank, configs, local_ranks, inspect, root, port):
     except Exception:
         (root / f'error_{rank}.txt').write_text(traceback.format_exc())
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

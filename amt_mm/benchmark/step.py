@@ -126,8 +126,7 @@ def given_plan(model: Any,
 
     def loss(images: Tensor, ids_visible: Tensor,
              ids_masked: Tensor) -> Tensor:
-        plan = MaskPlan(ids_visible, ids_masked, grid)
-        pred = model.neck(model.backbone(images, plan), plan)
-        return model.head.loss(pred, images, plan)
+        return model.loss_given_plan(
+            images, MaskPlan(ids_visible, ids_masked, grid))
 
     return loss

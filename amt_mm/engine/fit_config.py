@@ -34,6 +34,7 @@ def move_data_root(cfg: Config, old_root: str | None) -> None:
 
 def fit_machine(cfg: Config) -> None:
     """Fall back to what this machine can do, and say so."""
+    compile_the_loss(cfg)
     for name in filter(cfg.get, LOADERS):
         if not cfg[name].get('num_workers'):
             cfg[name].persistent_workers = False  # torch refuses the pair
@@ -50,3 +51,17 @@ def fit_machine(cfg: Config) -> None:
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
+
+
+def compile_the_loss(cfg: Config) -> None:
+    """Have ``compile`` mean the loss of a model of ours, not ``train_step``.
+
+    That holds data samples, hooks and the optimiser, of which torch makes many
+    graphs, some of them anew and anew.
+    """
+    model = cfg.get('model')
+    if cfg.get('compile') and model and str(
+            model.get('type')).startswith('amt_mm.AMT'):
+        model.compile_loss = cfg.pop('compile')
+        print_log('compile: of the model, the loss given the plan is '
+                  'compiled (model.compile_loss).', logger='current')

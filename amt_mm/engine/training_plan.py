@@ -139,6 +139,7 @@ _KEYS = ('type', '_scope_', 'priority')
 
 def _meta_model(cfg: Config) -> Any:
     model = cfg.model.to_dict()
+    model.pop('compile_loss', None)  # only counted
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with torch.device('meta'):
         return MODELS.build(model)

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from mmpretrain.models.heads import MIMHead
 from mmpretrain.models.necks import LinearNeck
 from mmpretrain.models.selfsup import HOGGenerator, MaskFeatViT
-from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.nn import Identity
 
@@ -143,14 +142,12 @@ class AMTMaskFeat(PlanSupervisor):
         head=MIMHead,
         target_generator=AMTHOGGenerator)
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample],
-             **kwargs: Any) -> dict[str, Tensor]:
-        """Return ``dict(loss=...)`` for images (B, C, H, W)."""
-        plan = self.plan_of(inputs, data_samples)
+    def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Return the loss of images (B, C, H, W), a number."""
         pred = self.predict(inputs, plan)
         target = self.target(inputs, plan)
         mask = target.new_ones(target.shape[:2])
-        return dict(loss=self.head.loss(pred, target, mask))
+        return self.head.loss(pred, target, mask)
 
     def predict(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Predict the features of the masked patches (B, M, F)."""

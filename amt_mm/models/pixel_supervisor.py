@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
@@ -19,14 +16,11 @@ class PixelSupervisor(PlanSupervisor):
         **kwargs: Those of :class:`PlanSupervisor`.
     """
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample],
-             **kwargs: Any) -> dict[str, Tensor]:
-        """Return ``dict(loss=...)`` for images (B, C, H, W)."""
-        plan = self.plan_of(inputs, data_samples,
-                            self.head.saliency_weight > 0)
+    def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Return the loss of images (B, C, H, W), a number."""
         latent = self.backbone(inputs, plan)
         pred = self.neck(latent, plan)
-        return dict(loss=self.head.loss(pred, inputs, plan))
+        return self.head.loss(pred, inputs, plan)
 
     def reconstruct(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Return images (B, C, H, W) with the masked patches predicted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from amt_mm.arguments import (
     POSITIVE,
+    check_bool,
     check_choice,
     check_config,
     check_str,
@@ -34,6 +36,9 @@ class PlanSupervisor(BaseSelfSupervisor):
         head_reduction (str): How the attention of several heads becomes one
             map: ``'mean_then_scale'`` (the paper) or ``'scale_then_mean'``.
             Defaults to ``'mean_then_scale'``.
+        compile_loss (bool | dict): Whether ``torch.compile`` makes one graph
+            of the loss given the plan, or its options. The plan is made
+            outside, and the saliency is not compiled. Defaults to False.
         **kwargs: Those of
             :class:`mmpretrain.models.selfsup.BaseSelfSupervisor`.
     """
@@ -43,6 +48,7 @@ class PlanSupervisor(BaseSelfSupervisor):
 
     def __init__(self,
                  head_reduction: str = 'mean_then_scale',
+                 compile_loss: bool | dict[str, Any] = False,
                  **kwargs: Any) -> None:
         check_choice('head_reduction', head_reduction, HEAD_REDUCTIONS)
         optional(check_str)('pretrained', kwargs.get('pretrained'))
@@ -52,6 +58,13 @@ class PlanSupervisor(BaseSelfSupervisor):
         self.data_preprocessor.register_forward_pre_hook(
             partial(_check_batch, self.backbone))
         self.head_reduction = head_reduction
+        # of the class, not bound: a copy of the model computes with its own
+        self._loss: Callable[..., Tensor] = type(self).loss_given_plan
+        if not isinstance(compile_loss, dict):
+            compile_loss = {} if check_bool('compile_loss', compile_loss) \
+                else dict(disable=True)
+        self._loss = torch.compile(
+            self._loss, **{'fullgraph': True, **compile_loss})
         for name, kind in self.parts.items():
             part = getattr(self, name)
             if not isinstance(part, kind):
@@ -73,6 +86,18 @@ class PlanSupervisor(BaseSelfSupervisor):
                for name, part in parts.items()}
         with telling('cannot initialise the weights by init_cfg', cfg):
             super().init_weights()
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample],
+             **kwargs: Any) -> dict[str, Tensor]:
+        """Return ``dict(loss=...)`` for images (B, C, H, W)."""
+        # a head of other targets than pixels weighs none
+        with_saliency = getattr(self.head, 'saliency_weight', 0) > 0
+        plan = self.plan_of(inputs, data_samples, with_saliency)
+        return dict(loss=self._loss(self, inputs, plan))
+
+    def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Return the loss of images (B, C, H, W), a number."""
+        raise NotImplementedError
 
     @staticmethod
     @torch.compiler.disable  # made on the host; all after it is one graph

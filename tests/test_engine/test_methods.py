@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from processes import train_together
 from tiny_run import loss_trace, pictures_of, store_of
+from torch._dynamo.utils import counters
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.visualization import training_panels
@@ -103,6 +106,30 @@ def tiny_method(tiny_cfg):
 def recorded(runner):
     hook = next(h for h in runner.hooks if isinstance(h, RecordCounts))
     return sorted(set(hook.counts))
+
+
+def _save_losses(rank, runner):
+    torch.save(dict(losses=loss_trace(runner).tolist(),
+                    graphs=counters['stats']['unique_graphs']),
+               f'{runner.work_dir}/found.pth')
+
+
+@pytest.mark.parametrize('name', [
+    'simmim_amt_vit-b_200e_in1k', 'maskfeat_amt_vit-b_300e_in1k'])
+def test_a_compiled_loss_is_the_loss(tiny_method, name):
+    """One graph for the counts of the warm-up, one for those after it."""
+    found = []
+    for is_compiled in (False, True):
+        cfg = tiny_method(name, randomness=dict(seed=0), **{
+            'train_dataloader.dataset.indices': 20,
+            'custom_hooks.1.begin': 1, 'custom_hooks.1.interval': 1})
+        if is_compiled:
+            cfg.model.compile_loss = dict(backend='aot_eager')
+        assert train_together([cfg], inspect=_save_losses) == [None]
+        found.append(torch.load(f'{cfg.work_dir}/found.pth'))
+    plain, compiled = found
+    assert compiled['losses'] == pytest.approx(plain['losses'], rel=1e-5)
+    assert (plain['graphs'], compiled['graphs']) == (0, 2)
 
 
 @pytest.mark.parametrize('name', RUNS)

@@ -19,7 +19,6 @@ from tiny_models import (
     scatter,
 )
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 
 from amt_mm.masking import MASKED, MaskPlan, TokenCounts
 
@@ -344,19 +343,3 @@ def test_one_graph_for_the_compiler(tiny_arch: dict) -> None:
     torch.testing.assert_close(
         compiled(images, plan.ids_visible, plan.ids_masked),
         model.loss(images, samples)['loss'])
-
-
-def test_one_graph_when_mmengine_compiles_the_model(tiny_arch: dict) -> None:
-    """``compile=True`` of the runner compiles ``forward``."""
-    torch._dynamo.reset()
-    counters.clear()
-    model, images = _model(tiny_arch), make_images()
-    compiled: Callable = torch.compile(model.forward, backend='eager')
-    samples = make_samples(COUNTS)
-    for _ in samples:
-        samples.append(samples.pop(0))  # other plans
-        torch.testing.assert_close(
-            compiled(images, samples, mode='loss')['loss'],
-            model.loss(images, samples)['loss'])
-    # the plan is made on the host, outside; all after it is one
-    assert counters['stats']['unique_graphs'] == 1
