@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -26,6 +26,7 @@ from mmengine.runner import load_checkpoint
 
 from amt_mm.datasets.training_set import find_transforms, sample_paths
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.training_plan import find_generator
 from amt_mm.evaluation import (
     localize,
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         '--boxes', type=Path, help='lines of PATH XMIN YMIN XMAX YMAX')
     parser.add_argument(
         '--maps', type=Path, help='saliency store of the training run')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=TextDictAction)
     return parser.parse_args()
 
 
@@ -61,7 +62,7 @@ def main() -> None:
     """Parse, build, run."""
     args = parse_args()
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     torch.manual_seed(0)

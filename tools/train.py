@@ -12,13 +12,14 @@ import os
 from pathlib import Path
 from urllib.error import URLError
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from amt_mm.engine import training_plan
-from amt_mm.engine.fit_config import LOADERS, fit_machine, move_data_root
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
+from amt_mm.engine.fit_config import LOADERS, fit_machine
 from amt_mm.engine.stopping import stopping_in_order
 from amt_mm.weights import reading_safely
 
@@ -59,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=TextDictAction,
         metavar='KEY=VALUE',
         help='override keys of the config; data_root=DIR also sets the '
         'data_root of the data sets')
@@ -96,10 +97,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                              'auto_scale_lr.base_batch_size in the config.')
         cfg.auto_scale_lr.enable = True
     set_loaders(cfg, args)
-    old_root = cfg.get('data_root')
-    cfg.merge_from_dict(args.cfg_options or {})
-    if cfg.get('data_root') != old_root:
-        move_data_root(cfg, old_root)
+    merge_options(cfg, args.cfg_options)
     fit_machine(cfg)
 
 
