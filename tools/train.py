@@ -155,7 +155,9 @@ def main() -> None:
     merge_args(cfg, args)
     check_data(cfg)
     # what a run left in its own work dir is its own
-    is_own = cfg.get('resume') is not False and not cfg.get('load_from')
+    is_own = cfg.get('resume', False) is not False and \
+        not cfg.get('load_from') and \
+        Path(cfg.work_dir, 'last_checkpoint').is_file()
     with stopping_in_order(cfg.work_dir), reading_safely(
             cfg.get('load_from'), args.trust_checkpoint or is_own):
         train(cfg)

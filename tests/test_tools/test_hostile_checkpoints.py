@@ -53,7 +53,8 @@ def test_train_refuses_code(tool, case, tmp_path):
                         *options, f'load_from={evil}'), evil)
     # what the model itself loads, by mmengine's rule
     initial = tool('train', CONFIG, '--work-dir', run, '--cfg-options',
-                   *options, 'model.backbone.init_cfg.type=Pretrained',
+                   *options, 'resume=None',
+                   'model.backbone.init_cfg.type=Pretrained',
                    f'model.backbone.init_cfg.checkpoint={evil}')
     assert initial.returncode == 1
     assert 'a checkpoint of this run is not trusted' in initial.stderr
