@@ -64,3 +64,6 @@ custom_hooks = [
     dict(type='amt_mm.MaskStatisticsHook'),
     dict(type='amt_mm.NonFiniteHook'),
 ]
+
+# the run in the work dir goes on; where there is none, load_from begins one
+resume = None

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine import training_plan
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.quiet_runner import build_quiet_runner
 from amt_mm.engine.sources.model_saliency import unwrap_model
@@ -39,14 +40,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--data', type=Path, help='folder of images (default: generate some)')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/demo')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=TextDictAction)
     return parser.parse_args()
 
 
 def build_runner(args: argparse.Namespace, data_root: Path) -> Runner:
     """Build the runner, quiet but for what a spectator wants to read."""
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     cfg.work_dir = str(args.work_dir)
     cfg.train_dataloader.dataset.data_root = str(data_root)
     fit_machine(cfg)

@@ -12,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from amt_mm.datasets.demo_data import write_demo_data
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine, move_data_root
 from amt_mm.engine.quiet_runner import build_quiet_runner
 
@@ -45,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         default='work_dirs/demo/epoch_30.pth',
         help='pre-trained weights (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/demo')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=TextDictAction)
     args = parser.parse_args()
     if not args.checkpoint.is_file():
         parser.error(f'there is no checkpoint {args.checkpoint}: make it with '
@@ -65,7 +66,7 @@ def build_config(path: Path, checkpoint: Path | None, data_root: Path,
     name = f'{path.stem}_{"pretrained" if checkpoint else "random"}'
     cfg.work_dir, cfg.experiment_name = str(args.work_dir / name), name
     cfg.randomness = dict(seed=0)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     fit_machine(cfg)
     return cfg
 

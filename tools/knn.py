@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.logging import MMLogger, print_log
@@ -26,7 +26,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from amt_mm.datasets.training_set import unwrap
-from amt_mm.engine.fit_config import move_data_root
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.evaluation import (
     draw_subsets,
     extract_features,
@@ -70,7 +70,7 @@ def parse_args() -> argparse.Namespace:
         'checkpoint does not say')
     parser.add_argument('--device', default=get_device())
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+        '--cfg-options', nargs='+', action=TextDictAction, metavar='KEY=VALUE')
     return parser.parse_args()
 
 
@@ -80,10 +80,7 @@ def main() -> None:
     # mmengine tells of the initialisation of every parameter
     MMLogger.get_current_instance().setLevel('WARNING')
     cfg = Config.fromfile(args.config)
-    old_root = cfg.get('data_root')
-    cfg.merge_from_dict(args.cfg_options or {})
-    if cfg.get('data_root') != old_root:
-        move_data_root(cfg, old_root)
+    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     start = time.perf_counter()
     train, val = build_datasets(cfg, args.max_train)

@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from amt_mm.datasets.training_set import sample_paths
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.source_localization import connect_store, localize_source
 from amt_mm.engine.sources import build_source
 from amt_mm.engine.training_plan import find_generator
@@ -71,7 +72,7 @@ def parse_args() -> argparse.Namespace:
         '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
         help='grid the encoder was pre-trained on, in patches, if it is not '
         "the config's and the checkpoint does not say")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=TextDictAction)
     args = parser.parse_args()
     if args.checkpoint is None and args.source is None:
         parser.error('either CHECKPOINT or --source is needed, got neither.')
@@ -82,7 +83,7 @@ def main() -> None:
     """Parse, build, run."""
     args = parse_args()
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = build_model(cfg, args.checkpoint, args.grid) \
         if args.checkpoint else None
@@ -127,7 +128,7 @@ def read_source(cfg: Config, words: list[str]) -> dict:
         options: dict = {}
         for word in words[1:]:
             key, _, value = word.partition('=')
-            options[key] = DictAction._parse_iterable(value)
+            options[key] = TextDictAction._parse_iterable(value)
         return dict(options, type=words[0])
     for hook in cfg.get('custom_hooks', []):
         if hook.type.endswith('SaliencyUpdateHook'):

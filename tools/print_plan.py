@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from amt_mm.engine import training_plan
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-processes', type=int, default=1, help='GPUs of the run')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+        '--cfg-options', nargs='+', action=TextDictAction, metavar='KEY=VALUE')
     return parser.parse_args()
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     """Parse, work out, print."""
     args = parse_args()
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     print_log(str(training_plan(cfg, args.num_processes)))
 
 

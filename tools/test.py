@@ -10,13 +10,14 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from amt_mm.engine.fit_config import fit_machine, move_data_root
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
+from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.weights import load_model, reading_safely
 
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='execute what checkpoints hold besides tensors and plain data')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=TextDictAction, metavar='KEY=VALUE',
         help='override keys of the config; data_root=DIR also sets the '
         'data_root of the data sets')
     parser.add_argument(
@@ -54,10 +55,7 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(
         Path('work_dirs', Path(args.config).stem))
     cfg.load_from, cfg.resume = args.checkpoint, False
-    old_root = cfg.get('data_root')
-    cfg.merge_from_dict(args.cfg_options or {})
-    if cfg.get('data_root') != old_root:
-        move_data_root(cfg, old_root)
+    merge_options(cfg, args.cfg_options)
     fit_machine(cfg)
     return cfg
 

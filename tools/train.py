@@ -12,13 +12,14 @@ import os
 from pathlib import Path
 from urllib.error import URLError
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from amt_mm.engine import training_plan
-from amt_mm.engine.fit_config import LOADERS, fit_machine, move_data_root
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
+from amt_mm.engine.fit_config import LOADERS, fit_machine
 from amt_mm.engine.stopping import stopping_in_order
 from amt_mm.weights import reading_safely
 
@@ -38,8 +39,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without one named, from the latest '
-        'in the work dir')
+        help='go on with the run of a checkpoint; without one named, with the '
+        'run in the work dir')
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
@@ -59,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=TextDictAction,
         metavar='KEY=VALUE',
         help='override keys of the config; data_root=DIR also sets the '
         'data_root of the data sets')
@@ -87,20 +88,33 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         cfg.optim_wrapper.type = 'amt_mm.AutoPrecisionOptimWrapper'
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise SystemExit('--auto-scale-lr needs '
                              'auto_scale_lr.base_batch_size in the config.')
         cfg.auto_scale_lr.enable = True
     set_loaders(cfg, args)
-    old_root = cfg.get('data_root')
-    cfg.merge_from_dict(args.cfg_options or {})
-    if cfg.get('data_root') != old_root:
-        move_data_root(cfg, old_root)
+    merge_options(cfg, args.cfg_options)
+    set_start(cfg, args)
     fit_machine(cfg)
+
+
+def set_start(cfg: Config, args: argparse.Namespace) -> None:
+    """Go on with a run by --resume; begin one by load_from.
+
+    With ``AtomicCheckpointHook``, None goes on with the run in the work dir
+    and, where there is none, begins one from load_from.
+    """
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    is_atomic = str(checkpoint.get('type')).endswith('AtomicCheckpointHook')
+    is_asked = 'resume' in (args.cfg_options or {})
+    if args.resume and args.resume != 'auto':
+        cfg.resume, cfg.load_from = True, args.resume
+    elif args.resume:
+        cfg.resume = None if is_atomic else True
+        cfg.load_from = cfg.get('load_from') if is_atomic else None
+    elif cfg.get('resume') and cfg.get('load_from') and not is_asked:
+        cfg.resume = None if is_atomic else False
 
 
 def set_loaders(cfg: Config, args: argparse.Namespace) -> None:
@@ -141,7 +155,9 @@ def main() -> None:
     merge_args(cfg, args)
     check_data(cfg)
     # what a run left in its own work dir is its own
-    is_own = cfg.get('resume') and not cfg.get('load_from')
+    is_own = cfg.get('resume', False) is not False and \
+        not cfg.get('load_from') and \
+        Path(cfg.work_dir, 'last_checkpoint').is_file()
     with stopping_in_order(cfg.work_dir), reading_safely(
             cfg.get('load_from'), args.trust_checkpoint or is_own):
         train(cfg)

@@ -23,7 +23,7 @@ import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import Resize
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.datasets.transforms import LoadImage, UnreadableImageError
+from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.training_plan import find_generator
 from amt_mm.masking import MaskPlan
 from amt_mm.visualization import (
@@ -69,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--device', default=get_device())
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+        '--cfg-options', nargs='+', action=TextDictAction, metavar='KEY=VALUE')
     args = parser.parse_args()
     for name in ('num_images', 'num_plans'):
         if getattr(args, name) < 1:
@@ -83,7 +84,7 @@ def main() -> None:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     images = read_images(args.images, args.num_images)
     args.out.mkdir(parents=True, exist_ok=True)

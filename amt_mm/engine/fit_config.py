@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import os
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -16,20 +18,59 @@ EVALUATORS = ('val_evaluator', 'test_evaluator')
 
 
 def move_data_root(cfg: Config, old_root: str | None) -> None:
-    """Let what was below the config's old data_root follow the new."""
-    for name in filter(cfg.get, LOADERS):
-        dataset = cfg[name].get('dataset')
-        while dataset:
-            if dataset.get('data_root') == old_root:
-                dataset.data_root = cfg.data_root
-            dataset = dataset.get('dataset')
+    """Let what was below the config's old data_root follow the new.
+
+    Where the config had none, the data sets without a ``data_root`` of their
+    own get the new one.
+    """
+    datasets = [dataset for name in filter(cfg.get, LOADERS)
+                for dataset in _without_wrappers(cfg[name].get('dataset'))]
+    moved = 0
+    for dataset in datasets:
+        path = dataset.get('data_root')
+        new = cfg.data_root if path is None and old_root is None else \
+            _moved(path, old_root, cfg.data_root)
+        if new is not None:
+            dataset.data_root = new
+            moved += 1
+    if datasets and not moved:
+        roots = sorted({str(d.get('data_root')) for d in datasets})
+        print_log(
+            f'data_root={cfg.data_root} moves no data set: theirs is '
+            f'{", ".join(roots)}, which is not below the data_root '
+            f'{old_root} of the config.',
+            logger='current',
+            level=logging.WARNING)
     for name in filter(cfg.get, EVALUATORS):
         evaluators = cfg[name] if isinstance(cfg[name], list) else [cfg[name]]
         for evaluator in evaluators:
-            path = evaluator.get('ann_file')
-            if path and old_root and Path(path).is_relative_to(old_root):
-                evaluator.ann_file = str(
-                    Path(cfg.data_root, Path(path).relative_to(old_root)))
+            path = _moved(evaluator.get('ann_file'), old_root, cfg.data_root)
+            if path is not None:
+                evaluator.ann_file = path
+
+
+def _without_wrappers(node: Any) -> Iterator[Any]:
+    """Yield the configs of data sets inside of RepeatDataset and such."""
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _without_wrappers(child)
+    elif node and ('dataset' in node or 'datasets' in node):
+        yield from _without_wrappers(
+            [node.get('dataset'), node.get('datasets')])
+    elif node:
+        yield node
+
+
+def _moved(path: Any, old_root: str | None, new_root: str) -> str | None:
+    """Return where a path below the old root is now; None if it is not."""
+    if not (isinstance(path, str) and old_root):
+        return None
+    old = old_root.rstrip('/')
+    if path.rstrip('/') == old:
+        return new_root
+    if path.startswith(f'{old}/'):
+        return os.path.join(new_root, path[len(old) + 1:])
+    return None
 
 
 def fit_machine(cfg: Config) -> None:

@@ -110,8 +110,8 @@ def read_run(folder: Path) -> Run:
         own = list(_records(session / 'vis_data' / 'scalars.json'))
         trained = [r for r in own if 'iter' in r and 'step' in r]
         if trained:  # what follows a checkpoint is trained anew
-            start, epoch = trained[0]['step'], trained[0]['epoch']
-            steps = [r for r in steps if r['step'] < start] + trained
+            epoch = trained[0]['epoch']
+            steps = [r for r in steps if r['epoch'] < epoch] + trained
             epochs = {key: r for key, r in epochs.items()
                       if r['epoch'] < epoch}
         epochs |= {(r['epoch'], *sorted(r)): r for r in own if 'iter' not in r}

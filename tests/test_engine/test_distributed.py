@@ -187,7 +187,7 @@ def test_processes_that_resume_apart_are_refused(tiny_cfg, run):
         for epoch in (1, 2)
     ]
     for text in train_together(configs):
-        assert '(epoch, iter) [(1, 6), (2, 12)]' in text
+        assert '(epoch, iter) [(1, 3), (2, 6)]' in text
 
 
 def test_nodes_with_other_images_are_refused(tiny_cfg):

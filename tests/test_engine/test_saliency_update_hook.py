@@ -218,3 +218,45 @@ def test_share_of_uniform_maps_fails_the_update(tiny_cfg):
 def test_never_updated_is_said(tiny_cfg, run):
     cfg = tiny_cfg(**{'train_cfg.max_epochs': 1})
     assert 'never updated: begin 1' in log_of(run(cfg))
+
+
+WARM_UP, AMT = (12, 0, 4), (7, 6, 3)
+
+
+@HOOKS.register_module(force=True)
+class StopAfter(Hook):
+    """End a run early."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_train_epoch(self, runner):
+        runner.train_loop.stop_training = runner.epoch + 1 == self.epoch
+
+
+@pytest.mark.parametrize(('first', 'stop', 'second', 'plans', 'generation'), [
+    # maps are due before epoch 1, then before 3: the second warms up again
+    (2, 2, 6, [WARM_UP, AMT, AMT, AMT], 3),
+    # before 5, then before 3: overdue, and made at once
+    (10, 4, 6, [AMT, AMT], 4),
+    # before 2, then before 3: those in use are too old
+    (4, 4, 6, [AMT, AMT], 4),
+    # before 2, and again before 2
+    (4, 3, 4, [AMT], 2)])
+def test_a_share_of_the_run_follows_its_new_length(
+        tiny_cfg, run, first, stop, second, plans, generation):
+    def make(epochs, *hooks):
+        cfg = tiny_cfg('run', resume=True, **{
+            'train_cfg.max_epochs': epochs, 'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'train_dataloader.dataset.indices': 8})
+        cfg.experiment_name += f'-{first}-{len(hooks)}'
+        cfg.custom_hooks[1].update(interval=.5, begin=.5)
+        cfg.custom_hooks += [dict(type='RecordPlans'), *hooks]
+        return cfg
+
+    run(make(first, dict(type='StopAfter', epoch=stop)))
+    resumed = run(make(second))
+    assert recorded(resumed) == [
+        (epoch, *plan) for epoch, plan in enumerate(plans, stop)]
+    assert store_of(resumed).generation == generation

@@ -48,3 +48,20 @@ def test_plan_averages_the_cost(tiny_cfg):
     mean = macs(mask_ratio=step, throw_ratio=.25)
     many, few = (macs(mask_ratio=r, throw_ratio=.25) for r in (.5, .25))
     assert mean == pytest.approx((2 * many + 2 * few) / 4)
+
+
+def test_a_resumed_run_follows_the_schedule_of_its_config(tiny_cfg, run):
+    def make(epochs, until):
+        cfg = tiny_cfg('run', resume=True, **{
+            'train_cfg.max_epochs': epochs, 'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'train_dataloader.dataset.indices': 8})
+        cfg.experiment_name += f'-{epochs}'
+        cfg.train_dataloader.dataset.pipeline[4].update(
+            mask_ratio=linear(.75, .375, until, begin=1),
+            throw_ratio=linear(0., .375, until, begin=1))
+        cfg.custom_hooks.append(dict(type='RecordPlans'))
+        return cfg
+
+    assert recorded(run(make(2, until=4))) == [(0, 12, 0, 4), (1, 12, 0, 4)]
+    assert recorded(run(make(4, until=3))) == [(2, 9, 3, 4), (3, 6, 6, 4)]

@@ -54,14 +54,20 @@ def test_train_refuses_code(tool, case, tmp_path):
                         *options, f'load_from={evil}'), evil)
     # what the model itself loads, by mmengine's rule
     initial = tool('train', CONFIG, '--work-dir', run, '--cfg-options',
-                   *options, 'model.backbone.init_cfg.type=Pretrained',
+                   *options, 'resume=None',
+                   'model.backbone.init_cfg.type=Pretrained',
                    f'model.backbone.init_cfg.checkpoint={evil}')
     assert initial.returncode == 1
     assert 'a checkpoint of this run is not trusted' in initial.stderr
     assert not pwned.exists()
-    trusted = tool('train', CONFIG, '--work-dir', run, '--trust-checkpoint',
+    # load_from reads tensors, also of a file that is trusted
+    begun = tool('train', CONFIG, '--work-dir', run, '--trust-checkpoint',
                    '--cfg-options', *options, f'load_from={evil}')
-    assert trusted.returncode == 0, trusted.stderr[-2000:]
+    assert begun.returncode == 1 and 'posix.system' in begun.stderr
+    assert not pwned.exists()
+    trusted = tool('train', CONFIG, '--work-dir', run, '--trust-checkpoint',
+                   '--resume', evil, '--cfg-options', *options)
+    assert 'holds no run to resume' in trusted.stderr
     assert pwned.exists()
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from amt_mm.datasets.demo_data import write_demo_data
 
@@ -51,6 +54,50 @@ def test_custom_folder_trains_and_resumes(tool, images, tmp_path):
     log = max(work_dir.glob('*/vis_data/scalars.json'))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line['epoch'] for line in lines if 'loss' in line} == {3}
+    assert 'end of CosineAnnealingLR 4 -> 6' in second.stdout
+
+
+def test_load_from_begins_a_run(tool, images, tmp_path):
+    """With a folder whose name mmengine's own options would cut up."""
+    data = shutil.copytree(images / 'train', tmp_path / 'My Photos, 2023')
+    options = (*SMALL_VIT, *SHORT, f'data_root={data}',
+               'train_cfg.max_epochs=1', 'custom_hooks.1.interval=1')
+    first = tool('train', CUSTOM, '--work-dir', tmp_path / 'a',
+                 '--cfg-options', *options)
+    assert first.returncode == 0, first.stderr[-2000:]
+    weights = tmp_path / 'a' / 'epoch_1.pth'
+    second = tool('train', CUSTOM, '--work-dir', tmp_path / 'b', '--resume',
+                  '--cfg-options', *options, f'load_from={weights}')
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert f'a new run begins: encoder loaded from {weights}' in second.stdout
+    assert (tmp_path / 'b' / 'epoch_1.pth').is_file()
+    third = tool('train', CUSTOM, '--work-dir', tmp_path / 'c',
+                 '--cfg-options', *options, f'load_from={weights}',
+                 'model.backbone.arch.num_layers=3')
+    assert third.returncode == 1
+    assert 'it has depth 2 instead of 3' in third.stderr
+
+
+@pytest.mark.parametrize(('hook', 'start', 'asked', 'expected'), [
+    # the start is (resume, load_from)
+    ('Atomic', (True, None), [], (True, None)),
+    ('Atomic', (True, 'x.pth'), [], (None, 'x.pth')),
+    ('Atomic', (False, 'x.pth'), [], (False, 'x.pth')),
+    ('Atomic', (None, 'x.pth'), ['--resume'], (None, 'x.pth')),
+    ('Atomic', (None, 'x.pth'), ['--resume', 'y.pth'], (True, 'y.pth')),
+    ('Atomic', (True, 'x.pth'), ['--cfg-options', 'resume=True'],
+     (True, 'x.pth')),
+    ('', (True, 'x.pth'), [], (False, 'x.pth')),
+    ('', (False, 'x.pth'), ['--resume'], (True, None)),
+])
+def test_where_a_run_starts(monkeypatch, hook, start, asked, expected):
+    monkeypatch.setattr(sys, 'argv', ['train.py', 'c.py', *asked])
+    train = runpy.run_path(str(CONFIGS.parent / 'tools' / 'train.py'))
+    cfg = Config(dict(
+        resume=start[0], load_from=start[1],
+        default_hooks=dict(checkpoint=dict(type=f'{hook}CheckpointHook'))))
+    train['set_start'](cfg, train['parse_args']())
+    assert (cfg.resume, cfg.load_from) == expected
 
 
 def test_both_spellings_of_local_rank(tool):

@@ -18,11 +18,20 @@ from mmengine.dist import (
 )
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    FlexibleRunner,
+    Runner,
+    find_latest_checkpoint,
+)
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
 from amt_mm.engine.launch import is_node_leader, on_any_process
+from amt_mm.engine.resumed_schedule import follow_config
 from amt_mm.engine.sources.model_saliency import unwrap_model
+from amt_mm.engine.starting_weights import SCHEME, start_from
 from amt_mm.registry import HOOKS
 from amt_mm.saliency.atomic_write import (
     ENDING,
@@ -42,7 +51,21 @@ class AtomicCheckpointHook(CheckpointHook):
     another name and renamed when it is on disk, then named as the last one,
     and only then the oldest goes. A run that resumes takes the newest that is
     whole, and all processes go on from the same one. Outside of a local disk
-    it does as mmengine's.
+    it saves as mmengine's does.
+
+    Where a run starts depends on ``resume`` and ``load_from`` of the config:
+
+    - ``resume=None``, as in the configs of pre-training: the run in
+      ``work_dir`` goes on. Where there is none, one begins at epoch 0, from
+      the weights in ``load_from`` if that is set.
+    - ``resume=True``: the run of the checkpoint ``load_from`` goes on, or, if
+      that is not set, the one in ``work_dir``.
+    - ``resume=False``: a run begins, also where ``work_dir`` holds another.
+
+    The weights in ``load_from`` must fit the encoder; see
+    :func:`amt_mm.engine.starting_weights.start_from`. A run that goes on
+    follows the schedule of its present config; see
+    :func:`amt_mm.engine.resumed_schedule.follow_config`.
 
     Args:
         **kwargs: Those of :class:`mmengine.hooks.CheckpointHook`.
@@ -54,18 +77,63 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint to resume from, the same in each process."""
+        """Choose where to start, the same in each process."""
         folder = self._folder(runner)
-        if not self._is_local(folder):
+        is_local = self._is_local(folder)
+        if is_local:
+            if is_node_leader():
+                remove_parts(Path(folder))
+            barrier()
+        is_open = runner._resume is None and not (
+            runner._load_from and not _is_training(runner))
+        if is_open or (runner._resume is True and runner._load_from is None
+                       and not runner._has_loaded):
+            # FlexibleRunner has loaded by now, what last_checkpoint names
+            path = _agree_on_checkpoint(runner, Path(folder)) if is_local \
+                else find_latest_checkpoint(runner.work_dir)
+            self._go_on(runner, path)
+        runner._resume = bool(runner._resume)
+        if self._begins_from_weights(runner):
+            runner._load_from = SCHEME + str(runner._load_from)
+
+    def _go_on(self, runner: Runner, path: str | None) -> None:
+        """Have the runner resume from a checkpoint, if there is one."""
+        if path is None:
+            runner._resume = False
             return
-        if is_node_leader():
-            remove_parts(Path(folder))
-        barrier()
-        # FlexibleRunner has loaded by now, what last_checkpoint names
-        is_auto = runner._resume is True and runner._load_from is None
-        if is_auto and not runner._has_loaded:
-            path = _agree_on_checkpoint(runner, Path(folder))
-            runner._load_from, runner._resume = path, path is not None
+        runner._load_from, runner._resume = path, True
+        if isinstance(runner, FlexibleRunner):
+            runner._has_loaded = False
+            runner.load_or_resume()
+
+    def _begins_from_weights(self, runner: Runner) -> bool:
+        return bool(_is_training(runner) and not runner._resume
+                    and runner._load_from and not runner._has_loaded
+                    and hasattr(unwrap_model(runner), 'backbone'))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Fit what was read to the config, before it is loaded."""
+        if not _is_training(runner):
+            return
+        model = unwrap_model(runner)
+        path = str(runner._load_from).removeprefix(SCHEME)
+        if runner._resume:
+            lacked = [key for key in ('meta', 'message_hub')
+                      if key not in checkpoint]
+            if lacked:
+                raise ValueError(
+                    f'the checkpoint {path} holds no run to resume, as it '
+                    f'lacks {" and ".join(lacked)}: load_from without resume '
+                    'begins a new run from its weights.')
+            follow_config(runner, checkpoint, self.by_epoch)
+        elif isinstance(runner.model, FullyShardedDataParallel):
+            raise ValueError(
+                'load_from cannot begin a run with FSDP: name the weights in '
+                'model.backbone.init_cfg.checkpoint.')
+        elif hasattr(model, 'backbone'):
+            checkpoint['state_dict'], report = start_from(
+                model, checkpoint.get('state_dict', checkpoint), path)
+            runner.logger.info(report)
 
     def before_train(self, runner: Runner) -> None:
         """See that all processes start at the same iteration."""
@@ -76,6 +144,11 @@ class AtomicCheckpointHook(CheckpointHook):
                 'all processes must resume from one checkpoint, but by rank '
                 f'they start at (epoch, iter) {starts}. Copy the checkpoint '
                 'to each node, or use a work_dir that all of them see.')
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and \
+                runner.epoch >= runner.max_epochs:
+            runner.logger.warning(
+                f'nothing to train: the run is at epoch {runner.epoch} of '
+                f'train_cfg.max_epochs {runner.max_epochs}.')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Say on which grid, (h, w) in patches, the encoder was trained."""
@@ -161,6 +234,10 @@ def _failing_together(part: Path, path: Path) -> Iterator[None]:
             error.errno if error else EIO,
             f'cannot save the checkpoint {path}: {reason}. Those before it '
             'are whole: mend the disk and resume') from error
+
+
+def _is_training(runner: Runner) -> bool:
+    return isinstance(runner._train_loop, BaseLoop)
 
 
 def _put_in_place(part: Path, path: Path) -> None:

@@ -62,7 +62,9 @@ class SaliencyUpdateHook(Hook):
     and shown to the model in eval mode with nothing masked; the maps go to a
     :class:`SaliencyStore`, which the pipeline's ``AMTMaskGenerator`` reads.
     A checkpoint names the maps in use, so that a resumed run goes on with
-    them. Another ``source`` may take the model's place; the maps of one that
+    them, and follows the schedule of its present config: maps that are overdue
+    by it are made at once, and before ``begin`` none are used. Another
+    ``source`` may take the model's place; the maps of one that
     does not learn are made once, before ``begin``.
 
     Args:
@@ -127,6 +129,10 @@ class SaliencyUpdateHook(Hook):
         epochs = range(begin, max_epochs, interval)
         return epochs[:1] if self.source.is_fixed else epochs
 
+    def due(self, epoch: int) -> int | None:
+        """Return the epoch of the last update up to a 0-based epoch."""
+        return max((e for e in self.epochs if e <= epoch), default=None)
+
     # ---- the run
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -159,6 +165,13 @@ class SaliencyUpdateHook(Hook):
         for generator in generators:
             generator.store = self.store
         self.source.connect(runner, dataset, self.store.grid)
+        if self.is_resumed and self.resumed is not None and \
+                self.due(runner.epoch) is None:
+            runner.logger.info(
+                f'the maps of epoch {self.resumed} are put aside: by the '
+                f'config they begin with epoch {self.epochs.start}, and the '
+                f'run is at {runner.epoch}.')
+            self.resumed = None
         if is_node_leader():
             self.store.clean()
         barrier()  # nodes may share the folder
@@ -168,7 +181,8 @@ class SaliencyUpdateHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Make the maps anew where the schedule, or a loss, asks for it."""
-        if runner.epoch in self.epochs:
+        due = self.due(runner.epoch)
+        if due is not None and (self.in_use is None or self.in_use < due):
             self.update(runner, runner.epoch)
         elif self.lost:
             self.update(runner, int(self.resumed))  # type: ignore[arg-type]
