@@ -398,6 +398,7 @@ def test_refused_files_say_why(tmp_path, name, backend):
             dict(img_path=str(tmp_path / name)))
     assert message in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
+    assert LoadImage().levels(str(tmp_path / name)) is None
 
 
 def test_trailing_pictures_do_not_stand_for_a_cut_first(tmp_path):

@@ -130,6 +130,8 @@ class LoadImage(LoadImageFromFile):
         try:
             content = self._read(path)
             kind = check_image(content, self.max_pixels)
+            if kind.check_pixels:
+                kind.check_pixels(content, self.wanted)
         except Exception:  # transform says what is wrong with it
             return None
         if kind.decoder != 'cv2' or kind.size is jpeg_size:
