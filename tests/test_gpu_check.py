@@ -177,6 +177,32 @@ def test_the_device_ratio_is_of_all_kernels(monkeypatch):
     assert record.device_ratios(dict(a=dict(device_milliseconds=0.))) == {}
 
 
+def test_the_page_is_rendered_from_its_lines(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    render = importlib.import_module('render')
+    page = render.PAGE.read_text()
+    assert render.render(render.read(render.LINES)) == page
+    assert len(page.splitlines()) <= 120
+    assert '| amt_45_40 | 45.0 | 0.590 | 1643 | 34 |' in page
+
+
+def test_published_lines_name_no_folder_of_a_machine(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    render = importlib.import_module('render')
+    text = json.dumps(dict(
+        places={'/tmp/site/mmengine/runner/loops.py:131 run_iter': 1},
+        log='File "/opt/x/site-packages/torch/a.py"\n/home/me/amt_mm/b.py',
+        kept='File "/usr/lib/python3.12/contextlib.py", 3/4',
+        command='gpu_check.py --out /root/out --scratch /tmp/keep --toy'))
+    assert json.loads(render.without_paths(text)) == dict(
+        places={'mmengine/runner/loops.py:131 run_iter': 1},
+        log='File "torch/a.py"\namt_mm/b.py',
+        kept='File "/usr/lib/python3.12/contextlib.py", 3/4',
+        command='gpu_check.py --out DIR --scratch DIR --toy')
+    published = render.LINES.read_text()
+    assert render.without_paths(published) == published
+
+
 def test_wheels_are_of_the_tested_versions(monkeypatch, tmp_path, real_data):
     monkeypatch.syspath_prepend(str(PROJECT))
     prepare = importlib.import_module('prepare')
