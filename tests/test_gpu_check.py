@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -39,6 +41,35 @@ def hang(setting, recorder):
     recorder.check('hangs', time.sleep, 100)
 """
 
+SPAWNED = """
+import multiprocessing, sys, time
+from pathlib import Path
+
+import gpu_check
+
+def probe(out, turn):
+    gpu_check.preload = list
+    gpu_check.PHASES['probe'] = gpu_check.Phase('spawned', 'run', 60)
+    gpu_check.work('probe', out, turn)
+
+def run(setting, recorder):
+    recorder.check('start', lambda: dict(
+        started_by=multiprocessing.get_start_method()))
+
+if __name__ == '__main__':
+    out = Path(sys.argv[1])
+    context = multiprocessing.get_context('spawn')
+    turn, other = context.Pipe()
+    process = context.Process(target=probe, args=(out, other))
+    process.start()
+    turn.recv()
+    turn.send(gpu_check.Setting(
+        device='cpu', toy=True, out=out, scratch=out, photos=None, study=None,
+        started=time.time()))
+    process.join(100)
+    sys.exit(process.exitcode)
+"""
+
 
 def lines_of(out):
     return [json.loads(line)
@@ -70,6 +101,16 @@ def test_dry_run_of_all_phases(tmp_path):
     assert step['amt_45_40']['arithmetic_ratio'] < step['ours_75_0'][
         'arithmetic_ratio'] < 1
     assert step['amt_45_40']['peak_ratio'] < 1
+    found = {(line['phase'], line['check']): line for line in lines}
+    # mmpretrain's step of MaskFeat does not run on a CPU
+    maskfeat = found['speed', 'maskfeat_b_2']
+    assert maskfeat['peer'] == 'ours_40_0' and 'stock_40_fails' in maskfeat
+    # each runner beside its own kind, as they draw weights in other places
+    peers = {check: line['peer'] for (phase, check), line in found.items()
+             if phase == 'distributed'}
+    assert peers == dict(ddp='Runner', fsdp='FlexibleRunner')
+    for name in ('mae_b_2_graphs', 'mae_t_2_graphs'):
+        assert found['compiled', name]['skipped'] == 'needs a GPU'
     assert (out / 'study.jsonl').read_text() == \
         '{"row":"a"}\n{"row":"b"}\n'
     # what is done is not done again
@@ -106,6 +147,60 @@ def test_a_phase_goes_on_after_what_fails(gpu_check, tmp_path):
     assert 'error' not in found['after'] and 'error' not in found['before']
     assert 'time limit' in found['hangs']['error']
     assert len(found) == len(lines_of(tmp_path)) == 6
+
+
+def test_loaders_of_a_spawned_phase_fork(tmp_path):
+    (tmp_path / 'spawned.py').write_text(SPAWNED)
+    env = dict(os.environ, PYTHONPATH=f'{ROOT}:{PROJECT}')
+    done = subprocess.run(
+        [sys.executable, tmp_path / 'spawned.py', tmp_path], env=env,
+        capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert [line['started_by'] for line in lines_of(tmp_path)] == ['fork']
+
+
+def test_only_ours_is_judged_by_what_it_waits_for(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    waits = importlib.import_module('waits')
+    assert waits.judged(dict(stock_75={'place': 1}, ours_75_0={},
+                             amt_45_40={}))['ok']
+    line = waits.judged(dict(stock_75={}, ours_75_0={}, amt_45_40={'here': 1}))
+    assert not line['ok'] and line['judged'] == ['ours_75_0', 'amt_45_40']
+
+
+def test_the_device_ratio_is_of_all_kernels(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    record = importlib.import_module('record')
+    line = dict(batch_size=256, stock_75=dict(device_milliseconds=80.),
+                amt_45_40=dict(device_milliseconds=48.))
+    assert record.device_ratios(line) == dict(stock_75=1., amt_45_40=.6)
+    assert record.device_ratios(dict(a=dict(device_milliseconds=0.))) == {}
+
+
+def test_the_page_is_rendered_from_its_lines(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    render = importlib.import_module('render')
+    page = render.PAGE.read_text()
+    assert render.render(render.read(render.LINES)) == page
+    assert len(page.splitlines()) <= 120
+    assert '| amt_45_40 | 45.0 | 0.590 | 1643 | 34 |' in page
+
+
+def test_published_lines_name_no_folder_of_a_machine(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    render = importlib.import_module('render')
+    text = json.dumps(dict(
+        places={'/tmp/site/mmengine/runner/loops.py:131 run_iter': 1},
+        log='File "/opt/x/site-packages/torch/a.py"\n/home/me/amt_mm/b.py',
+        kept='File "/usr/lib/python3.12/contextlib.py", 3/4',
+        command='gpu_check.py --out /root/out --scratch /tmp/keep --toy'))
+    assert json.loads(render.without_paths(text)) == dict(
+        places={'mmengine/runner/loops.py:131 run_iter': 1},
+        log='File "torch/a.py"\namt_mm/b.py',
+        kept='File "/usr/lib/python3.12/contextlib.py", 3/4',
+        command='gpu_check.py --out DIR --scratch DIR --toy')
+    published = render.LINES.read_text()
+    assert render.without_paths(published) == published
 
 
 def test_wheels_are_of_the_tested_versions(monkeypatch, tmp_path, real_data):

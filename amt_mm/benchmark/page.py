@@ -19,7 +19,7 @@ the rounds, with its quartiles. The arithmetic is the ratio of the
 multiply-accumulates of both, counted on the operations that run; the gap is
 what the ratio of time is above it. Where there is an optimiser, the ratio
 without it is of forward and backward alone. `make bench` measures all of it
-anew, except what is marked as measured on request.
+anew, except what is marked as measured on request. On a GPU: [gpu.md](gpu.md).
 """
 
 MET = {True: 'yes', False: '**no**', None: ''}

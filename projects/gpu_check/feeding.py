@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine.registry import DATASETS
 from record import Recorder, Setting, quartiles, read_lines
-from speed import timed
+from steps import timed
 
 from amt_mm.benchmark.pipeline_items import reduced, whole, with_options
 from amt_mm.benchmark.saliency_items import (

@@ -44,11 +44,18 @@ class Phase:
         module (str): What to import.
         function (str): Of (setting, recorder).
         limit (float): Seconds that it may take.
+        arguments (tuple): More of them.
     """
 
     module: str
     function: str
     limit: float
+    arguments: tuple[str, ...] = ()
+
+
+def warm(case: str, side: str) -> Phase:
+    """Return a phase that compiles a step of ``compiled`` ahead."""
+    return Phase('compiling', 'warm', 100, (case, side))
 
 
 # together: what is not timed
@@ -58,10 +65,14 @@ GROUPS: tuple[dict[str, Phase], ...] = (
         run=Phase('runs', 'run', 75),
         distributed=Phase('runs', 'run_distributed', 75),
         compiled_run=Phase('runs', 'run_compiled', 70),
-        warm_stock=Phase('speed', 'warm_stock', 100),
-        warm_amt=Phase('speed', 'warm_amt', 100)),
+        warm_stock=warm('mae_b_256', 'stock_75'),
+        warm_amt=warm('mae_b_256', 'amt_45_40'),
+        warm_graphs_stock=warm('mae_b_64_graphs', 'stock_75'),
+        warm_graphs_amt=warm('mae_b_64_graphs', 'amt_45_40'),
+        warm_graphs_stock_t=warm('mae_t_128_graphs', 'stock_75'),
+        warm_graphs_amt_t=warm('mae_t_128_graphs', 'amt_45_40')),
     dict(speed=Phase('speed', 'run', 140)),
-    dict(compiled=Phase('speed', 'run_compiled', 60)),
+    dict(compiled=Phase('compiling', 'run', 120)),
     dict(update=Phase('feeding', 'run_update', 40)),
     dict(input=Phase('feeding', 'run_input', 40)),
     dict(study=Phase('study', 'run', REST)))
@@ -188,11 +199,14 @@ def work(name: str, out: Path, turn: Any) -> None:
             os.write(file, f'{text}\n'.encode())
 
     recorder = Recorder(name, setting, tell)
+    # a spawned process would have its loaders spawn workers, which import all
+    # of it again
+    multiprocessing.set_start_method('fork', force=True)
     try:
         phase = PHASES[name]
         function = getattr(importlib.import_module(phase.module),
                            phase.function)
-        function(setting, recorder)
+        function(setting, recorder, *phase.arguments)
     except BaseException as error:
         traceback.print_exc()
         if not is_fatal(error):  # else the check has a line

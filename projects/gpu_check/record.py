@@ -168,3 +168,15 @@ def quartiles(values: list[float]) -> Iterator[float]:
     """Yield the lower quartile, the median and the upper, 4 digits each."""
     for value in statistics.quantiles(values, n=4, method='inclusive'):
         yield float(f'{value:.4g}')
+
+
+def device_ratios(line: dict[str, Any]) -> dict[str, float]:
+    """Return the time of all kernels of a side over that of the first.
+
+    Unlike the ratio of steps, it has no part in which the device waits for
+    the host.
+    """
+    times = {name: side['device_milliseconds'] for name, side in line.items()
+             if isinstance(side, dict) and side.get('device_milliseconds')}
+    peer = next(iter(times.values()), None)
+    return {name: round(own / peer, 4) for name, own in times.items()}

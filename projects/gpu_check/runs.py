@@ -234,22 +234,25 @@ def fused(setting: Setting) -> dict[str, Any]:
 
 
 def run_distributed(setting: Setting, recorder: Recorder) -> None:
-    """One process of a group, wrapped by DDP and by FSDP."""
-    kept: dict[str, Any] = {}
-    recorder.check('ddp', distributed, setting, kept, 'ddp', {})
-    recorder.check('fsdp', distributed, setting, kept, 'fsdp', dict(
-        runner_type='FlexibleRunner',
-        strategy=dict(type='amt_mm.AMTFSDPStrategy')))
+    """One process of a group, wrapped by DDP and by FSDP.
+
+    mmengine's ``Runner`` draws the initial weights where the model trains, its
+    ``FlexibleRunner``, which FSDP needs, on the CPU: each is compared with
+    itself.
+    """
+    flexible = dict(runner_type='FlexibleRunner')
+    recorder.check('ddp', distributed, setting, 'ddp', {}, {})
+    recorder.check('fsdp', distributed, setting, 'fsdp', flexible, dict(
+        flexible, strategy=dict(type='amt_mm.AMTFSDPStrategy')))
 
 
-def distributed(setting: Setting, kept: dict[str, Any], name: str,
+def distributed(setting: Setting, name: str, alone: dict[str, Any],
                 options: dict[str, Any]) -> dict[str, Any]:
     """Train in a group, stop, resume, and compare with no group."""
     short = {'train_cfg.max_epochs': 3}
-    if 'trace' not in kept:
-        alone = train(config(setting, f'alone-{name}', **short))
-        kept['trace'] = losses(alone)
-    per_epoch = len(kept['trace']) // 3
+    peer = train(config(setting, f'alone-{name}', **short, **alone))
+    expected = losses(peer)
+    per_epoch = len(expected) // 3
     for stop in (True, False):
         cfg = config(setting, name, stop, **{
             **short, **options, 'launcher': 'pytorch', 'resume': True})
@@ -262,8 +265,9 @@ def distributed(setting: Setting, kept: dict[str, Any], name: str,
                 continue
             backend = torch.distributed.get_backend()
     traces = losses(runner)
-    difference = apart(traces[-per_epoch:], kept['trace'][-per_epoch:])
+    difference = apart(traces[-per_epoch:], expected[-per_epoch:])
     return dict(summary(runner), backend=backend, apart=difference,
+                peer=type(peer).__name__, peer_last_loss=expected[-1],
                 wrapper=type(runner.model).__name__, ok=difference <= SAME)
 
 
@@ -298,6 +302,8 @@ def compiled(setting: Setting) -> dict[str, Any]:
     runner = train(config(setting, 'compiled', compile=dict(backend=backend),
                           **options))
     difference = apart(losses(runner), eager)
-    return dict(summary(runner), backend=backend, apart=difference,
-                ok=difference <= 20 * SAME)
+    return dict(
+        summary(runner), backend=backend, apart=difference,
+        compiled='the loss' if runner.cfg.model.get('compile_loss')
+        else 'train_step', ok=difference <= 20 * SAME)
 
