@@ -66,4 +66,4 @@ def token_distance(tokens: Tensor) -> np.ndarray:
 
 
 FEATURE_METHODS: dict[str, Callable[[Tensor], np.ndarray]] = dict(
-    contrast=border_contrast, geodesic=token_distance)
+    geodesic=token_distance, contrast=border_contrast)

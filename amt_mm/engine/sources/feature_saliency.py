@@ -35,16 +35,16 @@ class FeatureSaliency(ModelSaliency):
     Args:
         block (int): The block whose tokens are compared, from the end if
             negative. Defaults to -1.
-        method (str): ``'contrast'``, one minus the cosine to the border's
-            nearest tokens; or ``'geodesic'``, the distance to the border from
-            token to token. Defaults to ``'contrast'``.
+        method (str): ``'geodesic'``, the distance to the border from token to
+            token; or ``'contrast'``, one minus the cosine to the border's
+            nearest tokens. Defaults to ``'geodesic'``.
         centre_weight (float): Exponent of a weak centre prior; 0 leaves it
             out. Defaults to 1.
     """
 
     def __init__(self,
                  block: int = -1,
-                 method: str = 'contrast',
+                 method: str = 'geodesic',
                  centre_weight: float = 1.) -> None:
         self.block = check_int('block', block, -10**3, 10**3)
         self.method = check_choice('method', method, FEATURE_METHODS)
