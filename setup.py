@@ -1,4 +1,4 @@
-"""Build hook: ship configs and tools inside the package, as mim expects."""
+"""Build hook: ship what is beside the package inside of it, as mim expects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ('configs', 'tools', 'model-index.yml')
+SHIPPED = ('configs', 'projects', 'tools', 'model-index.yml')
 
 
 class BuildWithMim(build_py):

@@ -25,12 +25,15 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from PIL import Image
 
-from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.datasets.training_set import find_transforms, sample_paths
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
 from amt_mm.saliency import SaliencyStore, fingerprint
 from amt_mm.visualization import Panel, draw_sheet, training_panels
 from amt_mm.weights import reading_safely
+
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.demo.demo_data import write_demo_data  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py'

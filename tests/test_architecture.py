@@ -21,11 +21,6 @@ ALLOWED = {
     'engine': {
         'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation',
         'visualization'},
-    'benchmark': {'masking', 'saliency', 'datasets', 'models', 'engine'},
-    'study': {
-        'saliency', 'datasets', 'weights', 'evaluation', 'engine',
-        'benchmark'},
-    'report': {'masking', 'weights', 'engine', 'benchmark'},
 }
 EVERYWHERE = {'arguments', 'compatibility', 'progress', 'registry'}
 
@@ -50,6 +45,16 @@ def test_a_part_imports_only_what_is_below(part):
     for path in files:
         wrong = imported_parts(path) - ALLOWED[part] - EVERYWHERE - {part}
         assert not wrong, f'{path} imports {wrong}'
+
+
+def test_the_package_imports_no_project():
+    for path in PACKAGE.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [getattr(node, 'module', None) or ''] + [
+                alias.name for alias in getattr(node, 'names', [])
+                if isinstance(node, ast.Import)]
+            assert not [n for n in names if n.split('.')[0] == 'projects'], (
+                path)
 
 
 def test_every_part_is_named_here():

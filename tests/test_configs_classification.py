@@ -23,8 +23,8 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from torchvision.datasets import STL10 as Reader
 
-from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.engine.fit_config import fit_machine, move_data_root
+from projects.demo.demo_data import write_demo_data
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'classification'
 FILES = sorted(CONFIGS.glob('*.py'))

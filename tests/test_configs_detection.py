@@ -11,8 +11,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
 
-from amt_mm.datasets.demo_shapes import CLASSES
 from amt_mm.engine.fit_config import fit_machine
+from projects.demo.demo_shapes import CLASSES
 
 FOLDER = Path(__file__).parents[1] / 'configs' / 'detection'
 FILES = sorted(FOLDER.glob('*.py'))

@@ -127,7 +127,7 @@ def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = ['wheel', *quiet, isolation, '--wheel-dir', str(folder)]
     # Not built in place: what that leaves behind, mim would find as well.
     source = folder / 'amt_mm'
-    names = 'amt_mm configs tools model-index.yml setup.py setup.cfg'
+    names = 'amt_mm configs projects tools model-index.yml setup.py setup.cfg'
     files = [ROOT / name for name in f'{names} pyproject.toml LICENSE'.split()]
     source.mkdir()
     copy = ['cp', '-r', *map(str, files), str(source)]

@@ -15,7 +15,7 @@ import yaml
 import amt_mm
 
 ROOT = Path(amt_mm.__file__).parent.parent
-SHIPPED = ('configs', 'tools')
+SHIPPED = ('configs', 'projects', 'tools')
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +86,8 @@ def test_wheel_holds_the_package_and_nothing_else(
     modules = {path.relative_to(ROOT) for path in ROOT.glob('amt_mm/**/*.py')}
     assert {str(path) for path in modules} <= set(wheel.namelist())
     assert 'amt_mm/py.typed' in wheel.namelist()
-    page = {f'amt_mm/report/page/page.{end}' for end in ('css', 'html', 'js')}
+    page = {f'amt_mm/.mim/projects/report/page/page.{end}'
+            for end in ('css', 'html', 'js')}
     assert page <= set(wheel.namelist())
 
 

@@ -38,9 +38,9 @@ from processes import free_port
 
 import amt_mm.engine
 import amt_mm.models  # noqa: F401
-from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.engine.checkpoints import find_damage
 from amt_mm.saliency import SaliencyStore
+from projects.demo.demo_data import write_demo_data
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py'

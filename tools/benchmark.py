@@ -25,10 +25,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from amt_mm.benchmark import ITEMS, Setting
-from amt_mm.benchmark.lines import line_of, merge, read_lines
-from amt_mm.benchmark.page import render
-from amt_mm.benchmark.step_items import config_item
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.benchmark import ITEMS, Setting  # noqa: E402
+from projects.benchmark.lines import line_of, merge, read_lines  # noqa: E402
+from projects.benchmark.page import render  # noqa: E402
+from projects.benchmark.step_items import config_item  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -16,7 +16,6 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine import training_plan
@@ -26,6 +25,10 @@ from amt_mm.engine.quiet_runner import build_quiet_runner
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.evaluation import localize, masks_from_folder, object_roles
 from amt_mm.visualization import draw_sheet, training_panels
+
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.demo.demo_data import write_demo_data  # noqa: E402
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'mae_amt_vit-t_30e_demo.py'
 NUM_PANELS = 6

@@ -14,10 +14,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine, move_data_root
 from amt_mm.engine.quiet_runner import build_quiet_runner
+
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.demo.demo_data import write_demo_data  # noqa: E402
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 # config -> what is reported of it

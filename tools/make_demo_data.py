@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from amt_mm.datasets.demo_data import write_demo_data
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.demo.demo_data import write_demo_data  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

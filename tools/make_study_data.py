@@ -10,11 +10,14 @@ Tiny ImageNet has the terms of ImageNet: research that is not commercial.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.logging import print_log
 
-from amt_mm.study.data import WRITERS
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.study.data import WRITERS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,6 +11,7 @@ far as it came.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -32,8 +33,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Parse, read, write."""
     args = parse_args()
+    # projects/ lies beside tools/
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     try:
-        from amt_mm.report import NoRunError, write_report
+        from projects.report import NoRunError, write_report
     except ModuleNotFoundError as error:
         package = str(error.name).split('.')[0]
         if package not in ('jinja2', 'plotly'):

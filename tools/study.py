@@ -13,12 +13,15 @@ again; a run that was killed goes on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 
-from amt_mm.study import STAGES, Results, draw, read_study, render, run_study
+# projects/ lies beside tools/
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from projects.study import STAGES, Results, draw, read_study, render, run_study  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

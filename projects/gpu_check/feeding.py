@@ -14,18 +14,18 @@ from mmengine.registry import DATASETS
 from record import Recorder, Setting, quartiles, read_lines
 from steps import timed
 
-from amt_mm.benchmark.pipeline_items import reduced, whole, with_options
-from amt_mm.benchmark.saliency_items import (
+from amt_mm.engine.saliency_maps import make_maps, whole_image_loader
+from amt_mm.engine.sources import ModelSaliency
+from amt_mm.saliency.store import SaliencyStore
+from projects.benchmark.pipeline_items import reduced, whole, with_options
+from projects.benchmark.saliency_items import (
     CONFIG,
     both_forwards,
     forward_macs,
     write_images,
 )
-from amt_mm.benchmark.worker_items import epoch
-from amt_mm.benchmark.workload import read_config
-from amt_mm.engine.saliency_maps import make_maps, whole_image_loader
-from amt_mm.engine.sources import ModelSaliency
-from amt_mm.saliency.store import SaliencyStore
+from projects.benchmark.worker_items import epoch
+from projects.benchmark.workload import read_config
 
 EPOCHS, WARMUP, UPDATES = 400, 40, 9
 

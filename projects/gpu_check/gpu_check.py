@@ -246,12 +246,12 @@ def preload() -> None:
     """Import what all phases need."""
     from mmengine.registry import init_default_scope
 
-    import amt_mm.benchmark  # noqa: F401
     import amt_mm.datasets
     import amt_mm.engine
     import amt_mm.evaluation
     import amt_mm.models
     import amt_mm.visualization  # noqa: F401
+    import projects.benchmark  # noqa: F401
     init_default_scope('mmpretrain')
 
 

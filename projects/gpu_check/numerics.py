@@ -11,7 +11,7 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from record import Recorder, Setting
 
-from amt_mm.benchmark.workload import Workload, read_config, workloads
+from projects.benchmark.workload import Workload, read_config, workloads
 
 METHODS = dict(
     mae='mae_amt_vit-b_400e_in1k',

@@ -143,7 +143,7 @@ class Recorder:
 
     def about(self) -> dict[str, Any]:
         """Return the machine, the versions and the command."""
-        from amt_mm.benchmark.lines import machine, versions
+        from projects.benchmark.lines import machine, versions
         try:
             found = dict(machine=machine(), versions=versions())
         except Exception as error:  # a device that no longer answers

@@ -18,11 +18,11 @@ from mmengine.registry import HOOKS, RUNNERS
 from mmengine.runner import Runner
 from record import Recorder, Setting
 
-from amt_mm.benchmark.workload import TINY, read_config
-from amt_mm.datasets.demo_data import write_demo_data
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.saliency_maps import whole_image_loader
 from amt_mm.engine.sources import ModelSaliency
+from projects.benchmark.workload import TINY, read_config
+from projects.demo.demo_data import write_demo_data
 
 CONFIG = 'mae_amt_vit-t_30e_demo'
 NUM_IMAGES, BATCH, EPOCHS = 256, 32, 4

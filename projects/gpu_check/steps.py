@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from record import Setting, SkippedError, quartiles
 
-from amt_mm.benchmark.memory import peak_bytes, standing_bytes
-from amt_mm.benchmark.step import (
+from amt_mm.masking import MaskPlan
+from projects.benchmark.memory import peak_bytes, standing_bytes
+from projects.benchmark.step import (
     StepOptions,
     given_plan,
     let_compile,
     loss_function,
 )
-from amt_mm.benchmark.workload import Workload, read_config, workloads
-from amt_mm.masking import MaskPlan
+from projects.benchmark.workload import Workload, read_config, workloads
 
 BF16 = torch.bfloat16
 AIMS = dict(amt_45_40=.62, ours_75_0=.97)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from amt_mm.benchmark.comparison import compare, without_optimizer
+from projects.benchmark.comparison import compare, without_optimizer
 
 
 def test_the_first_side_is_the_peer_of_all_others():

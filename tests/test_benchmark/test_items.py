@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from amt_mm.benchmark import ITEMS, Item, Result, Setting, item, items
-from amt_mm.benchmark.compile_items import count_graphs
-from amt_mm.benchmark.lines import line_of
-from amt_mm.benchmark.workload import read_config, workloads
+from projects.benchmark import ITEMS, Item, Result, Setting, item, items
+from projects.benchmark.compile_items import count_graphs
+from projects.benchmark.lines import line_of
+from projects.benchmark.workload import read_config, workloads
 
 OWN = ('am_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
        'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from amt_mm.benchmark.memory import peak_bytes, saved_bytes, standing_bytes
+from projects.benchmark.memory import peak_bytes, saved_bytes, standing_bytes
 
 FLOATS = 1 << 18
 

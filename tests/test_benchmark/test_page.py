@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from amt_mm.benchmark import ITEMS as ALL
-from amt_mm.benchmark import Item, Result
-from amt_mm.benchmark.lines import line_of, merge, read_lines
-from amt_mm.benchmark.page import render
+from projects.benchmark import ITEMS as ALL
+from projects.benchmark import Item, Result
+from projects.benchmark.lines import line_of, merge, read_lines
+from projects.benchmark.page import render
 
 DOCS = Path(__file__).parents[2] / 'docs'
 ITEMS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from amt_mm.benchmark import Result, interleave, ratios
+from projects.benchmark import Result, interleave, ratios
 
 
 class Clock:

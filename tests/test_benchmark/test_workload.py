@@ -7,10 +7,10 @@ import pytest
 import torch
 from mmpretrain.models import MAE, MaskFeat
 
-from amt_mm.benchmark.step import StepOptions, Stepper, loss_function
-from amt_mm.benchmark.workload import read_config, stock_config, workloads
 from amt_mm.engine.training_plan import training_plan
 from amt_mm.models import AMTMAE
+from projects.benchmark.step import StepOptions, Stepper, loss_function
+from projects.benchmark.workload import read_config, stock_config, workloads
 
 MAE_B = 'mae_amt_vit-b_400e_in1k'
 

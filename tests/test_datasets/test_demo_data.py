@@ -11,15 +11,15 @@ import pytest
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from amt_mm.datasets.demo_data import (
+from amt_mm.evaluation import measure_localization
+from projects.demo.demo_data import (
     MANIFEST,
     coco_object,
     run_lengths,
     write_demo_data,
 )
-from amt_mm.datasets.demo_scene import DemoObject, draw_scene
-from amt_mm.datasets.demo_shapes import CLASSES, outline_area
-from amt_mm.evaluation import measure_localization
+from projects.demo.demo_scene import DemoObject, draw_scene
+from projects.demo.demo_shapes import CLASSES, outline_area
 
 NUM_TRAIN, NUM_VAL, SIZE = 48, 16, 64
 SMALL = dict(num_train=NUM_TRAIN, num_val=NUM_VAL, image_size=SIZE)
@@ -182,7 +182,7 @@ def test_manifest_is_written_last(tmp_path: Path,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr('amt_mm.datasets.demo_data._write_pictures', stop)
+        patch.setattr('projects.demo.demo_data._write_pictures', stop)
         with pytest.raises(KeyboardInterrupt):
             write_demo_data(tmp_path, 8, 8, 32)
     assert json.loads((tmp_path / MANIFEST).read_text())['complete'] is False

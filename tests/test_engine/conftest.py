@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_run import NUM_IMAGES
 
-from amt_mm.datasets.demo_data import write_demo_data
+from projects.demo.demo_data import write_demo_data
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py'

@@ -12,10 +12,10 @@ import pytest
 from mmengine.config import Config
 from tiny_run import NUM_IMAGES, log_of, loss_trace, scalars_of, store_of
 
-from amt_mm.benchmark.workload import stock_config
 from amt_mm.engine import training_plan
-from amt_mm.report import NoRunError, read_run, write_report
 from amt_mm.saliency import mean_entropy
+from projects.benchmark.workload import stock_config
+from projects.report import NoRunError, read_run, write_report
 
 BATCHES = NUM_IMAGES // 4 + 1
 ONE_VALUE = {'log_processor': dict(window_size=1)}

@@ -10,7 +10,7 @@ import pytest
 from long_run import write_long_run
 from PIL import Image, ImageStat
 
-from amt_mm.report import write_report
+from projects.report import write_report
 
 NUM_CHARTS = 9
 SIZES = {'wide': (1280, 900), 'phone': (390, 844)}

@@ -8,13 +8,13 @@ from math import isnan, nan
 import numpy as np
 import pytest
 
-from amt_mm.report.charts import MAX_POINTS, curve, thin
-from amt_mm.report.configs import config_differences
-from amt_mm.report.cost import plan_of, times_of
-from amt_mm.report.figures import duration
-from amt_mm.report.render_page import _names
-from amt_mm.report.run_folder import read_run
-from amt_mm.report.run_log import read_log
+from projects.report.charts import MAX_POINTS, curve, thin
+from projects.report.configs import config_differences
+from projects.report.cost import plan_of, times_of
+from projects.report.figures import duration
+from projects.report.render_page import _names
+from projects.report.run_folder import read_run
+from projects.report.run_log import read_log
 
 LOG = """a line before the first
 2026/01/01 00:00:00 - mmengine - INFO - begins

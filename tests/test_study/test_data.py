@@ -15,8 +15,8 @@ from mmpretrain.datasets import CIFAR10
 from PIL import Image
 
 from amt_mm.evaluation import masks_from_boxes
-from amt_mm.study import read_study
-from amt_mm.study.data import write_cifar10, write_tiny_imagenet40
+from projects.study import read_study
+from projects.study.data import write_cifar10, write_tiny_imagenet40
 
 WNIDS = [f'n{number:03}' for number in range(200)]
 

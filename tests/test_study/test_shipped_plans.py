@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from amt_mm.engine.hooks import SaliencyUpdateHook
 from amt_mm.engine.training_plan import find_generator
-from amt_mm.study import read_study, runs_of
+from projects.study import read_study, runs_of
 
 
 @pytest.mark.parametrize('name', [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.registry import init_default_scope
 
-from amt_mm.study import Results, read_study, render
+from projects.study import Results, read_study, render
 
 
 @pytest.mark.parametrize(('name', 'machine'), [

@@ -15,7 +15,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from amt_mm.engine.training_plan import training_plan
-from amt_mm.study import (
+from amt_mm.weights import read_state_dict
+from projects.study import (
     Results,
     draw,
     read_study,
@@ -23,10 +24,9 @@ from amt_mm.study import (
     run_study,
     runs_of,
 )
-from amt_mm.study import stages as stages_module
-from amt_mm.study.evaluate import Evaluation
-from amt_mm.study.table import Figure
-from amt_mm.weights import read_state_dict
+from projects.study import stages as stages_module
+from projects.study.evaluate import Evaluation
+from projects.study.table import Figure
 
 RANDOM = dict(mask_ratio=.75, throw_ratio=0.,
               ordering=dict(type='amt_mm.RandomOrdering'))

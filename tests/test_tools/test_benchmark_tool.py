@@ -65,8 +65,8 @@ def test_a_config_is_measured_against_stock(benchmark, tmp_path, tiny_arch):
 
 
 def test_results_are_kept_and_rendered(benchmark, tmp_path, monkeypatch):
-    from amt_mm.benchmark import Result
-    from amt_mm.benchmark.item import ITEMS, Item
+    from projects.benchmark import Result
+    from projects.benchmark.item import ITEMS, Item
     file, page = tmp_path / 'lines.json', tmp_path / 'page.md'
     result = Result.of('twice', [2., 2.], aim=3.)
     monkeypatch.setitem(ITEMS, 'fake', Item(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amt_mm.datasets.demo_data import write_demo_data
+from projects.demo.demo_data import write_demo_data
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'mae_amt_vit-t_30e_demo.py'
 

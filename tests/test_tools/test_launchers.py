@@ -13,7 +13,7 @@ import pytest
 from processes import free_port
 from test_train import CUSTOM, SHORT, SMALL_VIT
 
-from amt_mm.datasets.demo_data import write_demo_data
+from projects.demo.demo_data import write_demo_data
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 

@@ -40,7 +40,7 @@ def test_a_folder_without_a_run_is_refused(tool, tmp_path):
 
 def test_names_the_extra_that_is_missing(monkeypatch, work_dir):
     monkeypatch.setitem(sys.modules, 'plotly', None)
-    for name in [n for n in sys.modules if n.startswith('amt_mm.report')]:
+    for name in [n for n in sys.modules if n.startswith('projects.report')]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, 'argv', ['report.py', str(work_dir)])
     with pytest.raises(SystemExit, match=r'plotly is missing.*amt_mm\[report'):

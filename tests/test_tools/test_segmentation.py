@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.models import VisionTransformer
 from PIL import Image
 
-from amt_mm.datasets.demo_data import write_demo_data
+from projects.demo.demo_data import write_demo_data
 
 pytest.importorskip('mmseg')
 from mmengine.registry import MODELS  # noqa: E402

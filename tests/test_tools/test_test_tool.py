@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from amt_mm.datasets.demo_data import write_demo_data
+from projects.demo.demo_data import write_demo_data
 
 CONFIG = 'configs/classification/vit-t_finetune_demo.py'
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)

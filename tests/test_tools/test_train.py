@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from amt_mm.datasets.demo_data import write_demo_data
+from projects.demo.demo_data import write_demo_data
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 CUSTOM = CONFIGS / 'mae_amt_vit-s_custom.py'

@@ -194,7 +194,7 @@ def test_the_log_of_a_run_is_loaded(tmp_path):
 
 
 def test_a_checkpoint_of_pre_training_passes(tmp_path):
-    from amt_mm.datasets.demo_data import write_demo_data
+    from projects.demo.demo_data import write_demo_data
     write_demo_data(tmp_path / 'data', num_train=4, num_val=2, image_size=64)
     cfg = Config.fromfile(ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py')
     cfg.merge_from_dict({

@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from amt_mm.benchmark.comparison import compare_steps
-from amt_mm.benchmark.item import Setting
-from amt_mm.benchmark.lines import machine, versions
-from amt_mm.benchmark.step import StepOptions
-from amt_mm.benchmark.workload import workloads
 from amt_mm.engine.training_plan import training_plan
+from projects.benchmark.comparison import compare_steps
+from projects.benchmark.item import Setting
+from projects.benchmark.lines import machine, versions
+from projects.benchmark.step import StepOptions
+from projects.benchmark.workload import workloads
 
 from .evaluate import Evaluation
 from .plan import Study

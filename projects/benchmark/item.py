@@ -1,6 +1,6 @@
 """What an item of the benchmark is, and the list of all of them.
 
-A file ``amt_mm/benchmark/*_items.py`` needs no other line but its name in
+A file ``projects/benchmark/*_items.py`` needs no other line but its name in
 ``items.py``:
 
     @item('mask_generator', group='Input', about='One call, one sample.')

@@ -11,10 +11,10 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from amt_mm.benchmark.workload import Workload
 from amt_mm.engine import TrainingPlan, training_plan
 from amt_mm.masking import TokenCounts
 from amt_mm.weights.config_text import part
+from projects.benchmark.workload import Workload
 
 from .run_folder import Run
 

@@ -71,7 +71,7 @@ class Study:
         data (dict): ``root``, its folders ``train`` and ``test`` with one
             folder a class; ``max_train``, the training images to draw (all,
             unless given); ``test_boxes``, lines as :class:`BoxSaliency` has.
-        evaluation (dict): See :class:`amt_mm.study.evaluate.Evaluation`.
+        evaluation (dict): See :class:`projects.study.evaluate.Evaluation`.
         rows (dict[str, Row]): By name, in order.
     """
 
@@ -169,6 +169,8 @@ def _load(path: Path) -> dict[str, Any]:
         for name in chosen:
             check_choice(f'{path}: rows', name, list(base['rows']))
         plan.update(rows=base['rows'], chosen=chosen)
+    elif chosen is not None:  # its own rows, all of them
+        base.pop('chosen', None)
     return {**base, **plan}
 
 

@@ -73,7 +73,7 @@ class Evaluation:
     Args:
         cfg (Config): What the run trained.
         checkpoint (Path): Its last checkpoint.
-        data (dict): As of :class:`amt_mm.study.Study`.
+        data (dict): As of :class:`projects.study.Study`.
         max_bank (int): Labelled training images, drawn once, that k-NN and
             the linear probe learn from. Defaults to 5000.
         k (int): Neighbours that vote. Defaults to 20.
