@@ -62,10 +62,12 @@ def collate_plans(data_batch: Sequence[dict]) -> dict[str, Any]:
 
     Returns:
         dict: ``inputs`` (B, C, H, W), and ``data_samples``, which are
-        :class:`PlannedSamples`.
+        :class:`PlannedSamples`, or a list where they have no plans.
     """
     batch = default_collate(data_batch)
     samples = batch['data_samples']
+    if not any('mask_plan' in sample for sample in samples):
+        return batch  # of a method that has none, or the model says it
     batch['data_samples'] = PlannedSamples(
         samples=samples, plan=MaskPlan.from_data_samples(samples))
     return batch

@@ -121,3 +121,6 @@ def test_a_batch_without_plans(samples):
     del samples[1]['data_samples'].mask_plan
     with pytest.raises(ValueError, match="must hold 'mask_plan'"):
         collate_plans(samples)
+    for sample in samples:
+        sample['data_samples'].pop('mask_plan', None)
+    assert isinstance(collate_plans(samples)['data_samples'], list)

@@ -120,7 +120,8 @@ def test_a_compiled_loss_is_the_loss(tiny_method, name):
     """One graph for the counts of the warm-up, one for those after it."""
     found = []
     for is_compiled in (False, True):
-        cfg = tiny_method(name, randomness=dict(seed=0), **{
+        cfg = tiny_method(name, resume=False,
+                          randomness=dict(seed=0), **{
             'train_dataloader.dataset.indices': 20,
             'custom_hooks.1.begin': 1, 'custom_hooks.1.interval': 1})
         if is_compiled:
