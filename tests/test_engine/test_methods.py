@@ -155,8 +155,8 @@ def test_probe_of_every_method(tiny_method, run, images, name, backbone):
     runner = run(tiny_method(name, **{
         'model.backbone.type': f'amt_mm.{backbone}', 'train_cfg.max_epochs': 1,
         'default_hooks.probe': probe}))
-    for scalar in ('probe/knn_top1', 'probe/linear_top1'):
-        found, _ = runner.message_hub.log_scalars[scalar].data
+    for name in ('knn', 'linear', 'knn_mean', 'linear_mean'):
+        found, _ = runner.message_hub.log_scalars[f'probe/{name}_top1'].data
         assert len(found) == 2  # before and after the epoch
         assert all(0 <= top1 <= 100 for top1 in found)
 
