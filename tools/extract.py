@@ -116,15 +116,15 @@ def main() -> None:
         init_default_scope(cfg.get('default_scope', 'mmpretrain'))
         images = unlabelled_images(cfg, args.images)
         model = build_encoder(cfg, args.checkpoint, args.grid).to(args.device)
-        shown = extract(model, images, args)
+        shown = encode(model, images, args)
         if args.map:
             draw(images, shown, args)
     except (ModuleNotFoundError, OSError, ValueError) as error:
         raise SystemExit(f'cannot extract features: {error}') from error
 
 
-def extract(model: Any, images: BaseDataset,
-            args: argparse.Namespace) -> dict[int, Tensor]:
+def encode(model: Any, images: BaseDataset,
+           args: argparse.Namespace) -> dict[int, Tensor]:
     """Write the features; return those (D,) of the images to be shown."""
     loader = loader_in_order(images, args.batch_size, args.num_workers)
     names, shown = list(sample_paths(images)), {}

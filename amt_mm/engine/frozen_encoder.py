@@ -91,9 +91,18 @@ def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
 
     By the pipeline of evaluation where a config has one, else by that of
     training without its crop, as :class:`ProbeHook` does.
+
+    Raises:
+        ValueError: If the pipeline loads no files, as those of data sets that
+            hold arrays do not.
     """
     pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
         without_wrappers(cfg.train_dataloader.dataset).pipeline
+    if not any('Load' in step['type'] for step in pipeline):
+        raise ValueError(
+            "the config's pipeline must load images from files, by "
+            'amt_mm.LoadImage or LoadImageFromFile, got '
+            f'{[step["type"] for step in pipeline]}.')
     images = DATASETS.build(dict(
         type='amt_mm.ImageFolder', data_root=folder, pipeline=pipeline))
     return images if evaluation_loader(cfg) else whole_images(images)

@@ -176,6 +176,14 @@ def test_wrong_arguments(tool, jpeg_folder, tmp_path, options, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_config_of_arrays(tool, jpeg_folder, tmp_path):
+    config = 'configs/classification/vit-b_linear_90e_cifar10.py'
+    done = tool('extract', config, 'none', '--images', jpeg_folder, '--out',
+                tmp_path / 'f.npz')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'must load images from files, by amt_mm.LoadImage' in done.stderr
+
+
 def test_a_folder_of_unreadable_images(tool, tmp_path):
     for i in range(3):
         (tmp_path / f'{i}.jpg').write_bytes(b'no image')
