@@ -41,7 +41,9 @@ ROWS = {
     'simmim_am_vit-b_200e_in1k': ((120, 0, 76), range(40, 200, 40)),
     'simmim_amt_vit-b_200e_in1k': ((88, 52, 56), range(40, 200, 40)),
     'simmim_amt-33-50_vit-b_200e_in1k': ((68, 100, 28), range(40, 200, 40)),
+    'simmim_amt_vit-s_custom': ((88, 52, 56), range(40, 200, 40)),
     'maskfeat_amt_vit-b_300e_in1k': ((54, 59, 83), range(40, 300, 40)),
+    'maskfeat_amt_vit-s_custom': ((54, 59, 83), range(20, 200, 20)),
 }
 
 

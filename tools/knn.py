@@ -7,7 +7,9 @@
 CONFIG is a classification config of mmpretrain with labelled train_dataloader
 and val_dataloader (or test_dataloader); the pipeline of the latter shows both.
 CHECKPOINT is one of pre-training, or "none" for random weights. Prints top-1
-and top-5 accuracy for each k, and with --linear top-1 of a linear classifier.
+and top-5 accuracy for each k, and with --linear top-1 of a linear classifier,
+by the class token and by the mean of the patch tokens, both after the final
+norm.
 """
 
 from __future__ import annotations
@@ -16,18 +18,24 @@ import argparse
 import time
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.logging import MMLogger, print_log
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
+from amt_mm.engine.frozen_encoder import (
+    build_classifier,
+    evaluation_loader,
+    evaluation_pipeline,
+    without_wrappers,
+)
+from amt_mm.engine.saliency_maps import loader_in_order
 from amt_mm.evaluation import (
+    class_token_and_mean,
     draw_subsets,
     extract_features,
     labels_of,
@@ -36,9 +44,9 @@ from amt_mm.evaluation import (
     top_accuracies,
     vote,
 )
-from amt_mm.weights import load_encoder
 
 FEATURES = ('cls_token', 'avg_featmap')
+POOLS = '', ' of the patch mean'
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,8 +63,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--feature',
         choices=FEATURES,
-        default=FEATURES[0],
-        help='class token after the final norm, or mean of the patch tokens')
+        help='only this one, as mmpretrain has it, which normalises the mean '
+        'of the patch tokens once more; default: class token and mean')
     parser.add_argument(
         '--max-train', type=int, help='draw so many training images at most')
     parser.add_argument(
@@ -88,45 +96,52 @@ def main() -> None:
     if max(args.k) > len(train):
         raise SystemExit(f'--k must be at most the {len(train):,} training '
                          f'images, got {max(args.k)}.')
-    model = build_model(cfg, args.checkpoint, args.feature,
-                        args.grid).to(args.device)
+    model = build_classifier(cfg, args.checkpoint, args.grid,
+                             args.feature or 'raw').to(args.device)
     bank, queries = (
         encode(model, dataset, cfg, args.batch_size)
         for dataset in (train, val))
-    neighbours = nearest(queries.to(args.device), bank, max(args.k))
-    num_classes = 1 + int(max(labels.max(), truth.max()))
     seconds = time.perf_counter() - start
+    about = (f'{len(bank):,} train and {len(queries):,} val images, '
+             f'{bank.shape[-1]} features, {seconds:.0f} s')
+    num_classes = 1 + int(max(labels.max(), truth.max()))
+    for number, name in zip(range(bank.shape[1]), POOLS, strict=False):
+        pair = queries[:, number], bank[:, number]
+        report(name, *pair, labels, truth, num_classes, args, about)
+
+
+def report(name: str, queries: Tensor, bank: Tensor, labels: Tensor,
+           truth: Tensor, num_classes: int, args: argparse.Namespace,
+           about: str) -> None:
+    """Print the accuracies by one kind of features."""
+    neighbours = nearest(queries.to(args.device), bank, max(args.k))
     for k in args.k:
         own = type(neighbours)(*(part[:, :k] for part in neighbours))
         scores = vote(own, labels, num_classes, args.temperature)
         tops = ', '.join(f'top-{n} {value:.2f}'
                          for n, value in top_accuracies(scores, truth).items())
-        print_log(f'k-NN {tops} (k={k}, T={args.temperature:g}, '
-                  f'{len(bank):,} train and {len(queries):,} val images, '
-                  f'{bank.shape[1]} features, {seconds:.0f} s)')
+        print_log(f'k-NN{name} {tops} (k={k}, T={args.temperature:g}, '
+                  f'{about})')
     if args.linear:
         scores = linear_probe(queries, bank, labels, num_classes)
         tops = top_accuracies(scores, truth)
-        print_log(f'linear probe top-1 {tops[1]:.2f}, of the same features')
+        print_log(f'linear probe{name} top-1 {tops[1]:.2f}, of the same '
+                  'features')
 
 
 def build_datasets(cfg: Config,
                    max_train: int | None) -> tuple[BaseDataset, BaseDataset]:
     """Build both data sets with the pipeline of the second."""
-    configs = [
-        without_wrappers(loader.dataset)
-        for loader in (cfg.train_dataloader, evaluation_loader(cfg))
-    ]
-    # of the same arguments, and refuses what it would not read rightly
-    pipeline = [
-        dict(step, type='amt_mm.LoadImage')
-        if step['type'] in ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
-                            'mmpretrain.LoadImageFromFile') else step
-        for step in configs[1].pipeline
-    ]
+    if not (evaluation_loader(cfg) and cfg.get('train_dataloader')):
+        raise SystemExit(
+            f'{cfg.filename} must have a train_dataloader and a '
+            'val_dataloader or test_dataloader, both with labels, as the '
+            'configs of classification have.')
+    pipeline = evaluation_pipeline(cfg)
     train, val = (
-        unwrap(DATASETS.build(dict(config, pipeline=pipeline)))
-        for config in configs)
+        unwrap(DATASETS.build(dict(
+            without_wrappers(loader.dataset), pipeline=pipeline)))
+        for loader in (cfg.train_dataloader, evaluation_loader(cfg)))
     train.full_init()
     val.full_init()
     if max_train is not None and max_train < len(train):
@@ -134,60 +149,14 @@ def build_datasets(cfg: Config,
     return train, val
 
 
-def without_wrappers(dataset: Any) -> Any:
-    """Return the config of the data set inside of RepeatDataset and such."""
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset
-
-
-def evaluation_loader(cfg: Config) -> Any:
-    """Return the config of the loader that is not the training's."""
-    loader = cfg.get('val_dataloader') or cfg.get('test_dataloader')
-    if not (loader and cfg.get('train_dataloader')):
-        raise SystemExit(
-            f'{cfg.filename} must have a train_dataloader and a '
-            'val_dataloader or test_dataloader, both with labels, as the '
-            'configs of classification have.')
-    return loader
-
-
-def build_model(cfg: Config, checkpoint: str, feature: str,
-                grid: tuple[int, int] | None = None) -> Any:
-    """Build a classifier without its head, which gives the features."""
-    backbone = dict(
-        cfg.model.backbone,
-        out_type=feature,
-        final_norm=True,
-        frozen_stages=-1,
-        init_cfg=None)
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
-        'data_preprocessor')
-    torch.manual_seed(0)
-    model = MODELS.build(
-        dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=backbone,
-            data_preprocessor=preprocessor))
-    model.init_weights()
-    if checkpoint != 'none':
-        print_log(load_encoder(model.backbone, checkpoint, grid=grid))
-    return model
-
-
 def encode(model: Any, dataset: BaseDataset, cfg: Config,
            batch_size: int | None) -> Tensor:
-    """Return the features of a data set, in its order."""
+    """Return the features (N, F, D) of a data set, in its order."""
     loader = evaluation_loader(cfg)
     return extract_features(
         model,
-        Runner.build_dataloader(
-            dict(
-                dataset=dataset,
-                batch_size=batch_size or loader.batch_size,
-                num_workers=loader.num_workers,
-                sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=dict(type='default_collate'))))
+        loader_in_order(dataset, batch_size or loader.batch_size,
+                        loader.num_workers), class_token_and_mean)
 
 
 if __name__ == '__main__':

@@ -86,11 +86,17 @@ def whole_image_loader(dataset: BaseDataset, prepare: Prepare,
                        batch_size: int, num_workers: int,
                        context: Any) -> DataLoader:
     """Load every image of a training set once, each process its share."""
-    plain = whole_images(dataset, prepare)
+    return loader_in_order(
+        whole_images(dataset, prepare), batch_size, num_workers, context)
+
+
+def loader_in_order(dataset: BaseDataset, batch_size: int, num_workers: int,
+                    context: Any = None) -> DataLoader:
+    """Load a data set once, in its order, each process its share."""
     return DataLoader(
-        plain,
+        dataset,
         batch_size=batch_size,
-        sampler=DefaultSampler(plain, shuffle=False, seed=0),
+        sampler=DefaultSampler(dataset, shuffle=False, seed=0),
         num_workers=num_workers,
         collate_fn=default_collate,
         multiprocessing_context=context,

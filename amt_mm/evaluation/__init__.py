@@ -1,10 +1,15 @@
 """Measures of what a pre-trained model learned."""
 
+from .feature_file import readable_features, write_features
 from .features import (
+    class_token,
     class_token_and_mean,
     draw_subsets,
     extract_features,
+    iterate_features,
     labels_of,
+    mean_of_patches,
+    patch_map,
 )
 from .knn import (
     Neighbours,
@@ -34,9 +39,11 @@ from .saliency_of_images import (
 
 __all__ = [
     'Estimate', 'Localization', 'Neighbours', 'average_precision', 'box_mask',
-    'centre_prior', 'class_token_and_mean', 'count_not_finite', 'draw_subsets',
-    'extract_features', 'labels_of', 'linear_probe', 'localize',
-    'masks_from_boxes', 'masks_from_folder', 'measure_localization', 'nearest',
-    'object_roles', 'pointing_accuracy', 'saliency_of_images',
-    'top_accuracies', 'vote', 'weighted_knn'
+    'centre_prior', 'class_token', 'class_token_and_mean', 'count_not_finite',
+    'draw_subsets', 'extract_features', 'iterate_features', 'labels_of',
+    'linear_probe', 'localize', 'masks_from_boxes', 'masks_from_folder',
+    'mean_of_patches', 'measure_localization', 'nearest', 'object_roles',
+    'patch_map', 'pointing_accuracy', 'readable_features',
+    'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
+    'write_features'
 ]

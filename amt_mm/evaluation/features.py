@@ -1,11 +1,11 @@
-"""Features of labelled images, and the labels.
+"""Features of images, and the labels of those that have one.
 
-Shape letters: N images, B batch, C channels, L patch tokens, D width.
+Shape letters: N images, B batch, L = h * w patch tokens, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,36 @@ def class_token(tokens: Tensor) -> Tensor:
     return tokens[:, 0] if tokens.ndim == 3 else tokens
 
 
+def mean_of_patches(tokens: Tensor) -> Tensor:
+    """Return the mean (B, D) of the patch tokens of tokens (B, 1 + L, D).
+
+    Features (B, D), which have no tokens, are returned as they are.
+    """
+    return tokens[:, 1:].mean(1) if tokens.ndim == 3 else tokens
+
+
 def class_token_and_mean(tokens: Tensor) -> Tensor:
-    """Return the class token and the mean of the patch tokens, (B, 2, D)."""
-    return torch.stack([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+    """Return the class token and the mean of the patch tokens, (B, 2, D).
+
+    Features (B, D), which have no tokens, become (B, 1, D).
+    """
+    pools = (class_token, mean_of_patches)[:tokens.ndim - 1]
+    return torch.stack([pool(tokens) for pool in pools], 1)
 
 
-@torch.no_grad()
+def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the patch tokens of tokens (B, 1 + L, D) as maps (B, D, h, w).
+
+    Raises:
+        ValueError: If there are not h * w of them.
+    """
+    h, w = grid
+    if tokens.ndim != 3 or tokens.shape[1] != 1 + h * w:
+        raise ValueError(f'a map of {h} x {w} patches needs tokens '
+                         f'(B, {1 + h * w}, D), got {tuple(tokens.shape)}.')
+    return tokens[:, 1:].mT.unflatten(2, grid)
+
+
 def extract_features(
         model: Any, loader: DataLoader,
         pool: Callable[[Tensor], Tensor] = class_token) -> Tensor:
@@ -52,16 +76,26 @@ def extract_features(
     Returns:
         Tensor: (N, ...) float32 on the CPU, (N, D) by default.
     """
-    was_training = model.training
-    model.eval()
-    features = torch.cat([pool(_encode(model, batch['inputs'])).float().cpu()
-                          for batch in progress(loader, 'features')])
-    model.train(was_training)
+    features = torch.cat([*iterate_features(model, loader, pool)])
     # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
     # repeat the first where R does not divide them
     shares = torch.stack(all_gather(features), 1)
     num_images = len(loader.dataset)  # type: ignore[arg-type]
     return shares.flatten(0, 1)[:num_images]
+
+
+@torch.no_grad()
+def iterate_features(model: Any, loader: DataLoader,
+                     pool: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    """Yield the features (B, ...) of each batch, float32 on the CPU.
+
+    The arguments are those of :func:`extract_features`.
+    """
+    was_training = model.training
+    model.eval()
+    for batch in progress(loader, 'features'):
+        yield pool(_encode(model, batch['inputs'])).float().cpu()
+    model.train(was_training)
 
 
 def _encode(model: Any, images: Any) -> Tensor:

@@ -112,8 +112,10 @@ def _step_time(sources: Sequence[Source]) -> Chart:
 def _probes(sources: Sequence[Source]) -> list[Chart]:
     return [
         Chart(title, '%, top-1', f'Of held-out images, by {how} the frozen '
-              'class token.',
-              _all(s.epoch(f'probe/{key}_top1') for s in sources))
+              'class token. Dotted: the mean of the patch tokens.',
+              _all(s.epoch(f'probe/{key}_top1') for s in sources)
+              + _all(s.epoch(f'probe/{key}_mean_top1', True)
+                     for s in sources))
         for key, title, how in (
             ('knn', 'k-NN accuracy', 'the nearest neighbours of'),
             ('linear', 'Linear accuracy', 'a linear classifier on'))

@@ -25,7 +25,9 @@ RUNS = {
     'simmim_amt_vit-b_200e_in1k': ((40, 0, 24), (32, 20, 12)),
     'simmim_amt-33-50_vit-b_200e_in1k': ((40, 0, 24), (24, 32, 8)),
     'simmim_am_vit-b_200e_in1k': ((40, 0, 24), (40, 0, 24)),
+    'simmim_amt_vit-s_custom': ((40, 0, 24), (32, 20, 12)),
     'maskfeat_amt_vit-b_300e_in1k': ((25, 0, 39), (17, 20, 27)),
+    'maskfeat_amt_vit-s_custom': ((25, 0, 39), (17, 20, 27)),
     'mae_am_vit-b_200e_in1k': ((48, 0, 16), (48, 0, 16)),
     'mae_am_vit-b_400e_in1k': ((48, 0, 16), (48, 0, 16)),
     'mae_amt-75-10_vit-b_200e_in1k': ((48, 0, 16), (48, 6, 10)),
@@ -183,8 +185,8 @@ def test_probe_of_every_method(tiny_method, run, images, name, backbone):
     runner = run(tiny_method(name, **{
         'model.backbone.type': f'amt_mm.{backbone}', 'train_cfg.max_epochs': 1,
         'default_hooks.probe': probe}))
-    for scalar in ('probe/knn_top1', 'probe/linear_top1'):
-        found, _ = runner.message_hub.log_scalars[scalar].data
+    for name in ('knn', 'linear', 'knn_mean', 'linear_mean'):
+        found, _ = runner.message_hub.log_scalars[f'probe/{name}_top1'].data
         assert len(found) == 2  # before and after the epoch
         assert all(0 <= top1 <= 100 for top1 in found)
 

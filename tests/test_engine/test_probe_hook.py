@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 from tiny_run import log_of, loss_trace, scalars_of
@@ -58,6 +60,30 @@ def probed_cfg(tiny_cfg, classes):
     return make
 
 
+@HOOKS.register_module()
+class MuteClassToken(Hook):
+    """Make the model's class token the same for all images."""
+
+    def before_run(self, runner):
+        def mute(backbone, args, tokens):
+            first = tokens[-1]
+            if first.ndim == 3 and not backbone.training:
+                return torch.cat([
+                    torch.ones_like(first[:, :1]), first[:, 1:]], 1),
+        runner.model.backbone.register_forward_hook(mute)
+
+
+@HOOKS.register_module()
+class AverageTokens(Hook):
+    """Make the model give the mean of its patches alone."""
+
+    def before_run(self, runner):
+        def average(backbone, args, tokens):
+            if not backbone.training:
+                return tokens[-1][:, 1:].mean(1),
+        runner.model.backbone.register_forward_hook(average)
+
+
 def probe_of(runner):
     """Return the probe of a runner."""
     return next(h for h in runner.hooks if isinstance(h, ProbeHook))
@@ -74,10 +100,35 @@ def probes_of(runner):
 def test_separable_classes_are_told_apart(probed_cfg, run):
     runner = run(probed_cfg(log_level='INFO'))
     assert probes_of(runner) == [(epoch, 100., 100.) for epoch in range(3)]
-    assert ('probe: epoch 1, k-NN top-1 100.00, linear top-1 100.00 '
-            '(36 bank and 9 query images, ') in log_of(runner)
-    history = runner.message_hub.get_scalar('probe/knn_top1').data[0]
-    assert history.tolist() == [100] * 3
+    assert ('probe: epoch 1, k-NN top-1 100.00, linear top-1 100.00; of the '
+            'patch mean 100.00, 100.00 (36 bank and 9 query images, '
+            ) in log_of(runner)
+    for name in ('knn', 'linear', 'knn_mean', 'linear_mean'):
+        history = runner.message_hub.get_scalar(f'probe/{name}_top1').data[0]
+        assert history.tolist() == [100] * 3
+
+
+def test_class_token_and_mean_are_told_apart(probed_cfg, run):
+    """A class token that is always the same tells nothing, the mean all."""
+    cfg = probed_cfg(**{'train_cfg.max_epochs': 1})
+    cfg.custom_hooks.append(dict(type='MuteClassToken', priority=0))
+    runner = run(cfg)
+    (_, knn, linear), *_ = probes_of(runner)
+    hub = runner.message_hub
+    means = [hub.get_scalar(f'probe/{name}_mean_top1').data[0][0]
+             for name in ('knn', 'linear')]
+    assert means == [100, 100] and knn < 70 and linear < 70
+
+
+def test_features_without_tokens_are_reported_once(probed_cfg, run):
+    """Those of a backbone that averages its patches itself."""
+    cfg = probed_cfg(**{'train_cfg.max_epochs': 1})
+    cfg.custom_hooks.append(dict(type='AverageTokens', priority=0))
+    runner = run(cfg)
+    assert probes_of(runner) == [(0, 100., 100.), (1, 100., 100.)]
+    assert {name for name in runner.message_hub.log_scalars
+            if name.startswith('probe/')} == {
+                'probe/knn_top1', 'probe/linear_top1'}
 
 
 def test_shuffled_labels_are_chance(probed_cfg, run, classes, tmp_path):

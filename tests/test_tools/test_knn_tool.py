@@ -84,9 +84,9 @@ def checkpoint(classes):
     return path
 
 
-def by_hand(classes, checkpoint, tiny_arch, ks):
+def by_hand(classes, checkpoint, tiny_arch, ks, pool):
     """Return top-1 and top-5 accuracy for each k."""
-    vit = VisionTransformer(arch=tiny_arch, out_type='cls_token', **SIZES)
+    vit = VisionTransformer(arch=tiny_arch, out_type='raw', **SIZES)
     state = torch.load(checkpoint, weights_only=True)['state_dict']
     vit.load_state_dict(
         {k.removeprefix('backbone.'): v for k, v in state.items()})
@@ -97,7 +97,7 @@ def by_hand(classes, checkpoint, tiny_arch, ks):
         images = np.stack([np.array(Image.open(path)) for path in paths])
         inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float()
         with torch.no_grad():
-            features = vit((inputs - 120) / 60)[-1]
+            features = pool(vit((inputs - 120) / 60)[-1])
         found.append((features, torch.tensor(
             [int(path.parent.name[-1]) for path in paths])))
     (bank, labels), (queries, truth) = found
@@ -105,11 +105,12 @@ def by_hand(classes, checkpoint, tiny_arch, ks):
         weighted_knn(queries, bank, labels, 6, k), truth) for k in ks]
 
 
-def lines_of(result):
+def lines_of(result, name=''):
     assert result.returncode == 0, result.stderr[-2000:]
     return re.findall(
-        r'k-NN top-1 ([\d.]+), top-5 ([\d.]+) \(k=(\d+), T=([\d.]+), (\d+) '
-        r'train and (\d+) val images, (\d+) features, \d+ s\)',
+        fr'k-NN{name} top-1 ([\d.]+), top-5 ([\d.]+) \(k=(\d+), '
+        r'T=([\d.]+), (\d+) train and (\d+) val images, (\d+) features, '
+        r'\d+ s\)',
         result.stdout + result.stderr)
 
 
@@ -117,13 +118,17 @@ def test_prints_what_one_finds_by_hand(tool, classes, checkpoint, tiny_arch):
     result = tool('knn', classes / 'cfg.py', checkpoint, '--k', 1, 5, 20,
                   '--grid', 4, 4, '--cfg-options', f'data_root={classes}')
     assert 'encoder loaded from' in result.stdout
-    expected = by_hand(classes, checkpoint, tiny_arch, (1, 5, 20))
-    assert lines_of(result) == [
-        (f'{top[1]:.2f}', f'{top[5]:.2f}', str(k), '0.07', '60', '24', '32')
-        for k, top in zip((1, 5, 20), expected, strict=True)
-    ]
-    assert len({top[1] for top in expected}) > 1
-    assert 20 < expected[1][1] < 100
+    of_token, of_mean = (
+        by_hand(classes, checkpoint, tiny_arch, (1, 5, 20), pool)
+        for pool in (lambda x: x[:, 0], lambda x: x[:, 1:].mean(1)))
+    for name, expected in (('', of_token), (' of the patch mean', of_mean)):
+        assert lines_of(result, name) == [
+            (f'{top[1]:.2f}', f'{top[5]:.2f}', str(k), '0.07', '60', '24',
+             '32') for k, top in zip((1, 5, 20), expected, strict=True)
+        ]
+        assert len({top[1] for top in expected}) > 1
+        assert 20 < expected[1][1] < 100
+    assert of_token != of_mean
 
 
 def test_random_weights_and_other_features(tool, classes):

@@ -18,13 +18,15 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 CUSTOM = CONFIGS / 'mae_amt_vit-s_custom.py'
 FLAGSHIP = CONFIGS / 'mae_amt_vit-b_400e_in1k.py'
 
-SMALL_VIT = ('model.backbone.arch.embed_dims=48',
-             'model.backbone.arch.num_layers=2',
-             'model.backbone.arch.num_heads=4',
-             'model.backbone.arch.feedforward_channels=96',
-             'model.backbone.arch._delete_=True', 'model.neck.embed_dim=48',
+SMALL_ARCH = ('model.backbone.arch.embed_dims=48',
+              'model.backbone.arch.num_layers=2',
+              'model.backbone.arch.num_heads=4',
+              'model.backbone.arch.feedforward_channels=96',
+              'model.backbone.arch._delete_=True')
+SMALL_VIT = (*SMALL_ARCH, 'model.neck.embed_dim=48',
              'model.neck.decoder_embed_dim=32', 'model.neck.decoder_depth=1',
              'model.neck.decoder_num_heads=4')
+SMALL_LINEAR = (*SMALL_ARCH, 'model.neck.in_channels=48')
 SHORT = ('train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
          'default_hooks.logger.interval=1', 'default_hooks.checkpoint.interval'
          '=1')
@@ -37,18 +39,25 @@ def images(tmp_path_factory):
     return root
 
 
-def test_custom_folder_trains_and_resumes(tool, images, tmp_path):
-    options = (*SMALL_VIT, *SHORT, f'data_root={images / "train"}',
+@pytest.mark.parametrize(('method', 'small', 'counts', 'rate'), [
+    ('mae', SMALL_VIT, (88, 78, 30), '2.34e-06'),
+    ('simmim', SMALL_LINEAR, (88, 52, 56), '7.81e-07'),
+    ('maskfeat', SMALL_LINEAR, (54, 59, 83), '3.13e-06')])
+def test_custom_folder_trains_and_resumes(tool, images, tmp_path, method,
+                                          small, counts, rate):
+    config = CONFIGS / f'{method}_amt_vit-s_custom.py'
+    options = (*small, *SHORT, f'data_root={images / "train"}',
                'custom_hooks.1.interval=1')
     work_dir = tmp_path / 'run'
-    first = tool('train', CUSTOM, '--work-dir', work_dir, '--cfg-options',
+    first = tool('train', config, '--work-dir', work_dir, '--cfg-options',
                  *options, 'train_cfg.max_epochs=2')
     assert first.returncode == 0, first.stderr[-2000:]
-    assert '88 masked, 78 thrown, 30 visible of 196 tokens' in first.stdout
-    assert 'effective batch size 4, peak learning rate 2.34e-06' in \
+    assert '{} masked, {} thrown, {} visible of 196 tokens'.format(
+        *counts) in first.stdout
+    assert f'effective batch size 4, peak learning rate {rate}' in \
         first.stdout
     assert (work_dir / 'saliency' / 'epoch_0001.npy').is_file()
-    second = tool('train', CUSTOM, '--work-dir', work_dir, '--resume',
+    second = tool('train', config, '--work-dir', work_dir, '--resume',
                   '--cfg-options', *options, 'train_cfg.max_epochs=3')
     assert second.returncode == 0, second.stderr[-2000:]
     log = max(work_dir.glob('*/vis_data/scalars.json'))

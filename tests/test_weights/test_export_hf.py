@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+import transformers
 from mmengine.registry import MODELS
 from tiny_checkpoints import (
     SIDE,
@@ -103,6 +104,27 @@ def test_mae_gives_the_same_latent_prediction_and_loss(norm_pix, tmp_path,
     assert latent.shape == (2, 5, 32) and pred.shape == (2, 12, SIDE**2 * 3)
     assert loss > 0.1 and max(errors) < 1e-5
     assert got.mask.sum() == 24
+
+
+@torch.no_grad()
+def test_features_do_not_move(tmp_path):
+    """As the tool says how to get them, not as the model gives them."""
+    model = build(mae_config())
+    path = save(model, tmp_path / 'run.pth', mae_config())
+    usage = to_hf(open_checkpoint(path), tmp_path / 'hf')
+    images = make_images()
+    found = dict(torch=torch, transformers=transformers, images=images)
+    exec(usage, found)
+    expected = expected_features(mae_config(), model, images)
+    assert found['features'].shape == expected.shape == (2, 17, 32)
+    assert (found['features'] - expected).abs().max() < 1e-5
+    first, second = (found['model'].eval().vit(images).last_hidden_state
+                     for _ in range(2))
+    assert first.shape == (2, 5, 32) and not torch.equal(first, second)
+    # nothing masked, but not in order: why noise is needed, too
+    shuffled = found['encoder'](images).last_hidden_state
+    assert (shuffled - expected).abs().max() > 0.1
+    assert (shuffled[:, 0] - expected[:, 0]).abs().max() < 1e-5
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
 from amt_mm.engine.sources import SaliencySource
 from amt_mm.engine.sources.model_saliency import unwrap_model, whole_weights
 from amt_mm.evaluation import (
+    class_token_and_mean,
     count_not_finite,
     draw_subsets,
     extract_features,
@@ -38,7 +39,7 @@ from amt_mm.evaluation import (
 from amt_mm.registry import HOOKS
 
 QUERIES_OF = 5  # one in so many images is a query
-SCALARS = {'k-NN': 'probe/knn_top1', 'linear': 'probe/linear_top1'}
+POOLS = '', '_mean'  # of the class token and of the mean of the patches
 
 
 class Labelled(NamedTuple):
@@ -54,10 +55,12 @@ class ProbeHook(Hook):
 
     Reports the top-1 accuracy of weighted k-NN (:func:`weighted_knn`) and of
     a linear classifier (:func:`linear_probe`) on the class token after the
-    final norm. Images are resized whole to the input size, with nothing
-    masked. No gradient reaches the encoder and no random number is drawn: the
-    run is bit for bit the one without the hook. Each process encodes its
-    share, the main process classifies. A final probe follows the last epoch.
+    final norm, and on the mean of the patch tokens, since in MAE nothing
+    trains the class token. Images are resized whole to the input size, with
+    nothing masked. No gradient reaches the encoder and no random number is
+    drawn: the run is bit for bit the one without the hook. Each process
+    encodes its share, the main process classifies. A final probe follows the
+    last epoch.
 
     One line turns it on::
 
@@ -65,7 +68,9 @@ class ProbeHook(Hook):
 
     and ``default_hooks.probe.dataset=DIR`` where the run's own images have no
     labels. The results go to the log, to the visualizer and to the message
-    hub, as ``probe/knn_top1`` and ``probe/linear_top1``.
+    hub, as ``probe/knn_top1`` and ``probe/linear_top1`` of the class token,
+    ``probe/knn_mean_top1`` and ``probe/linear_mean_top1`` of the mean. A
+    backbone that gives features (B, D) and no tokens has the first two only.
 
     Args:
         interval (int): Epochs between two probes. Defaults to 10.
@@ -189,7 +194,8 @@ class ProbeHook(Hook):
         queries = self.features(runner, self.queries.images)
         if not is_main_process():
             return
-        num_bad = count_not_finite(bank) + count_not_finite(queries)
+        num_bad = sum(count_not_finite(features.flatten(1))
+                      for features in (bank, queries))
         if num_bad:
             runner.logger.warning(
                 f'probe: epoch {epoch}, none, as the features of {num_bad:,} '
@@ -197,19 +203,20 @@ class ProbeHook(Hook):
             return
         results = self.classify(queries, bank)
         seconds = time.perf_counter() - start
-        tops = ', '.join(f'{name} top-1 {top:.2f}'
-                         for name, top in results.items())
         runner.logger.info(
-            f'probe: epoch {epoch}, {tops} ({len(bank):,} bank and '
-            f'{len(queries):,} query images, {seconds:.0f} s)')
-        scalars = {SCALARS[name]: top for name, top in results.items()}
+            f'probe: epoch {epoch}, {_summary(results)} ({len(bank):,} bank '
+            f'and {len(queries):,} query images, {seconds:.0f} s)')
+        scalars = {f'probe/{name}_top1': top for name, top in results.items()}
         runner.message_hub.update_scalars(scalars)
         runner.visualizer.add_scalars(
             dict(scalars, epoch=epoch), step=epoch,
             file_path=f'{runner.timestamp}.json')
 
     def features(self, runner: Runner, images: BaseDataset) -> Tensor:
-        """Encode images, each process its share, as the run computes."""
+        """Encode images (N, F, D), each process its share, as the run does.
+
+        F is 2, class token and mean, or 1 where there are no tokens.
+        """
         train = runner.train_dataloader
         num_workers = train.num_workers if self.num_workers is None \
             else self.num_workers
@@ -220,20 +227,34 @@ class ProbeHook(Hook):
         model = unwrap_model(runner)
         with whole_weights(runner.model), \
                 runner.optim_wrapper.optim_context(model):
-            features = extract_features(model, loader)
+            features = extract_features(
+                model, loader, class_token_and_mean)
         return features.to(model.data_preprocessor.device)
 
     def classify(self, queries: Tensor, bank: Tensor) -> dict[str, float]:
         """Return the top-1 accuracies in percent, by name."""
-        labels, num = self.bank.labels, self.num_classes
-        scores = {'k-NN': weighted_knn(
-            queries, bank, labels, num, self.k, self.temperature)}
-        if self.linear:
-            scores['linear'] = linear_probe(queries, bank, labels, num)
-        return {
-            name: top_accuracies(score, self.queries.labels)[1]
-            for name, score in scores.items()
-        }
+        found = {}
+        for number, pool in zip(range(bank.shape[1]), POOLS, strict=False):
+            known = (queries[:, number], bank[:, number], self.bank.labels,
+                     self.num_classes)
+            scores = {f'knn{pool}': weighted_knn(
+                *known, self.k, self.temperature)}
+            if self.linear:
+                scores[f'linear{pool}'] = linear_probe(*known)
+            found.update({
+                name: top_accuracies(score, self.queries.labels)[1]
+                for name, score in scores.items()})
+        return found
+
+
+def _summary(results: dict[str, float]) -> str:
+    """Say top-1 by the class token, then by the mean of the patches."""
+    titles = dict(knn='k-NN', linear='linear')
+    tops = ', '.join(f'{title} top-1 {results[name]:.2f}'
+                     for name, title in titles.items() if name in results)
+    means = [f'{results[key]:.2f}' for name in titles
+             if (key := f'{name}_mean') in results]
+    return f'{tops}; of the patch mean {", ".join(means)}' if means else tops
 
 
 def _build(name: str, dataset: str | dict[str, Any]) -> BaseDataset:

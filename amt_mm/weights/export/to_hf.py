@@ -33,6 +33,15 @@ BLOCK = {
     'ffn.layers.1': 'output.dense',
 }
 BICUBIC = 3  # PIL.Image.Resampling
+# without noise even a model that masks nothing shuffles its patches
+MAE_USAGE = """\
+model = transformers.ViTMAEForPreTraining.from_pretrained({folder!r})
+# it masks at random, so features differ from call to call; those of whole
+# images, patches in their order (or export with --encoder-only):
+encoder = transformers.ViTMAEForPreTraining.from_pretrained(
+    {folder!r}, mask_ratio=0.).vit.eval()
+features = encoder(images, noise=torch.arange({num_patches}.).expand(
+    len(images), -1)).last_hidden_state"""
 
 
 def to_hf(checkpoint: Checkpoint, out: Path,
@@ -62,8 +71,9 @@ def to_hf(checkpoint: Checkpoint, out: Path,
             'config.json': model_config(checkpoint, has_decoder),
         })
     if has_decoder:
-        return ('model = transformers.ViTMAEForPreTraining.from_pretrained('
-                f'{str(out)!r})')
+        h, w = (side // checkpoint.vit.patch_size
+                for side in checkpoint.vit.image_size)
+        return MAE_USAGE.format(folder=str(out), num_patches=h * w)
     return (f'model = transformers.ViTModel.from_pretrained({str(out)!r}, '
             'add_pooling_layer=False)')
 

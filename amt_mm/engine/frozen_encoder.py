@@ -1,0 +1,115 @@
+"""The encoder that a config describes, and images as it is shown them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, MODELS
+
+from amt_mm.weights import load_encoder
+
+from .saliency_maps import whole_images
+
+LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
+           'mmpretrain.LoadImageFromFile')
+
+
+def build_classifier(cfg: Config, checkpoint: str,
+                     grid: tuple[int, int] | None = None,
+                     out_type: str = 'raw') -> Any:
+    """Build the classifier of a config without its neck and head.
+
+    Args:
+        cfg (Config): A config of classification by a ViT of mmpretrain.
+        checkpoint (str): File or URL of its encoder, or ``'none'`` for random
+            weights.
+        grid (tuple[int, int], optional): See
+            :func:`amt_mm.weights.load_encoder`.
+        out_type (str): What ``extract_feat`` gives, as mmpretrain names it.
+            Defaults to ``'raw'``, tokens (B, 1 + L, D) after the final norm.
+    """
+    backbone = dict(cfg.model.backbone, out_type=out_type, final_norm=True,
+                    frozen_stages=-1)
+    return _build(cfg, checkpoint, grid, dict(
+        type='mmpretrain.ImageClassifier', backbone=backbone))
+
+
+def build_encoder(cfg: Config, checkpoint: str,
+                  grid: tuple[int, int] | None = None) -> Any:
+    """Build what gives the tokens of an image, by either kind of config.
+
+    Args:
+        cfg (Config): A config of pre-training, whose model is taken as it is,
+            or one of classification.
+        checkpoint (str): See :func:`build_classifier`.
+        grid (tuple[int, int], optional): See
+            :func:`amt_mm.weights.load_encoder`.
+    """
+    if evaluation_loader(cfg):
+        return build_classifier(cfg, checkpoint, grid)
+    return _build(cfg, checkpoint, grid, cfg.model, assume_own_grid=True)
+
+
+def _build(cfg: Config, checkpoint: str, grid: tuple[int, int] | None,
+           model_cfg: dict, assume_own_grid: bool = False) -> Any:
+    """Build a model, and load its encoder."""
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
+        'data_preprocessor')
+    torch.manual_seed(0)
+    model = MODELS.build(dict(
+        model_cfg,
+        backbone=dict(model_cfg['backbone'], init_cfg=None),
+        data_preprocessor=preprocessor))
+    model.init_weights()
+    if checkpoint != 'none':
+        print_log(load_encoder(model.backbone, checkpoint, grid=grid,
+                               assume_own_grid=assume_own_grid))
+    return model
+
+
+def evaluation_loader(cfg: Config) -> Any:
+    """Return the config of the loader that is not the training's, or None."""
+    return cfg.get('val_dataloader') or cfg.get('test_dataloader')
+
+
+def evaluation_pipeline(cfg: Config) -> list[dict]:
+    """Return the pipeline that images are evaluated by, with our loading."""
+    # of the same arguments, and refuses what it would not read rightly
+    return [
+        dict(step, type='amt_mm.LoadImage') if step['type'] in LOADERS
+        else step for step in without_wrappers(
+            evaluation_loader(cfg).dataset).pipeline
+    ]
+
+
+def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
+    """Return the images below a folder, as a config shows them whole.
+
+    By the pipeline of evaluation where a config has one, else by that of
+    training without its crop, as :class:`ProbeHook` does.
+
+    Raises:
+        ValueError: If the pipeline loads no files, as those of data sets that
+            hold arrays do not.
+    """
+    pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
+        without_wrappers(cfg.train_dataloader.dataset).pipeline
+    if not any('Load' in step['type'] for step in pipeline):
+        raise ValueError(
+            "the config's pipeline must load images from files, by "
+            'amt_mm.LoadImage or LoadImageFromFile, got '
+            f'{[step["type"] for step in pipeline]}.')
+    images = DATASETS.build(dict(
+        type='amt_mm.ImageFolder', data_root=folder, pipeline=pipeline))
+    return images if evaluation_loader(cfg) else whole_images(images)
+
+
+def without_wrappers(dataset: Any) -> Any:
+    """Return the config of the data set inside of RepeatDataset and such."""
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset

@@ -1,0 +1,195 @@
+"""The features that the tool writes, against the same by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmpretrain import FeatureExtractor
+from PIL import Image
+
+TRANSFER = Path(__file__).parents[2] / 'docs' / 'transfer.md'
+DEMO = 'configs/mae_amt_vit-t_30e_demo.py'
+CLASSIFIER = 'configs/classification/vit-t_linear_demo.py'
+SIDE, GRID, WIDTH = 64, (8, 8), 192  # of both
+
+
+@pytest.fixture(scope='module')
+def model(pytestconfig):
+    """Return a model of pre-training, whose class token is not zero."""
+    cfg = Config.fromfile(pytestconfig.rootpath / DEMO)
+    init_default_scope('mmpretrain')
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        torch.nn.init.normal_(model.backbone.cls_token)
+    return model.eval()
+
+
+@pytest.fixture(scope='module')
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp('model') / 'epoch_1.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def images(jpeg_folder, tmp_path):
+    """Nine images, one of them not readable, one of a name not in ASCII."""
+    root = tmp_path / 'images'
+    shutil.copytree(jpeg_folder, root)
+    (root / '3.jpg').write_bytes(b'no image')
+    (root / '7é').mkdir()
+    shutil.copy(root / '0.jpg', root / '7é' / 'x y.JPG')
+    return root
+
+
+NAMES = ['0.jpg', '1.jpg', '2.jpg', '4.jpg', '5.jpg', '7é/x y.JPG',
+         'below/6.jpg', 'below/7.jpg']
+
+
+@torch.no_grad()
+def tokens_of(model, root):
+    """Return the tokens (N, 1 + L, D) of images resized whole."""
+    pixels = np.stack([np.array(Image.open(root / name).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC)) for name in NAMES])
+    inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    inputs = model.data_preprocessor(
+        dict(inputs=inputs[:, [2, 1, 0]], data_samples=None))['inputs']
+    return model.extract_feat(inputs)[-1]
+
+
+POOLS = {
+    'cls': lambda tokens: tokens[:, 0],
+    'mean': lambda tokens: tokens[:, 1:].mean(1),
+    'map': lambda tokens: tokens[:, 1:].mT.reshape(-1, WIDTH, *GRID),
+}
+
+
+def extract(tool, out, config, checkpoint, images, *options):
+    """Run the tool; return features, names and what was printed."""
+    done = tool('extract', config, checkpoint, '--images', images, '--out',
+                out, '--batch-size', 3, '--device', 'cpu', *options)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    with np.load(out) as file:
+        assert sorted(file) == ['features', 'names']
+        return torch.from_numpy(file['features']), file['names'], text
+
+
+@pytest.mark.parametrize(('pool', 'workers'),
+                         [('cls', 2), ('mean', 0), ('map', 0)])
+def test_features_by_a_config_of_pretraining(
+        tool, model, checkpoint, images, tmp_path, pool, workers):
+    features, names, text = extract(
+        tool, tmp_path / 'out' / 'f.npz', DEMO, checkpoint, images, '--pool',
+        pool, '--num-workers', workers)
+    assert names.tolist() == NAMES
+    expected = POOLS[pool](tokens_of(model, images))
+    assert features.dtype == torch.float32
+    assert features.shape == expected.shape and expected.std() > 0.1
+    assert (features - expected).abs().max() < 1e-4
+    assert 'encoder loaded from' in text
+    assert re.search(r'left out 1 of 9 images .*\n  .*/3\.jpg', text)
+    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['f.npz']
+
+
+@pytest.mark.parametrize('pool', ['cls', 'mean'])
+def test_features_by_a_config_of_classification(
+        tool, checkpoint, jpeg_folder, tmp_path, pool):
+    """They are those of mmpretrain's FeatureExtractor."""
+    features, names, _ = extract(
+        tool, tmp_path / 'f.npz', CLASSIFIER, checkpoint, jpeg_folder,
+        '--pool', pool, '--grid', *GRID)
+    cfg = Config.fromfile(CLASSIFIER)
+    cfg.model.backbone.update(out_type='raw')
+    theirs = FeatureExtractor(cfg, pretrained=str(checkpoint))(
+        [str(jpeg_folder / name) for name in names], stage='backbone')
+    tokens = torch.stack([own[-1] for own in theirs])
+    assert tokens.shape == (8, 65, WIDTH)
+    assert (features - POOLS[pool](tokens)).abs().max() < 1e-4
+
+
+def test_feature_extractor_as_documented(
+        tool, checkpoint, jpeg_folder, tmp_path, monkeypatch):
+    """The program of docs/transfer.md, on a file of the folder."""
+    features, names, _ = extract(
+        tool, tmp_path / 'f.npz', DEMO, checkpoint, jpeg_folder)
+    program, = (text for text in re.findall(
+        r'```python\n(.*?)```', TRANSFER.read_text(), re.S)
+        if 'FeatureExtractor' in text)
+    for words, own in (('configs/mae_amt_vit-s_custom.py', DEMO),
+                       ('(224, 224)', str((SIDE, SIDE))),
+                       ("'FILE'", repr(str(checkpoint))),
+                       ("'a.jpg'", repr(str(jpeg_folder / names[0]))),
+                       ("'b.jpg'", repr(str(jpeg_folder / names[7])))):
+        assert words in program
+        program = program.replace(words, own)
+    found = {}
+    exec(program, found)
+    assert found['class_tokens'].shape == (2, WIDTH)
+    assert (found['class_tokens'] - features[[0, 7]]).abs().max() < 1e-4
+
+
+def test_picture(tool, checkpoint, images, tmp_path):
+    _, _, text = extract(
+        tool, tmp_path / 'f.npz', DEMO, checkpoint, images, '--pool', 'map',
+        '--map', 'pca', '--map-images', 8)
+    assert '7 thumbnails at places by pca' in text  # 3.jpg is an eighth
+    picture = mmcv.imread(tmp_path / 'f.png')
+    assert picture.shape == (1600, 1600, 3)
+    assert 0.005 < (picture < 250).any(2).mean() < 0.1
+
+
+def test_random_weights(tool, jpeg_folder, tmp_path):
+    first, _, _ = extract(
+        tool, tmp_path / 'f.npz', DEMO, 'none', jpeg_folder, '--pool', 'mean')
+    again, _, _ = extract(
+        tool, tmp_path / 'f.npz', DEMO, 'none', jpeg_folder, '--pool', 'mean')
+    assert torch.equal(first, again) and first.std() > 0.1
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    (['--out', 'f.npy'], '--out must end in .npz, got f.npy.'),
+    (['--batch-size', '0'], '--batch-size must be >= 1, got 0.'),
+    (['--images', 'nowhere'], "must be a folder of images, got 'nowhere'"),
+    (['--map', 'umap'], 'umap needs the package umap-learn, which is not '
+     'installed: pip install umap-learn'),
+])
+def test_wrong_arguments(tool, jpeg_folder, tmp_path, options, words):
+    if 'umap' in options and importlib.util.find_spec('umap'):
+        pytest.skip('umap-learn is installed')
+    done = tool('extract', DEMO, 'none', '--images', jpeg_folder, '--out',
+                tmp_path / 'f.npz', *options)
+    assert done.returncode and words in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_of_arrays(tool, jpeg_folder, tmp_path):
+    config = 'configs/classification/vit-b_linear_90e_cifar10.py'
+    done = tool('extract', config, 'none', '--images', jpeg_folder, '--out',
+                tmp_path / 'f.npz')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'must load images from files, by amt_mm.LoadImage' in done.stderr
+
+
+def test_a_folder_of_unreadable_images(tool, tmp_path):
+    for i in range(3):
+        (tmp_path / f'{i}.jpg').write_bytes(b'no image')
+    done = tool('extract', DEMO, 'none', '--images', tmp_path, '--out',
+                tmp_path / 'f.npz', '--num-workers', 0)
+    assert done.returncode == 1
+    assert 'no readable image found in' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'f.npz').exists()
