@@ -21,7 +21,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def train_together(configs, local_ranks=None, inspect=None):
+def train_together(configs, local_ranks=None, inspect=None,
+                   start_method='fork'):
     """Train one config in each process.
 
     Args:
@@ -30,6 +31,8 @@ def train_together(configs, local_ranks=None, inspect=None):
         local_ranks (list, optional): LOCAL_RANK by rank; a 0 begins a node.
         inspect (callable, optional): Is called with (rank, runner) at the
             end, in the process.
+        start_method (str): ``'spawn'`` where the loss is compiled: torch
+            cannot fork a process that has compiled anything.
 
     Returns:
         list: By rank the traceback of what was raised, or None.
@@ -39,7 +42,7 @@ def train_together(configs, local_ranks=None, inspect=None):
     root = Path(configs[0].work_dir).parent
     mp.start_processes(
         _train, (configs, local_ranks, inspect, root, free_port()),
-        nprocs=world_size, start_method='fork')
+        nprocs=world_size, start_method=start_method)
     errors = [root / f'error_{rank}.txt' for rank in range(world_size)]
     return [e.read_text() if e.exists() else None for e in errors]
 

@@ -54,13 +54,14 @@ def _save_run(rank, runner):
 def test_one_graph_for_all_plans_of_the_same_counts(tiny_cfg, num):
     """5 steps at the ratios of the warm-up and 45 at others.
 
-    In processes of their own, as torch cannot fork once it has compiled.
+    In new processes, as torch cannot fork once it has compiled.
     """
     found = {}
     for name, options in (('plain', {}), ('compiled', {
             'model.compile_loss': BACKEND})):
         cfg = fifty_steps(tiny_cfg, name, num, **options)
-        assert train_together([cfg] * num, inspect=_save_run) == [None] * num
+        assert train_together([cfg] * num, inspect=_save_run,
+                              start_method='spawn') == [None] * num
         found[name] = [torch.load(f'{cfg.work_dir}/{rank}.pth')
                        for rank in range(num)]
     for plain, compiled in zip(*found.values(), strict=True):
