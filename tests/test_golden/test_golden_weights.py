@@ -41,8 +41,7 @@ def test_initial_weights(golden):
         for name, options in {**BACKBONES, **NECKS}.items()})
 
 
-# AMTMAEViT draws some of its weights anew after it has read the file
-@pytest.mark.parametrize('name', sorted({*BACKBONES} - {'AMTMAEViT'}))
+@pytest.mark.parametrize('name', sorted(BACKBONES))
 def test_weights_of_a_file(name, tmp_path):
     path = str(tmp_path / 'encoder.pth')
     torch.manual_seed(1)
