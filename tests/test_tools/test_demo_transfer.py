@@ -26,8 +26,9 @@ DETECT = ('train_cfg.max_iters=1', 'train_cfg.val_interval=1',
 def encoder(tmp_path):
     """A checkpoint of random weights."""
     vit = VisionTransformer('deit-tiny', 64, 8)
-    torch.save({f'backbone.{key}': value
-                for key, value in vit.state_dict().items()},
+    state = {f'backbone.{key}': value
+             for key, value in vit.state_dict().items()}
+    torch.save(dict(state_dict=state, meta=dict(grid=[8, 8])),
                tmp_path / 'encoder.pth')
     return tmp_path / 'encoder.pth'
 
