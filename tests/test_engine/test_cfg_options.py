@@ -83,6 +83,7 @@ def test_every_tool_takes_them_so(path, monkeypatch, tmp_path):
     checkpoint.touch()
     arguments = dict(
         demo=[], demo_transfer=['cls', '--checkpoint', str(checkpoint)],
+        extract=['c.py', 'x', '--images', 'x', '--out', 'x.npz'],
         knn=['c.py', 'x'], print_plan=['c.py'], test=['c.py', 'x'],
         train=['c.py'], visualize=['c.py', 'x', '--images', 'x'],
         localize=['c.py', 'x', '--images', 'x', '--masks', 'x'])
