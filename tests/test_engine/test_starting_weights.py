@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import count
 
 import pytest
@@ -46,7 +47,10 @@ def started(tiny_cfg, run):
             type='amt_mm.RandomOrdering')
         runner = run(cfg)
         hook = next(h for h in runner.hooks if isinstance(h, RecordStart))
-        return hook, log_of(runner)
+        log = log_of(runner)
+        # a run begun in the same second would write into the same
+        shutil.rmtree(runner._log_dir)
+        return hook, log
 
     return train
 
