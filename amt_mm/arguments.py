@@ -147,7 +147,7 @@ WORKERS = partial(check_int, low=0, high=MAX_WORKERS)
 
 
 @contextmanager
-def telling(what: str, cfg: Any) -> Iterator[None]:
+def error_context(what: str, cfg: Any) -> Iterator[None]:
     """Let no error pass that names none of the arguments in a config.
 
     Whatever comes from inside of a library becomes a ValueError that says

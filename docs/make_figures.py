@@ -29,7 +29,7 @@ from amt_mm.datasets.training_set import find_transforms, sample_paths
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
 from amt_mm.saliency import SaliencyStore, fingerprint
 from amt_mm.visualization import Panel, draw_sheet, training_panels
-from amt_mm.weights import reading_safely
+from amt_mm.weights import weights_only_loading
 
 # projects/ lies beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -152,7 +152,7 @@ def draw_panel(work_dir: Path, root: Path, epochs: int) -> Panel:
     cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
     checkpoint = work_dir / f'epoch_{epochs}.pth'
-    with reading_safely(str(checkpoint)):
+    with weights_only_loading(str(checkpoint)):
         load_checkpoint(model, str(checkpoint), map_location='cpu')
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     generator = find_transforms(dataset, AMTMaskGenerator)[0]

@@ -229,15 +229,15 @@ def update_epochs(cfg: dict) -> list[int]:
     if hook is None:
         return []
     source = hook.get('source') or dict(type='amt_mm.ModelSaliency')
-    is_fixed = not source['type'].endswith('ModelSaliency')
+    is_static = not source['type'].endswith('ModelSaliency')
     interval, begin = hook.get('interval', 40), hook.get('begin')
     if begin is None:
-        begin = 0 if is_fixed else interval
+        begin = 0 if is_static else interval
     begin, interval = (max(1, round(n * EPOCHS)) if isinstance(n, float)
                        else n for n in (begin, interval))
     epochs = [e for e in range(EPOCHS)
               if e >= begin and (e - begin) % interval == 0]
-    return epochs[:1] if is_fixed else epochs
+    return epochs[:1] if is_static else epochs
 
 
 def maps_of(cfg: dict) -> int | None:

@@ -10,8 +10,8 @@ from amt_mm.arguments import (
     check_int,
     check_range,
     check_sides,
+    error_context,
     optional,
-    telling,
 )
 
 
@@ -50,7 +50,7 @@ def test_other_checks():
     FileNotFoundError('weights.pth')])
 def test_what_names_an_argument_passes(error):
     with pytest.raises(type(error)) as caught:
-        with telling('cannot build', dict(width=2, deep=dict(depth=3))):
+        with error_context('cannot build', dict(width=2, deep=dict(depth=3))):
             raise error
     assert caught.value is error
 
@@ -61,7 +61,7 @@ def test_what_names_an_argument_passes(error):
     KeyError('type')])
 def test_what_names_none_is_told_with_all(error):
     with pytest.raises(ValueError) as caught:
-        with telling('cannot build', dict(type='X', width=2)):
+        with error_context('cannot build', dict(type='X', width=2)):
             raise error
     assert str(caught.value) == (
         f"cannot build {{'type': 'X', 'width': 2}}: {type(error).__name__}: "

@@ -24,7 +24,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from amt_mm.datasets.transforms import UnreadableImageError
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 from amt_mm.masking import MaskPlan, count_tokens
 from amt_mm.registry import TASK_UTILS
 from amt_mm.saliency import (
@@ -745,11 +745,11 @@ CASES = [
         tmp, hooks=(dict(UPDATE, store_dir=str(images(tmp) / '0.jpg')), )),
          SaliencyStoreError, '0.jpg'),
     Case('plan of a run without generator',
-         lambda tmp: training_plan(
+         lambda tmp: estimate_cost(
              run_config(tmp, pipeline=(LOAD, CROP, PACK))), ValueError,
          'the train pipeline has no amt_mm.AMTMaskGenerator'),
     Case('plan of an iteration-based run',
-         lambda tmp: training_plan(run_config(
+         lambda tmp: estimate_cost(run_config(
              tmp, train_cfg=dict(by_epoch=False, max_iters=4))), ValueError,
          'EpochBasedTrainLoop'),
 ]

@@ -16,7 +16,7 @@ from mmengine.registry import (
     init_default_scope,
 )
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*.py'))
@@ -70,7 +70,7 @@ def test_config_builds(path):
 
 @pytest.mark.parametrize('name', [path.stem for path in FILES])
 def test_plan_of_config(name):
-    plan = training_plan(Config.fromfile(CONFIGS / f'{name}.py'))
+    plan = estimate_cost(Config.fromfile(CONFIGS / f'{name}.py'))
     counts, updates = ROWS[name]
     assert tuple(plan.phases[1].counts) == counts
     assert list(plan.updates) == list(updates)
@@ -79,7 +79,7 @@ def test_plan_of_config(name):
 
 def test_cost_of_the_flagship():
     """The shares of the paper's 45/40, counted and not assumed."""
-    plan = training_plan(
+    plan = estimate_cost(
         Config.fromfile(CONFIGS / 'mae_amt_vit-b_400e_in1k.py'))
     warmup, training = plan.phases
     assert tuple(warmup.counts) == (147, 0, 49)
@@ -93,7 +93,7 @@ def test_cost_of_the_flagship():
     ('simmim_amt_vit-b_200e_in1k', 0.730, 144),
     ('simmim_amt-33-50_vit-b_200e_in1k', 0.486, 96)])
 def test_cost_of_simmim(name, share, kept):
-    plan = training_plan(Config.fromfile(CONFIGS / f'{name}.py'))
+    plan = estimate_cost(Config.fromfile(CONFIGS / f'{name}.py'))
     warmup, training = plan.phases
     assert tuple(warmup.counts) == (120, 0, 76)
     assert training.counts.masked + training.counts.visible == kept
@@ -146,17 +146,17 @@ def test_run_shorter_than_its_warm_up_is_refused():
     cfg.train_cfg.max_epochs = 40
     message = r'param_scheduler\.1\.begin must be < max_epochs, got 40 and 40'
     with pytest.raises(ValueError, match=message):
-        training_plan(cfg)
+        estimate_cost(cfg)
     cfg.train_cfg.max_epochs = 1600
-    assert training_plan(cfg).updates == range(40, 1600, 40)
+    assert estimate_cost(cfg).updates == range(40, 1600, 40)
 
 
 def test_effective_batch_and_rate():
     cfg = Config.fromfile(CONFIGS / 'mae_amt_vit-b_400e_in1k.py')
-    assert 'as in the config' in str(training_plan(cfg, world_size=8))
-    assert 'meant for a batch of 4096' in str(training_plan(cfg))
+    assert 'as in the config' in str(estimate_cost(cfg, world_size=8))
+    assert 'meant for a batch of 4096' in str(estimate_cost(cfg))
     cfg.auto_scale_lr.enable = True
-    assert training_plan(cfg).lr == pytest.approx(2.4e-3 / 8)
+    assert estimate_cost(cfg).lr == pytest.approx(2.4e-3 / 8)
 
 
 def test_table_of_configs_is_that_of_the_files(monkeypatch):

@@ -148,13 +148,13 @@ for module in pkgutil.walk_packages(amt_mm.__path__, 'amt_mm.'):
 
 from amt_mm.compatibility import computes_bfloat16
 from amt_mm.weights.read import read_state_dict
-from amt_mm.weights.trust import check_checkpoint, reading_safely
+from amt_mm.weights.trust import check_checkpoint, weights_only_loading
 assert computes_bfloat16() is False
 weights, code = sys.argv[1:]
 torch.save(dict(state_dict=dict(w=torch.ones(2))), weights)
 torch.save(dict(state_dict=dict(w=torch.ones(2)), hook=inspect.Signature()),
            code)
-with reading_safely(weights):
+with weights_only_loading(weights):
     assert torch.equal(read_state_dict(weights)['w'], torch.ones(2))
 for read in (check_checkpoint, read_state_dict):
     try:
@@ -162,7 +162,7 @@ for read in (check_checkpoint, read_state_dict):
     except ValueError as error:
         print(error)
 try:
-    with reading_safely():
+    with weights_only_loading():
         torch.load(code, weights_only=False)
 except ValueError as error:
     print(error)

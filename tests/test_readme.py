@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -131,7 +131,7 @@ def test_config_of_the_reader_builds(tmp_path):
     """The five changes alone: counts, updates and cost of the plan."""
     path = tmp_path / 'mine.py'
     path.write_text(five_changes()[0])
-    plan = training_plan(Config.fromfile(path))
+    plan = estimate_cost(Config.fromfile(path))
     assert [tuple(phase.counts) for phase in plan.phases] == [(147, 0, 49),
                                                               (88, 78, 30)]
     assert plan.updates == range(30, 300, 30)
@@ -139,7 +139,7 @@ def test_config_of_the_reader_builds(tmp_path):
 
 
 def test_printed_plan_is_the_real_one():
-    plan = training_plan(config('configs/mae_amt_vit-b_400e_in1k.py'), 8)
+    plan = estimate_cost(config('configs/mae_amt_vit-b_400e_in1k.py'), 8)
     assert blocks('text')[0].strip() == str(plan)
 
 

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 
 from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.quiet_runner import build_quiet_runner
@@ -55,7 +55,7 @@ def build_runner(args: argparse.Namespace, data_root: Path) -> Runner:
     cfg.train_dataloader.dataset.data_root = str(data_root)
     fit_machine(cfg)
     runner = build_quiet_runner(cfg, SHOWN)
-    runner.logger.info(training_plan(cfg))
+    runner.logger.info(estimate_cost(cfg))
     return runner
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 HEAD = """# Configs
@@ -32,7 +32,7 @@ COLUMNS = """\
 def row(path: Path) -> str:
     """Describe a config in one line of the table."""
     doc = ast.get_docstring(ast.parse(path.read_text())) or ''
-    plan = training_plan(Config.fromfile(path))
+    plan = estimate_cost(Config.fromfile(path))
     counts = ' / '.join(map(str, plan.phases[1].counts))
     text = ' '.join(doc.split())
     reported = re.search(r'[Tt]he paper reports (.*?)[;.] ?(?!\d)', text)

@@ -34,9 +34,9 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from amt_mm.datasets.training_set import sample_paths
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
+from amt_mm.engine.cost import find_generator
 from amt_mm.engine.source_localization import connect_store, localize_source
 from amt_mm.engine.sources import build_source
-from amt_mm.engine.training_plan import find_generator
 from amt_mm.evaluation import (
     localize,
     masks_from_boxes,

@@ -12,7 +12,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     args = parse_args()
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args.cfg_options)
-    print_log(str(training_plan(cfg, args.num_processes)))
+    print_log(str(estimate_cost(cfg, args.num_processes)))
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.weights import load_model, reading_safely
+from amt_mm.weights import load_model, weights_only_loading
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,7 +85,7 @@ def main() -> None:
     args = parse_args()
     cfg = build_config(args)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    with reading_safely(cfg.load_from, args.trust_checkpoint):
+    with weights_only_loading(cfg.load_from, args.trust_checkpoint):
         runner = build(cfg)
         runner.register_hook(WholeModelHook())
         runner.test()

@@ -17,11 +17,11 @@ from mmengine.device import is_cuda_available
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import LOADERS, fit_machine
-from amt_mm.engine.stopping import stopping_in_order
-from amt_mm.weights import reading_safely
+from amt_mm.engine.stopping import graceful_shutdown
+from amt_mm.weights import weights_only_loading
 
 
 def parse_args() -> argparse.Namespace:
@@ -158,7 +158,7 @@ def main() -> None:
     is_own = cfg.get('resume', False) is not False and \
         not cfg.get('load_from') and \
         Path(cfg.work_dir, 'last_checkpoint').is_file()
-    with stopping_in_order(cfg.work_dir), reading_safely(
+    with graceful_shutdown(cfg.work_dir), weights_only_loading(
             cfg.get('load_from'), args.trust_checkpoint or is_own):
         train(cfg)
 
@@ -169,7 +169,7 @@ def train(cfg: Config) -> None:
     # worked out first, so that a config that makes no sense stops here
     tasks = os.environ.get('SLURM_NTASKS', 1) if cfg.launcher == 'slurm' else 1
     world_size = int(os.environ.get('WORLD_SIZE', tasks))
-    plan = training_plan(cfg, world_size) if is_amt else None
+    plan = estimate_cost(cfg, world_size) if is_amt else None
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)
     if plan:

@@ -33,15 +33,15 @@ from torch import Tensor
 from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.datasets.transforms import LoadImage, UnreadableImageError
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
-from amt_mm.engine.training_plan import find_generator
+from amt_mm.engine.cost import find_generator
 from amt_mm.masking import MaskPlan
 from amt_mm.visualization import (
     Section,
+    cls_attention_maps,
     draw_attention,
     draw_heads,
     draw_plans,
-    look,
-    num_patches_seen,
+    effective_num_patches,
     sample_plans,
     to_pixels,
     write_page,
@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Load, look, draw."""
+    """Load, cls_attention_maps, draw."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
     cfg = Config.fromfile(args.config)
@@ -96,7 +96,7 @@ def main() -> None:
         model, is_whole = build_model(cfg, path, args.grid)
         model.to(args.device)
         inputs = model_inputs(cfg, model, images)
-        attention = look(model.backbone, inputs)
+        attention = cls_attention_maps(model.backbone, inputs)
         means[name] = attention.mean(1)
         sections.append(Section(f'heads_{number}', f'Each head of {path}',
                                 draw_heads(images, attention)))
@@ -177,7 +177,7 @@ def summary(means: dict[str, np.ndarray]) -> str:
     """Say in a line a checkpoint how far its attention is spread."""
     lines = []
     for name, maps in means.items():
-        seen = num_patches_seen(maps)
+        seen = effective_num_patches(maps)
         lines.append(f'{name}: looks at {seen.mean():.1f} of '
                      f'{maps[0].size} patches on average (effective number, '
                      f'{seen.min():.1f} to {seen.max():.1f} by image)')

@@ -18,7 +18,7 @@ from amt_mm.arguments import (
     check_all,
     check_bool,
     check_int,
-    telling,
+    error_context,
 )
 from amt_mm.registry import DATASETS
 
@@ -78,7 +78,7 @@ class ImageFolder(CustomDataset):
                 f'data_root must be a folder of images, got {data_root!r}, '
                 'which is no folder.')
         self.on_unreadable = on_unreadable
-        with telling('cannot make the data set of', kwargs):
+        with error_context('cannot make the data set of', kwargs):
             super().__init__(
                 data_root=data_root,
                 with_label=False,

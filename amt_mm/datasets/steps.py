@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
-from amt_mm.arguments import check_config, telling
+from amt_mm.arguments import check_config, error_context
 
 
 class Steps(Compose):
@@ -44,7 +44,7 @@ class Steps(Compose):
 def _telling(step: Callable) -> Iterator[None]:
     """Name the step that fails, where its error does not name it."""
     if not type(step).__module__.startswith('amt_mm.'):
-        with telling('the pipeline failed at', step):
+        with error_context('the pipeline failed at', step):
             yield
         return
     try:
@@ -61,7 +61,8 @@ def _build(name: str, cfg: Any) -> Callable:
     if callable(cfg):
         return cfg
     check_config(name, cfg)
-    with telling(f'cannot build {name}{_arguments(cfg["type"])} from', cfg):
+    with error_context(f'cannot build {name}{_arguments(cfg["type"])} from',
+                       cfg):
         return TRANSFORMS.build(cfg)
 
 

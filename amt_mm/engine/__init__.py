@@ -1,9 +1,11 @@
-"""What knows the run: hooks, optimisers, and the plan of a whole run."""
+"""What knows the run: hooks, optimisers, and the cost of a whole run."""
 
+from .cost import estimate_cost
 from .hooks import *  # noqa: F401,F403
 from .optimizers import *  # noqa: F401,F403
-from .plan_summary import TrainingPlan
+from .plan_summary import CostEstimate
 from .sources import *  # noqa: F401,F403
-from .training_plan import training_plan
 
-__all__ = ['TrainingPlan', 'training_plan']
+__all__ = ['CostEstimate', 'estimate_cost']
+
+training_plan = estimate_cost  # deprecated name

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .launch import join_on_cpu
+from .launch import init_gloo
 from .optimizers.auto_precision import has_accelerator
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -81,7 +81,7 @@ def fit_machine(cfg: Config) -> None:
             cfg[name].persistent_workers = False  # torch refuses the pair
     if has_accelerator():
         return
-    join_on_cpu(cfg)
+    init_gloo(cfg)
     wrapper = cfg.optim_wrapper
     if wrapper.get('type') == 'AmpOptimWrapper':
         print_log(

@@ -16,14 +16,14 @@ def is_node_leader() -> bool:
     return int(os.environ.get('LOCAL_RANK', get_rank())) == 0
 
 
-def on_any_process(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether a flag is set in any process; the others wait for it."""
     common = torch.tensor(int(flag))
     all_reduce(common, 'max')
     return bool(common)
 
 
-def join_on_cpu(cfg: Config) -> None:
+def init_gloo(cfg: Config) -> None:
     """Form the process group over gloo, and wrap the model for it.
 
     mmengine's launchers choose a GPU and cannot start without one. Where the

@@ -49,7 +49,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class CostEstimate:
     """Tokens, schedule and cost of a whole pre-training run.
 
     The multiply-accumulates are counted on the operations that run, forward

@@ -17,8 +17,8 @@ def log_update(runner: Runner, maps: Maps, seconds: float) -> None:
     ``saliency/uniform``, the number of maps that say nothing, and
     ``saliency/seconds``. Their step is the 0-based epoch that follows.
     """
-    num_images = len(maps.tells)
-    num_uniform = num_images - int(maps.tells.sum())
+    num_images = len(maps.is_informative)
+    num_uniform = num_images - int(maps.is_informative.sum())
     runner.logger.info(
         f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
         f'{num_uniform:,} uniform, {seconds:.0f} s')

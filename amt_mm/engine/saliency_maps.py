@@ -39,12 +39,12 @@ class Maps(NamedTuple):
     Attributes:
         values (np.ndarray): (N, h, w) float16 in [0, 1]; (0, h, w) in a
             process that does not write.
-        tells (np.ndarray): (N,) bool, whether a map is finite and not
+        is_informative (np.ndarray): (N,) bool, whether a map is finite and not
             constant. Others are zero, which counts as uniform.
     """
 
     values: np.ndarray
-    tells: np.ndarray
+    is_informative: np.ndarray
 
 
 def make_maps(source: SaliencySource, loader: DataLoader,
@@ -60,20 +60,21 @@ def make_maps(source: SaliencySource, loader: DataLoader,
         _check_grid(source, saliency, store.grid)
         index = torch.cat(all_gather(sample_idx)).numpy()
         saliency = torch.cat(all_gather(saliency.half().contiguous()))
-        values, maps.tells[index] = without_blanks(saliency.cpu().numpy())
+        values, maps.is_informative[index] = zero_uninformative(
+            saliency.cpu().numpy())
         if num_rows:
             maps.values[index] = values
     return maps
 
 
-def without_blanks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def zero_uninformative(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Zero the maps (B, h, w) that say nothing; also return which do."""
     finite = np.isfinite(maps).all((1, 2))
-    tells = finite & (np.nan_to_num(maps).max((1, 2)) > 0)
-    return np.where(tells[:, None, None], maps, 0), tells
+    is_informative = finite & (np.nan_to_num(maps).max((1, 2)) > 0)
+    return np.where(is_informative[:, None, None], maps, 0), is_informative
 
 
-def blame(dataset: BaseDataset) -> str:
+def explain_uniform_maps(dataset: BaseDataset) -> str:
     """Say what most likely made many maps uniform."""
     unreadable = getattr(dataset, 'unreadable', None)
     if unreadable is not None and unreadable.any():
@@ -131,7 +132,7 @@ def whole_images(dataset: BaseDataset,
     index = is_crop.index(True)
     before = [s for s in steps[:index] if not isinstance(s, SeedSample)]
     plain = copy.copy(dataset)
-    plain.pipeline = Compose([*before, steps[index].whole(),
+    plain.pipeline = Compose([*before, steps[index].uncropped(),
                               partial(_pack, prepare)])
     return plain
 

@@ -53,7 +53,7 @@ def localize_source(
     grid = find_transforms(dataset, AMTMaskGenerator)[0].tokens
     run = SimpleNamespace(model=model, optim_wrapper=None, epoch=0,
                           logger=MMLogger.get_current_instance())
-    source.connect(run, dataset, grid)
+    source.setup(run, dataset, grid)
     loader = whole_image_loader(dataset, source.prepare, batch_size,
                                 num_workers, None)
     with TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ def check_work_dir(folder: str) -> None:
 
 
 @contextmanager
-def stopping_in_order(work_dir: str) -> Iterator[None]:
+def graceful_shutdown(work_dir: str) -> Iterator[None]:
     """End a run on SIGTERM or Ctrl-C with what it wrote whole.
 
     The process group is left only by a run that came to its end: after an

@@ -245,7 +245,7 @@ class MaskPlan:
         return rows, ids // width, ids % width
 
 
-def take(table: Tensor, ids: Tensor) -> Tensor:
+def gather_rows(table: Tensor, ids: Tensor) -> Tensor:
     """Look ids (B, n) up in a table (1, L, D) shared by the batch."""
     return table[0, ids]
 

@@ -34,7 +34,7 @@ class LinearSchedule:
                              f'{begin}.')
 
     @property
-    def turning_points(self) -> tuple[int, ...]:
+    def boundary_epochs(self) -> tuple[int, ...]:
         """Epochs between which the value has no higher or lower one."""
         return self.begin, self.until
 
@@ -55,13 +55,13 @@ class Scheduled:
     """
 
     def __init__(self, cfg: dict[str, Any]) -> None:
-        self.turning_points: set[int] = set()
+        self.boundary_epochs: set[int] = set()
         self.cfg = self._parse(cfg)
 
     @property
     def is_constant(self) -> bool:
         """Whether every epoch has the same values."""
-        return not self.turning_points
+        return not self.boundary_epochs
 
     def at(self, epoch: int) -> dict[str, Any]:
         """Return the config of a 0-based epoch."""
@@ -75,7 +75,7 @@ class Scheduled:
         cls = TASK_UTILS.get(name) if isinstance(name, str) else name
         if kind_of(cls) == 'schedule':
             schedule = build_strategy('schedule', node)
-            self.turning_points.update(schedule.turning_points)
+            self.boundary_epochs.update(schedule.boundary_epochs)
             return schedule
         node = {key: self._parse(value) for key, value in node.items()}
         return {**node, 'type': cls} if cls else node

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from amt_mm.arguments import check_config, telling
+from amt_mm.arguments import check_config, error_context
 from amt_mm.masking.plan import ROLES, TokenCounts
 from amt_mm.registry import TASK_UTILS
 
@@ -73,7 +73,7 @@ def build_strategy(kind: str, cfg: dict, name: str | None = None) -> Any:
     if isinstance(wanted, str) and TASK_UTILS.get(wanted) is None:
         raise KeyError(f'{name} must be one of {strategies(kind)}, got '
                        f'{wanted!r}.')
-    with telling(f'cannot build {name} from', cfg):
+    with error_context(f'cannot build {name} from', cfg):
         built = TASK_UTILS.build(cfg)
     if kind_of(built) != kind:
         raise TypeError(f'{name} must be one of {strategies(kind)}, got '
@@ -92,4 +92,4 @@ def kind_of(strategy: Any) -> str:
     """Tell the kinds apart by what only they have, class or object."""
     if hasattr(strategy, 'needs_saliency'):
         return 'ordering'
-    return 'schedule' if hasattr(strategy, 'turning_points') else 'layout'
+    return 'schedule' if hasattr(strategy, 'boundary_epochs') else 'layout'

@@ -26,15 +26,15 @@ from amt_mm.arguments import (
     check_sides,
     optional,
 )
-from amt_mm.masking.plan import MaskPlan, take
+from amt_mm.masking.plan import MaskPlan, gather_rows
 from amt_mm.registry import MODELS
 
-from .last_tokens_layer import LastTokensLayer
+from .base_amt import Sizes
 from .pixel_head import AMTMAEPretrainHead
 from .pixel_supervisor import PixelSupervisor
-from .plan_supervisor import Sizes
-from .planned_vit import PlannedViT
 from .position_embedding import NUM_WAVES, sincos_position_embedding
+from .query_only_layer import QueryOnlyLayer
+from .visible_patch_vit import VisiblePatchViT
 from .vit_arguments import MAX_DEPTH, check_init, check_norm, loads_weights
 
 DECODER_CHECKS: dict[str, Check] = dict(
@@ -51,7 +51,7 @@ DECODER_CHECKS: dict[str, Check] = dict(
 
 
 @MODELS.register_module()
-class AMTMAEViT(PlannedViT, MAEViT):
+class AMTMAEViT(VisiblePatchViT, MAEViT):
     """MAE's encoder, which embeds and sees the visible patches only.
 
     Without a plan it is mmpretrain's ``VisionTransformer``, and its state dict
@@ -90,7 +90,7 @@ class AMTMAEViT(PlannedViT, MAEViT):
             return super(MAEViT, self).forward(x)
         x = self.embed_visible(x, plan)
         pos_embed = self.positions(plan)
-        x = x + take(pos_embed[:, 1:], plan.ids_visible)
+        x = x + gather_rows(pos_embed[:, 1:], plan.ids_visible)
         cls_token = self.cls_token + pos_embed[:, :1]
         x = torch.cat([cls_token.expand(len(x), -1, -1), x], dim=1)
         for layer in self.layers:
@@ -125,7 +125,7 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
             check_multiple('decoder_embed_dim', width, block.attn.num_heads,
                            'decoder_num_heads')
         for block in self.decoder_blocks[-1:]:
-            block.__class__ = LastTokensLayer  # of the same parameters
+            block.__class__ = QueryOnlyLayer  # of the same parameters
 
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
@@ -147,8 +147,9 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
                                      plan.grid)
         x = self.decoder_embed(latent)
         cls_token = x[:, :1] + pos_embed[:, :1]
-        visible = x[:, 1:] + take(pos_embed[:, 1:], plan.ids_visible)
-        masked = self.mask_token + take(pos_embed[:, 1:], plan.ids_masked)
+        visible = x[:, 1:] + gather_rows(pos_embed[:, 1:], plan.ids_visible)
+        masked = self.mask_token + gather_rows(pos_embed[:, 1:],
+                                               plan.ids_masked)
         x = torch.cat([cls_token, visible, masked], dim=1)
         for block in self.decoder_blocks[:-1]:
             x = block(x)

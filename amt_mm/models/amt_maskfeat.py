@@ -27,8 +27,8 @@ from amt_mm.arguments import (
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
+from .base_amt import BaseAMT, Sizes
 from .kept_tokens_vit import KeptTokensViT
-from .plan_supervisor import PlanSupervisor, Sizes
 
 
 def check_window(name: str, value: Any) -> None:
@@ -122,7 +122,7 @@ class AMTHOGGenerator(HOGGenerator):
 
 
 @MODELS.register_module()
-class AMTMaskFeat(PlanSupervisor):
+class AMTMaskFeat(BaseAMT):
     """MaskFeat with attention-driven masking and throwing.
 
     Source: Good helper is around you: Attention-driven Masked Image Modeling
@@ -133,7 +133,7 @@ class AMTMaskFeat(PlanSupervisor):
     ``reconstruct``.
 
     Args:
-        **kwargs: Those of :class:`PlanSupervisor`.
+        **kwargs: Those of :class:`BaseAMT`.
     """
 
     parts = dict(

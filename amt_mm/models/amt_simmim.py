@@ -19,10 +19,10 @@ from amt_mm.arguments import check_int
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
+from .base_amt import Sizes
 from .kept_tokens_vit import KeptTokensViT
 from .pixel_head import check_share
 from .pixel_supervisor import PixelSupervisor
-from .plan_supervisor import Sizes
 from .vit_arguments import loads_weights
 
 

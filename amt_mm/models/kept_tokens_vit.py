@@ -14,10 +14,10 @@ from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
 
-from .planned_vit import PlannedViT
+from .visible_patch_vit import VisiblePatchViT
 
 
-class KeptTokensViT(PlannedViT):
+class KeptTokensViT(VisiblePatchViT):
     """A ViT over visible and mask tokens; the thrown leave before block one.
 
     Blocks do not mind the order of the tokens once their positions are added,

@@ -6,14 +6,14 @@ from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
 
-from .plan_supervisor import PlanSupervisor
+from .base_amt import BaseAMT
 
 
-class PixelSupervisor(PlanSupervisor):
+class PixelSupervisor(BaseAMT):
     """A method whose neck predicts the pixels of the masked patches.
 
     Args:
-        **kwargs: Those of :class:`PlanSupervisor`.
+        **kwargs: Those of :class:`BaseAMT`.
     """
 
     def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:

@@ -1,7 +1,12 @@
 """Pictures of saliency, plan and reconstruction."""
 
 from .amt_visualizer import AMTVisualizer
-from .attention import draw_attention, draw_heads, look, num_patches_seen
+from .attention import (
+    cls_attention_maps,
+    draw_attention,
+    draw_heads,
+    effective_num_patches,
+)
 from .embedding import (
     PROJECTIONS,
     check_projection,
@@ -16,8 +21,8 @@ from .training_panels import to_pixels, training_panels
 
 __all__ = [
     'PROJECTIONS', 'AMTVisualizer', 'Panel', 'Section', 'check_projection',
-    'draw_attention', 'draw_embedding', 'draw_heads', 'draw_panel',
-    'draw_plans', 'draw_sheet', 'look', 'num_patches_seen', 'project',
-    'sample_plans', 'thumbnail_side', 'to_pixels', 'training_panels',
-    'write_page'
+    'cls_attention_maps', 'draw_attention', 'draw_embedding', 'draw_heads',
+    'draw_panel', 'draw_plans', 'draw_sheet', 'effective_num_patches',
+    'project', 'sample_plans', 'thumbnail_side', 'to_pixels',
+    'training_panels', 'write_page'
 ]

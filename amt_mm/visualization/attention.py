@@ -24,7 +24,7 @@ SCALE = 'least to greatest attention of each picture'
 
 
 @torch.no_grad()
-def look(vit: Any, inputs: Tensor) -> np.ndarray:
+def cls_attention_maps(vit: Any, inputs: Tensor) -> np.ndarray:
     """Return the class token's attention in the last block, (N, H, h, w).
 
     Args:
@@ -77,7 +77,7 @@ def scaled(values: np.ndarray) -> np.ndarray:
     return (values - low) / max(high - low, 1e-12)
 
 
-def num_patches_seen(maps: np.ndarray) -> np.ndarray:
+def effective_num_patches(maps: np.ndarray) -> np.ndarray:
     """Return the effective number of patches of maps (N, h, w): (N,).
 
     That is e to the power of the entropy of the attention: 1 where all is on

@@ -26,7 +26,7 @@ ADVICE = ('If you made the file, tools/train.py and tools/test.py take '
 
 
 @contextmanager
-def reading_safely(path: str | None = None,
+def weights_only_loading(path: str | None = None,
                    trusted: bool = False) -> Iterator[None]:
     """Let no checkpoint execute anything while this lasts.
 

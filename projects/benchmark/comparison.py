@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .item import Result, Setting
-from .step import StepOptions, Stepper, clock
+from .step import StepOptions, TrainStep, clock
 from .timing import interleave, ratios
 from .workload import Workload
 
@@ -20,7 +20,7 @@ def compare_steps(sides: Sides,
                   aims: Mapping[str, float] | None = None) -> list[Result]:
     """Return the ratio of every side to the first, of time and arithmetic."""
     steps = {
-        name: Stepper(load, options)
+        name: TrainStep(load, options)
         for name, load in sides.items()
     }
     macs = {name: load.macs() for name, load in sides.items()}
@@ -39,7 +39,7 @@ def compare_steps(sides: Sides,
     return results
 
 
-def without_optimizer(seconds: list[float], step: Stepper) -> list[float]:
+def without_optimizer(seconds: list[float], step: TrainStep) -> list[float]:
     """Return what forward and backward took of the steps that count."""
     last = step.optimizer_seconds[-len(seconds):]
     return [all_ - own for all_, own in zip(seconds, last, strict=True)]

@@ -13,9 +13,9 @@ from mmengine.registry import DATASETS, MODELS
 from PIL import Image
 from torch import Tensor
 
+from amt_mm.engine.cost import count_macs, estimate_cost
 from amt_mm.engine.saliency_maps import make_maps, whole_image_loader
 from amt_mm.engine.sources import ModelSaliency
-from amt_mm.engine.training_plan import count_macs, training_plan
 from amt_mm.saliency.store import SaliencyStore
 
 from .comparison import compare
@@ -149,7 +149,7 @@ def write_images(folder: Path, num_images: int) -> Path:
 
 def share_of_run(cfg: Any) -> Result:
     """Return the share that all refreshes have in a run, by arithmetic."""
-    plan = training_plan(cfg)
+    plan = estimate_cost(cfg)
     saliency = len(plan.updates) * plan.saliency_macs
     whole = saliency + sum(p.epochs * p.macs for p in plan.phases)
     share = saliency / whole

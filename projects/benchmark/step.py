@@ -60,7 +60,7 @@ def clock() -> Clock:
         else time.process_time
 
 
-class Stepper:
+class TrainStep:
     """A model with its optimiser; a call takes one step and waits for it.
 
     A step is forward, backward and AdamW.
@@ -100,7 +100,7 @@ def loss_function(model: Any, load: Workload, options: StepOptions) -> Loss:
     if not options.compiled:
         return lambda: model.loss(images, plans)['loss']
     if load.is_stock:
-        let_compile(model)
+        make_compilable(model)
         stock = torch.compile(
             lambda images: model.loss(images, None)['loss'], fullgraph=True)
         return lambda: stock(images)
@@ -113,7 +113,7 @@ def loss_function(model: Any, load: Workload, options: StepOptions) -> Loss:
     return loss
 
 
-def let_compile(model: Any) -> None:
+def make_compilable(model: Any) -> None:
     """Take the numpy numbers out of a stock model, which break its graph."""
     for module in model.modules():
         if isinstance(module, DropPath):

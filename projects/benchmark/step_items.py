@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from .comparison import Sides, compare, compare_steps
 from .item import Item, Result, Setting, item
-from .step import StepOptions, Stepper, clock
+from .step import StepOptions, TrainStep, clock
 from .timing import interleave
 from .workload import Workload, read_config, workloads
 
@@ -137,8 +137,8 @@ def fused_adamw(setting: Setting) -> list[Result]:
     amt = mae_sides('b', setting)['amt_45_40']
     batch_size = 2 if setting.tiny else 16
     steps = dict(
-        default_adamw=Stepper(amt, StepOptions(batch_size)),
-        amt_fused_adamw=Stepper(amt, StepOptions(batch_size, fused=True)))
+        default_adamw=TrainStep(amt, StepOptions(batch_size)),
+        amt_fused_adamw=TrainStep(amt, StepOptions(batch_size, fused=True)))
     macs = amt.macs()
     return compare(interleave(steps, setting.rounds, clock=clock()), {},
                    dict.fromkeys(steps, macs), batch_size=batch_size)

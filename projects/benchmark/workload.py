@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
-from amt_mm.engine.training_plan import count_macs, find_generator
+from amt_mm.engine.cost import count_macs, find_generator
 from amt_mm.masking import MASKED, THROWN, VISIBLE, TokenCounts
 
 OURS, STOCK = 'amt_mm.AMT', 'mmpretrain.'

@@ -179,7 +179,7 @@ def saliency_bf16(kept: dict[str, Any]) -> dict[str, Any]:
     source = ModelSaliency()
     dataset = runner.train_dataloader.dataset
     device = next(runner.model.parameters()).device.type
-    source.connect(runner, dataset, (8, 8))
+    source.setup(runner, dataset, (8, 8))
     maps = {}
     for name, precision in dict(
             fp32=dict(enabled=False), bf16=dict(

@@ -17,8 +17,8 @@ from projects.benchmark.memory import peak_bytes, standing_bytes
 from projects.benchmark.step import (
     StepOptions,
     given_plan,
-    let_compile,
     loss_function,
+    make_compilable,
 )
 from projects.benchmark.workload import Workload, read_config, workloads
 
@@ -68,7 +68,7 @@ class Step:
         images = self.load.images(size, self.device)
         samples = self.load.samples(size, self.device)
         if self.load.is_stock:
-            let_compile(self.model)
+            make_compilable(self.model)
             model = self.model
             stock = torch.compile(
                 lambda images: model.loss(images, None)['loss'], **options)

@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from amt_mm.engine import TrainingPlan, training_plan
+from amt_mm.engine import CostEstimate, estimate_cost
 from amt_mm.masking import TokenCounts
 from amt_mm.weights.config_text import part
 from projects.benchmark.workload import Workload
@@ -46,13 +46,13 @@ class Times:
     ratio: float | None
 
 
-def plan_of(run: Run) -> TrainingPlan | None:
+def plan_of(run: Run) -> CostEstimate | None:
     """Work out the plan of a run from its config; None if it has none."""
     if not _is_known(run.config):
         return None
     num_processes = run.logs[-1].num_processes if run.logs else 1
     try:
-        return training_plan(Config(run.config), num_processes)
+        return estimate_cost(Config(run.config), num_processes)
     except UNUSABLE:
         return None
 

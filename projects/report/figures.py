@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from amt_mm.engine import TrainingPlan
+from amt_mm.engine import CostEstimate
 from amt_mm.masking.plan import ROLES
 from amt_mm.weights.config_text import part
 
@@ -28,7 +28,7 @@ Column = dict[tuple[str, str], str]
 
 def figures(
         runs: Sequence[Run],
-        plans: Sequence[TrainingPlan | None]) -> dict[str, list[Figure]]:
+        plans: Sequence[CostEstimate | None]) -> dict[str, list[Figure]]:
     """Return, by heading, the rows that tell something of any run."""
     return {
         'Run': _rows([_progress(run) for run in runs]),
@@ -105,7 +105,7 @@ def _times(run: Run, times: Times) -> Column:
     }
 
 
-def _cost(run: Run, plan: TrainingPlan | None) -> Column:
+def _cost(run: Run, plan: CostEstimate | None) -> Column:
     step = ('Arithmetic, step', 'GMACs/image')
     if plan is None:
         macs = stock_macs(run)

@@ -16,7 +16,7 @@ MAX_WIDTH, QUALITY, MAX_PICTURES = 1200, 60, 40
 
 
 @dataclass(frozen=True)
-class Film:
+class ImageSeries:
     """Pictures of one name through time.
 
     Attributes:
@@ -38,7 +38,7 @@ class Film:
     left_out: int
 
 
-def films(index: int, run: Run) -> list[Film]:
+def image_series(index: int, run: Run) -> list[ImageSeries]:
     """Read the pictures of a run; those that cannot be read are left out."""
     made = []
     for name, paths in run.pictures.items():
@@ -49,7 +49,7 @@ def films(index: int, run: Run) -> list[Film]:
                  if (shot := _shrink(paths[step]))}
         if shots:
             sizes = [size for _, size in shots.values()]
-            made.append(Film(index, name, list(shots),
+            made.append(ImageSeries(index, name, list(shots),
                              [source for source, _ in shots.values()],
                              *sizes[0], len(paths) - len(shots)))
     return made

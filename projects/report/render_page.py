@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 from .configs import config_differences
 from .cost import plan_of
 from .figures import duration, figures
-from .pictures import films
+from .pictures import image_series
 from .run_folder import Run, read_run
 from .sections import Source, sections
 
@@ -51,7 +51,9 @@ def render(runs: Sequence[Run]) -> str:
         Source(i, name, run, plan) for i, (name, run, plan) in enumerate(
             zip(names, runs, plans, strict=True))
     ])
-    shows = [film for i, run in enumerate(runs) for film in films(i, run)]
+    shows = [
+        film for i, run in enumerate(runs) for film in image_series(i, run)
+    ]
     page = _environment().get_template('page.html')
     return page.render(
         names=names,
@@ -59,14 +61,14 @@ def render(runs: Sequence[Run]) -> str:
         plans=plans,
         figures=figures(runs, plans),
         sections=parts,
-        films=shows,
+        image_series=shows,
         differences=config_differences([run.config for run in runs]),
         # keeps out what would slip through the escapes
         nonce=secrets.token_urlsafe(16),
         now=datetime.now().strftime('%Y-%m-%d %H:%M'),
         data=_json(
             charts=[c.figure() for part in parts for c in part.charts],
-            films=[vars(film) for film in shows]))
+            image_series=[vars(film) for film in shows]))
 
 
 def _environment() -> Environment:

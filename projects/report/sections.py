@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amt_mm.engine import TrainingPlan
+from amt_mm.engine import CostEstimate
 from amt_mm.masking.plan import ROLES
 
 from .charts import Chart, Curve, curve
@@ -33,7 +33,7 @@ class Source:
     index: int
     name: str
     run: Run
-    plan: TrainingPlan | None
+    plan: CostEstimate | None
 
     def step(self, key: str, factor: float = 1,
              is_reference: bool = False) -> list[Curve]:

@@ -16,12 +16,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from amt_mm.engine.fit_config import fit_machine, move_data_root
-from amt_mm.engine.training_plan import (
-    TrainingPlan,
+from amt_mm.engine.cost import (
+    CostEstimate,
+    estimate_cost,
     find_generator,
-    training_plan,
 )
+from amt_mm.engine.fit_config import fit_machine, move_data_root
 
 from .plan import Row, Study
 
@@ -61,7 +61,7 @@ class Run:
         """The config of pre-training, ready for a runner."""
         cfg = self._config(self.study.epochs)
         if self.row.equal_compute:
-            cfg = self._config(self._equal_epochs(training_plan(cfg)))
+            cfg = self._config(self._equal_epochs(estimate_cost(cfg)))
         return cfg
 
     @property
@@ -116,9 +116,9 @@ class Run:
         fit_machine(cfg)
         return cfg
 
-    def _equal_epochs(self, plan: TrainingPlan) -> int:
+    def _equal_epochs(self, plan: CostEstimate) -> int:
         """Return the epochs that cost what the baseline's cost."""
-        budget = training_plan(self.baseline.cfg).total_macs
+        budget = estimate_cost(self.baseline.cfg).total_macs
         return max(1, round(self.study.epochs * budget / plan.total_macs))
 
 

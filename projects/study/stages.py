@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from amt_mm.engine.training_plan import training_plan
+from amt_mm.engine.cost import estimate_cost
 from projects.benchmark.comparison import compare_steps
 from projects.benchmark.item import Setting
 from projects.benchmark.lines import machine, versions
@@ -95,7 +95,7 @@ def pretrain(run: Run) -> dict[str, Any]:
     """Pre-train, and return what it cost."""
     cfg = run.cfg.copy()
     cfg.work_dir = str(run.work_dir)
-    plan = training_plan(cfg)
+    plan = estimate_cost(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     scalars = runner.message_hub.log_scalars

@@ -7,9 +7,9 @@ import pytest
 import torch
 from mmpretrain.models import MAE, MaskFeat
 
-from amt_mm.engine.training_plan import training_plan
+from amt_mm.engine.cost import estimate_cost
 from amt_mm.models import AMTMAE
-from projects.benchmark.step import StepOptions, Stepper, loss_function
+from projects.benchmark.step import StepOptions, TrainStep, loss_function
 from projects.benchmark.workload import read_config, stock_config, workloads
 
 MAE_B = 'mae_amt_vit-b_400e_in1k'
@@ -65,7 +65,7 @@ def test_stock_config_renames_types_only():
 
 def test_multiply_accumulates_are_those_of_the_plan_of_the_run():
     cfg = read_config(MAE_B)
-    plan = training_plan(cfg)
+    plan = estimate_cost(cfg)
     warmup, amt = workloads(cfg)
     assert warmup.macs() == plan.phases[0].macs
     assert amt.macs() == plan.phases[1].macs
@@ -80,6 +80,6 @@ def test_a_step_trains(bf16):
     model = amt.build('cpu')
     before = loss_function(model, amt, StepOptions(2))
     assert torch.isfinite(before())
-    step = Stepper(amt, StepOptions(2, bf16=bf16))
+    step = TrainStep(amt, StepOptions(2, bf16=bf16))
     step()
     assert len(step.optimizer_seconds) == 1

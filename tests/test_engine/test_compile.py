@@ -10,7 +10,7 @@ from processes import train_together
 from tiny_run import loss_trace
 from torch._dynamo.utils import counters
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 from amt_mm.engine.fit_config import fit_machine
 
 # no code of inductor's, which needs a C++ compiler; the graphs are the same
@@ -84,7 +84,7 @@ def test_compile_of_a_config_is_that_of_the_loss(tiny_cfg):
 
 def test_the_cost_is_that_of_the_loss_not_compiled(tiny_cfg):
     graphs = counters['stats']['unique_graphs']
-    plans = [str(training_plan(tiny_cfg(**{'model.compile_loss': value}), 1))
+    plans = [str(estimate_cost(tiny_cfg(**{'model.compile_loss': value}), 1))
              for value in (False, BACKEND)]
     assert plans[0] == plans[1]
     assert counters['stats']['unique_graphs'] == graphs

@@ -18,7 +18,7 @@ from processes import train_together
 from tiny_run import NUM_IMAGES, store_of
 
 from amt_mm.engine.hooks import ProbeHook
-from amt_mm.engine.sources.model_saliency import whole_weights
+from amt_mm.engine.sources.model_saliency import full_params
 from amt_mm.saliency import SaliencyStore
 
 ALONE = {
@@ -242,7 +242,7 @@ class SpoilLoss(Hook):
 
 
 def _save_whole(rank, runner):
-    with whole_weights(runner.model):
+    with full_params(runner.model):
         weights = {
             name.replace('_fsdp_wrapped_module.', ''): p.detach().clone()
             for name, p in runner.model.named_parameters()

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from tiny_run import log_of
 from torch.utils.data import Dataset
 
-from amt_mm.weights import reading_safely
+from amt_mm.weights import weights_only_loading
 
 WARM_UP = dict(type='LinearLR', start_factor=1e-4, end=1)
 BY_ITER = dict(convert_to_iter_based=True)
@@ -112,7 +112,7 @@ def trained(tmp_path):
                                 interval=1, by_epoch=by_epoch)),
             custom_hooks=[dict(type='RecordRates'), *hooks],
             randomness=dict(seed=0), resume=None, **options)))
-        with reading_safely():
+        with weights_only_loading():
             runner.train()
         return runner
 

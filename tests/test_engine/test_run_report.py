@@ -12,7 +12,7 @@ import pytest
 from mmengine.config import Config
 from tiny_run import NUM_IMAGES, log_of, loss_trace, scalars_of, store_of
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 from amt_mm.saliency import mean_entropy
 from projects.benchmark.workload import stock_config
 from projects.report import NoRunError, read_run, write_report
@@ -106,7 +106,7 @@ def test_numbers_are_those_of_the_run(tiny_cfg, run, page_of, images):
     own, centre = page.curves['Average precision']
     assert own['x'] == centre['x'] == [0, 2, 4]
     assert 0 < own['y'][-1] < 1 and len(set(centre['y'])) == 1
-    plan = training_plan(cfg)
+    plan = estimate_cost(cfg)
     assert str(plan) in page.text
     assert page.row('Arithmetic, whole run × stock') == f'{plan.cost:.3f}'
     assert page.row('Epochs reached') == '4 of 4'

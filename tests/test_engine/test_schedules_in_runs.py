@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_saliency_update_hook import recorded
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 
 
 def linear(start, end, until, begin=0):
@@ -28,7 +28,7 @@ def test_persistent_workers_follow_the_schedule(tiny_cfg, run, context):
     expected = [(0, 12, 0, 4), (1, 12, 0, 4), (2, 10, 2, 4), (3, 8, 4, 4),
                 (4, 6, 6, 4)]
     assert recorded(run(cfg)) == expected
-    plan = training_plan(cfg)
+    plan = estimate_cost(cfg)
     training = plan.phases[1]
     assert training.counts == (12, 0, 4)
     assert training.last_counts == (6, 6, 4)
@@ -41,7 +41,7 @@ def test_plan_averages_the_cost(tiny_cfg):
     def macs(**ratios):
         cfg = tiny_cfg()
         cfg.train_dataloader.dataset.pipeline[4].update(ratios)
-        return training_plan(cfg).phases[1].macs
+        return estimate_cost(cfg).phases[1].macs
 
     # epochs 1 to 4: 8, 8, 4, 4 of 16 tokens masked
     step = linear(.5, .25, until=3, begin=2)

@@ -8,7 +8,7 @@ import signal
 import pytest
 from torch import distributed
 
-from amt_mm.engine.stopping import stopping_in_order
+from amt_mm.engine.stopping import graceful_shutdown
 
 
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
@@ -17,7 +17,7 @@ def test_a_signal_ends_with_its_status(tmp_path, signum, becomes):
     """Also where a library makes an error of its own of it."""
     before = signal.getsignal(signum)
     with pytest.raises(SystemExit) as stopped:
-        with stopping_in_order(str(tmp_path)):
+        with graceful_shutdown(str(tmp_path)):
             try:
                 os.kill(os.getpid(), signum)
             finally:
@@ -29,7 +29,7 @@ def test_a_signal_ends_with_its_status(tmp_path, signum, becomes):
 
 def test_other_errors_pass(tmp_path):
     with pytest.raises(RuntimeError, match='unexpected'):
-        with stopping_in_order(str(tmp_path)):
+        with graceful_shutdown(str(tmp_path)):
             raise RuntimeError('unexpected')
 
 
@@ -39,7 +39,7 @@ def test_the_group_is_left_at_the_end_alone(tmp_path, error):
     store = distributed.FileStore(str(tmp_path / 'store'), 1)
     distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
     try:
-        with stopping_in_order(str(tmp_path)):
+        with graceful_shutdown(str(tmp_path)):
             if error:
                 raise error('unexpected')
     except (RuntimeError, SystemExit):

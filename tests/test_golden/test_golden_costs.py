@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from amt_mm.engine import training_plan
+from amt_mm.engine import estimate_cost
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -15,7 +15,7 @@ def estimate(name, num_processes=1, **options):
     """Return the estimate of a config, line by line."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.merge_from_dict(options)
-    return str(training_plan(cfg, num_processes)).splitlines()
+    return str(estimate_cost(cfg, num_processes)).splitlines()
 
 
 def linear(start, end, until):

@@ -17,7 +17,7 @@ from amt_mm.masking import (
     TokenCounts,
     count_tokens,
 )
-from amt_mm.masking.plan import take
+from amt_mm.masking.plan import gather_rows
 
 GRID, COUNTS, SIDE = (4, 6), TokenCounts(9, 7, 8), 5
 
@@ -153,8 +153,8 @@ def test_paste_round_trips(memory_format: torch.memory_format) -> None:
 def test_take_looks_up_a_shared_table() -> None:
     table = torch.arange(48.).reshape(1, 24, 2)
     ids = MaskPlan.from_flags(_flags()).ids_masked
-    assert torch.equal(take(table, ids)[2, 4], table[0, ids[2, 4]])
-    assert take(table, ids).shape == (3, 9, 2)
+    assert torch.equal(gather_rows(table, ids)[2, 4], table[0, ids[2, 4]])
+    assert gather_rows(table, ids).shape == (3, 9, 2)
 
 
 @pytest.mark.parametrize('other, message', [

@@ -34,7 +34,7 @@ def test_schedules_at_any_depth() -> None:
         type='amt_mm.AttentionOrdering', temperature=linear(4., 2., 20, 2))))
     scheduled = Scheduled(cfg)
     assert not scheduled.is_constant
-    assert scheduled.turning_points == {0, 10, 2, 20}
+    assert scheduled.boundary_epochs == {0, 10, 2, 20}
     assert scheduled.at(5)['b'] == 0.5
     inner = scheduled.at(11)['c']['d']
     assert inner == dict(type=AttentionOrdering, temperature=3.)

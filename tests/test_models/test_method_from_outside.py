@@ -10,12 +10,12 @@ from mmpretrain.structures import DataSample
 
 from amt_mm.masking import MaskPlan
 from amt_mm.models import AMTSimMIMViT
-from amt_mm.models.plan_supervisor import PlanSupervisor
+from amt_mm.models.base_amt import BaseAMT
 from amt_mm.registry import MODELS
 
 
 @MODELS.register_module(force=True)
-class PredictMean(PlanSupervisor):
+class PredictMean(BaseAMT):
     """Predict the mean colour of each masked patch."""
 
     def loss(self, inputs, data_samples, **kwargs):

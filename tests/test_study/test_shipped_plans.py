@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from mmengine.registry import MODELS, init_default_scope
 
+from amt_mm.engine.cost import find_generator
 from amt_mm.engine.hooks import SaliencyUpdateHook
-from amt_mm.engine.training_plan import find_generator
 from projects.study import read_study, runs_of
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from amt_mm.engine.training_plan import training_plan
+from amt_mm.engine.cost import estimate_cost
 from amt_mm.weights import read_state_dict
 from projects.study import (
     Results,
@@ -277,7 +277,7 @@ def test_equal_compute(make):
         throw=dict(mask_generator=dict(
             ordering=dict(type='amt_mm.RandomOrdering'))),
         throw_longer=dict(like='throw', equal_compute=True)))
-    macs = {run.row.name: training_plan(run.cfg).total_macs
+    macs = {run.row.name: estimate_cost(run.cfg).total_macs
             for run in runs_of(study)}
     assert macs['throw'] < 0.8 * macs['mae']
     assert macs['throw_longer'] == pytest.approx(macs['mae'], rel=.03)
@@ -297,7 +297,7 @@ def test_a_loss_that_saliency_weighs(make, tmp_path):
                                'amt_mm.MaskStatisticsHook')]
              for cfg in (plain, weighted)]
     assert [len(names) for names in kinds] == [0, 2]
-    costs = [training_plan(cfg).total_macs for cfg in (plain, weighted)]
+    costs = [estimate_cost(cfg).total_macs for cfg in (plain, weighted)]
     assert costs[0] == costs[1]
     run_study(study, results := Results(tmp_path / 'results.jsonl'))
     assert any('knn' in line for line in results.lines

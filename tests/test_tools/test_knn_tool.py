@@ -55,7 +55,7 @@ def classes(tmp_path_factory):
     rng = np.random.default_rng(0)
     hues = rng.integers(90, 160, (6, 3))
     for label, hue in enumerate(hues):
-        for split, num in (('train', 10), ('val', 4)):
+        for split, num in (('train', 10), ('val', 40)):
             folder = root / split / f'class{label}'
             folder.mkdir(parents=True)
             for i in range(num):
@@ -123,7 +123,7 @@ def test_prints_what_one_finds_by_hand(tool, classes, checkpoint, tiny_arch):
         for pool in (lambda x: x[:, 0], lambda x: x[:, 1:].mean(1)))
     for name, expected in (('', of_token), (' of the patch mean', of_mean)):
         assert lines_of(result, name) == [
-            (f'{top[1]:.2f}', f'{top[5]:.2f}', str(k), '0.07', '60', '24',
+            (f'{top[1]:.2f}', f'{top[5]:.2f}', str(k), '0.07', '60', '240',
              '32') for k, top in zip((1, 5, 20), expected, strict=True)
         ]
         assert len({top[1] for top in expected}) > 1
@@ -139,7 +139,7 @@ def test_random_weights_and_other_features(tool, classes):
     assert len(result.stdout.splitlines()) < 4
     (*_, k, temperature, num_train, num_val, width), = lines_of(result)
     assert (k, temperature, num_train, num_val, width) == (
-        '20', '0.1', '31', '24', '32')
+        '20', '0.1', '31', '240', '32')
 
 
 def test_more_neighbours_than_images(tool, classes):

@@ -9,10 +9,10 @@ from mmpretrain.models import VisionTransformer
 
 from amt_mm.saliency.attention import vit_saliency
 from amt_mm.visualization import (
+    cls_attention_maps,
     draw_attention,
     draw_heads,
-    look,
-    num_patches_seen,
+    effective_num_patches,
 )
 
 ARCH = dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48)
@@ -29,7 +29,7 @@ def test_each_head_is_that_of_the_softmax():
         kept['x'] = arguments[0]
 
     vit.layers[-1].attn.register_forward_pre_hook(keep)
-    found = look(vit, inputs)
+    found = cls_attention_maps(vit, inputs)
     assert vit.training
     assert found.shape == (2, 3, 4, 6)
     vit.eval()
@@ -54,7 +54,7 @@ def test_the_effective_number_of_patches():
     maps[1, 2, 3] = .1
     maps[2, 0, :2] = 1.
     np.testing.assert_allclose(
-        num_patches_seen(maps), [24, 1, 2], rtol=1e-5)
+        effective_num_patches(maps), [24, 1, 2], rtol=1e-5)
 
 
 @pytest.mark.parametrize('shape', [(50, 200), (200, 50), (64, 64), (9, 9)])

@@ -15,7 +15,11 @@ from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
-from amt_mm.weights import check_checkpoint, read_state_dict, reading_safely
+from amt_mm.weights import (
+    check_checkpoint,
+    read_state_dict,
+    weights_only_loading,
+)
 from amt_mm.weights.read import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +74,7 @@ def test_code_is_refused(tmp_path, pwned, name, old_format):
             r'code \w+[.\w]*, .* take --trust-checkpoint')):
         check_checkpoint(str(path))
     with pytest.raises(ValueError, match='not trusted'), \
-            reading_safely(str(path)):
+            weights_only_loading(str(path)):
         raise AssertionError('not reached')
     with pytest.raises(ValueError, match='cannot read .* pickled code'):
         read_state_dict(str(path))
@@ -83,9 +87,10 @@ def test_what_is_loaded_later_is_not_executed(tmp_path, pwned, name):
     torch.save(dict(x=hostile(pwned)[name]), path)
     with pytest.raises(ValueError, match=(
             r'a checkpoint of this run is not trusted: it holds the pickled '
-            r'code [.\w]+, ')), reading_safely():
+            r'code [.\w]+, ')), weights_only_loading():
         load(path)
-    with pytest.raises(ValueError, match='not trusted'), reading_safely():
+    with pytest.raises(ValueError, match='not trusted'), \
+            weights_only_loading():
         torch.load(path, weights_only=False)  # as torch.hub does
 
 
@@ -110,7 +115,7 @@ def test_trusted_files_are_left_to_mmengine(tmp_path):
     torch.save(dict(x=Calls(os.path.join, 'a', 'b')), path)
     with pytest.raises(ValueError, match='posixpath.join'):
         check_checkpoint(str(path))
-    with reading_safely(str(path), trusted=True):
+    with weights_only_loading(str(path), trusted=True):
         assert load(path) == dict(x='a/b')
 
 
@@ -130,11 +135,11 @@ def test_the_switch_is_put_back(tmp_path, monkeypatch):
     name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
     allowed = set(torch.serialization.get_safe_globals())
     monkeypatch.delenv(name, raising=False)
-    with reading_safely():
+    with weights_only_loading():
         assert os.environ[name] == '1'
     assert name not in os.environ
     monkeypatch.setenv(name, '0')
-    with pytest.raises(KeyError), reading_safely():
+    with pytest.raises(KeyError), weights_only_loading():
         raise KeyError
     assert os.environ[name] == '0'
     assert set(torch.serialization.get_safe_globals()) == allowed
@@ -175,7 +180,7 @@ def test_schedulers_of_mmengine_pass(tmp_path, name):
                  param_schedulers=[scheduler.state_dict()])
     path = tmp_path / 'run.pth'
     torch.save(state, path)
-    with reading_safely(str(path)):
+    with weights_only_loading(str(path)):
         loaded = load(path)['param_schedulers']
     # methods compare equal where they are the same
     assert loaded == [scheduler.state_dict()]
@@ -186,7 +191,7 @@ def test_the_log_of_a_run_is_loaded(tmp_path):
     path = tmp_path / 'run.pth'
     torch.save(dict(log=HistoryBuffer([1., 2.], [1, 1]), a=torch.ones(1)),
                path)
-    with reading_safely(str(path)):
+    with weights_only_loading(str(path)):
         assert load(path)['log'].mean() == 1.5
         assert not isinstance(read_checkpoint(str(path))['log'],
                               HistoryBuffer)
@@ -208,6 +213,6 @@ def test_a_checkpoint_of_pre_training_passes(tmp_path):
     cfg.optim_wrapper.pop('loss_scale')
     Runner.from_cfg(cfg).train()
     path = f'{cfg.work_dir}/epoch_1.pth'
-    with reading_safely(path):
+    with weights_only_loading(path):
         assert {'message_hub', 'optimizer', 'param_schedulers', 'meta',
                 'state_dict'} <= load(path).keys()

@@ -12,7 +12,7 @@ from amt_mm.arguments import (
     check_int,
     check_multiple,
     check_sides,
-    telling,
+    error_context,
 )
 from amt_mm.masking.orderings import RandomOrdering
 from amt_mm.masking.plan import TokenCounts, count_tokens
@@ -113,10 +113,10 @@ class AMTMaskGenerator(BaseTransform):
                 layout=dict(type='amt_mm.ThrowMiddle')
                 if layout is None else layout))
         self._present = 0, self._strategy(0)
-        for epoch in sorted(self.scheduled.turning_points | {0}):
+        for epoch in sorted(self.scheduled.boundary_epochs | {0}):
             self.strategy_at(epoch).check(self.cells)
         if self.needs_saliency:
-            with telling('the warm-up cannot be planned with', dict(
+            with error_context('the warm-up cannot be planned with', dict(
                     warmup_mask_ratio=warmup_mask_ratio,
                     warmup_throw_ratio=warmup_throw_ratio)):
                 self.warmup.check(self.cells)

@@ -81,12 +81,12 @@ class LoadResizedCrop(LoadImage):
         if drawn is None:
             return self.crop(loaded)
         loaded['ori_shape'] = drawn.shape
-        return self.crop.show(loaded, *drawn)
+        return self.crop.apply_crop(loaded, *drawn)
 
-    def whole(self) -> LoadResizedCrop:
+    def uncropped(self) -> LoadResizedCrop:
         """Return what shows the whole image at the size of the crops."""
         twin = copy.copy(self)
-        twin.crop = self.crop.whole()
+        twin.crop = self.crop.uncropped()
         return twin
 
     def _decode(self, content: bytes, kind: Kind,

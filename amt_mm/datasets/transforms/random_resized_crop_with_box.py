@@ -78,9 +78,10 @@ class RandomResizedCropWithBox(RandomResizedCrop):
     def transform(self, results: dict) -> dict:
         """Crop and resize ``img``, and add ``crop_box``."""
         img = results['img']
-        return self.show(results, self.rand_crop_params(img), img.shape[:2])
+        return self.apply_crop(results, self.rand_crop_params(img),
+                               img.shape[:2])
 
-    def show(self, results: dict, crop: Crop, shape: tuple[int, int],
+    def apply_crop(self, results: dict, crop: Crop, shape: tuple[int, int],
              reduction: int = 1) -> dict:
         """Cut a crop of an image of a shape, both before its reduction."""
         (height, width), (top, left, crop_height, crop_width) = shape, crop
@@ -97,13 +98,13 @@ class RandomResizedCropWithBox(RandomResizedCrop):
         results['crop_box'] = compose(results.get('crop_box', WHOLE), box)
         return results
 
-    def whole(self) -> WholeImage:
+    def uncropped(self) -> FullImage:
         """Return what shows the whole image at the size of the crops."""
-        return WholeImage(
+        return FullImage(
             self.scale, interpolation=self.interpolation, backend=self.backend)
 
 
-class WholeImage(RandomResizedCropWithBox):
+class FullImage(RandomResizedCropWithBox):
     """The crop that is the whole image, at any random numbers."""
 
     def rand_crop_params(self, img: np.ndarray) -> Crop:

@@ -28,7 +28,7 @@ from mmengine.runner import (
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
-from amt_mm.engine.launch import is_node_leader, on_any_process
+from amt_mm.engine.launch import any_rank, is_node_leader
 from amt_mm.engine.resumed_schedule import follow_config
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.engine.starting_weights import SCHEME, start_from
@@ -197,7 +197,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
         """Save under another name, and give it its own when on disk."""
         part = path.with_name(path.name + ENDING)
-        with _failing_together(part, path):
+        with _raise_on_all_ranks(part, path):
             runner.save_checkpoint(
                 self.out_dir,
                 part.name,
@@ -207,24 +207,24 @@ class AtomicCheckpointHook(CheckpointHook):
                 by_epoch=self.by_epoch,
                 backend_args=self.backend_args,
                 **self.args)
-        with _failing_together(part, path):
+        with _raise_on_all_ranks(part, path):
             if is_main_process():
                 _put_in_place(part, path)
-        with _failing_together(part, path):
+        with _raise_on_all_ranks(part, path):
             # still there, unless the main process's node shares the folder
             if is_node_leader() and part.exists():
                 _put_in_place(part, path)
 
 
 @contextmanager
-def _failing_together(part: Path, path: Path) -> Iterator[None]:
+def _raise_on_all_ranks(part: Path, path: Path) -> Iterator[None]:
     """Have an error of one process end all, none waiting for it."""
     error = None
     try:
         yield
     except (OSError, FloatingPointError) as caught:
         error = caught
-    if on_any_process(error is not None):
+    if any_rank(error is not None):
         with suppress(OSError):
             remove(part)
         if isinstance(error, FloatingPointError):

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from amt_mm.arguments import check_bool, check_int, check_str, optional
 from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.engine.sources.model_saliency import unwrap_model, whole_weights
+from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.evaluation import localize, masks_from_boxes, masks_from_folder
 from amt_mm.registry import HOOKS
 
@@ -82,7 +82,7 @@ class LocalizationHook(Hook):
         start, model = time.perf_counter(), unwrap_model(runner)
         h, w = self.grid
         side = model.backbone.patch_size
-        with whole_weights(runner.model), \
+        with full_params(runner.model), \
                 runner.optim_wrapper.optim_context(model):
             found = localize(model, self.truths, (h * side, w * side))
         if not is_main_process():

@@ -19,13 +19,13 @@ from amt_mm.arguments import (
     check_config,
     check_int,
     check_number,
+    error_context,
     optional,
-    telling,
 )
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
 from amt_mm.engine.sources import SaliencySource
-from amt_mm.engine.sources.model_saliency import unwrap_model, whole_weights
+from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.evaluation import (
     class_token_and_mean,
     count_not_finite,
@@ -225,7 +225,7 @@ class ProbeHook(Hook):
             self.batch_size or train.batch_size, num_workers,
             train.multiprocessing_context if num_workers else None)
         model = unwrap_model(runner)
-        with whole_weights(runner.model), \
+        with full_params(runner.model), \
                 runner.optim_wrapper.optim_context(model):
             features = extract_features(
                 model, loader, class_token_and_mean)
@@ -262,7 +262,7 @@ def _build(name: str, dataset: str | dict[str, Any]) -> BaseDataset:
     if isinstance(dataset, str):
         dataset = dict(type='mmpretrain.CustomDataset', data_root=dataset)
     check_config(f'{name} of ProbeHook', dataset)
-    with telling(f'cannot build the {name} of ProbeHook from', dataset):
+    with error_context(f'cannot build the {name} of ProbeHook from', dataset):
         built = unwrap(DATASETS.build(dataset))
         built.full_init()
     return built

@@ -28,7 +28,7 @@ from amt_mm.datasets.training_set import (
     unwrap,
 )
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.engine.launch import is_node_leader, on_any_process
+from amt_mm.engine.launch import any_rank, is_node_leader
 from amt_mm.engine.run_checks import (
     check_data_of_run,
     check_run,
@@ -36,7 +36,7 @@ from amt_mm.engine.run_checks import (
 )
 from amt_mm.engine.saliency_log import log_update
 from amt_mm.engine.saliency_maps import (
-    blame,
+    explain_uniform_maps,
     make_maps,
     whole_image_loader,
     whole_images,
@@ -105,7 +105,7 @@ class SaliencyUpdateHook(Hook):
             dict(type='amt_mm.ModelSaliency') if source is None else source)
         self.interval = check_epochs_or_share('interval', interval, 1)
         if begin is None:
-            begin = 0 if self.source.is_fixed else self.interval
+            begin = 0 if self.source.is_static else self.interval
         self.begin = check_epochs_or_share('begin', begin, 0)
         self.batch_size = optional(POSITIVE)('batch_size', batch_size)
         self.num_workers = optional(WORKERS)('num_workers', num_workers)
@@ -127,7 +127,7 @@ class SaliencyUpdateHook(Hook):
             max(1, round(n * max_epochs)) if isinstance(n, float) else n
             for n in (self.begin, self.interval))
         epochs = range(begin, max_epochs, interval)
-        return epochs[:1] if self.source.is_fixed else epochs
+        return epochs[:1] if self.source.is_static else epochs
 
     def due(self, epoch: int) -> int | None:
         """Return the epoch of the last update up to a 0-based epoch."""
@@ -164,7 +164,7 @@ class SaliencyUpdateHook(Hook):
         check_same_data(self.store)
         for generator in generators:
             generator.store = self.store
-        self.source.connect(runner, dataset, self.store.grid)
+        self.source.setup(runner, dataset, self.store.grid)
         if self.is_resumed and self.resumed is not None and \
                 self.due(runner.epoch) is None:
             runner.logger.info(
@@ -176,7 +176,7 @@ class SaliencyUpdateHook(Hook):
             self.store.clean()
         barrier()  # nodes may share the folder
         lost = is_node_leader() and self._restore(runner)
-        self.lost = on_any_process(lost)  # others may hold what one has lost
+        self.lost = any_rank(lost)  # others may hold what one has lost
         self.in_use = self.resumed if self.is_resumed else None
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -208,7 +208,7 @@ class SaliencyUpdateHook(Hook):
             self.store.reset()
             if self.resumed is None:
                 return False
-            how = '' if self.source.is_fixed else (
+            how = '' if self.source.is_static else (
                 ' with the resumed weights, so training differs from the run '
                 'that was stopped')
             runner.logger.warning(
@@ -225,13 +225,13 @@ class SaliencyUpdateHook(Hook):
             f'updating saliency: epoch {runner.epoch}, {num_images:,} images')
         maps = make_maps(self.source, self.loader(runner), self.store,
                          is_node_leader())
-        num_uniform = num_images - int(maps.tells.sum())
+        num_uniform = num_images - int(maps.is_informative.sum())
         if num_uniform > self.max_uniform_share * num_images:
             raise RuntimeError(
                 f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
                 f' of {num_images:,} maps are constant or not finite, more '
                 f'than max_uniform_share {self.max_uniform_share}. '
-                f'{blame(unwrap(runner.train_dataloader.dataset))}')
+                f'{explain_uniform_maps(unwrap(runner.train_dataloader.dataset))}')
         self._write(generation, maps.values)
         log_update(runner, maps, time.perf_counter() - start)
 
@@ -243,7 +243,7 @@ class SaliencyUpdateHook(Hook):
                 self.store.write(generation, maps, self.keep, self.named)
             except (OSError, SaliencyStoreError) as caught:
                 error = caught
-        if on_any_process(error is not None):
+        if any_rank(error is not None):
             reason = error or 'see the log of another node'
             raise SaliencyStoreError(
                 f'cannot write the saliency maps '

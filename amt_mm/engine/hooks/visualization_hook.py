@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from amt_mm.arguments import check_bool, check_int, check_str
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.saliency_maps import CROPS, whole_images
-from amt_mm.engine.sources.model_saliency import unwrap_model, whole_weights
+from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.registry import HOOKS
 from amt_mm.visualization import draw_sheet, training_panels
 
@@ -82,7 +82,7 @@ class AMTVisualizationHook(Hook):
     def draw(self, runner: Runner, epoch: int) -> None:
         """Draw the sheet of an epoch; the main process sends it off."""
         # all processes make it, as a sharded model takes them all
-        with whole_weights(runner.model), random_numbers_kept():
+        with full_params(runner.model), random_numbers_kept():
             panels = training_panels(
                 unwrap_model(runner), self.images, self.indices)
         if is_main_process():
@@ -94,7 +94,7 @@ def whole_plans(dataset: BaseDataset) -> BaseDataset:
     whole_images(dataset)  # refuses a pipeline that cannot be shown
     shown = copy.copy(dataset)
     shown.pipeline = Compose([
-        step.whole() if isinstance(step, CROPS) else step
+        step.uncropped() if isinstance(step, CROPS) else step
         for step in dataset.pipeline.transforms
         if not isinstance(step, RandomFlip)
     ])

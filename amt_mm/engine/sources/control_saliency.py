@@ -28,7 +28,7 @@ from .saliency_source import SaliencySource
 class ControlSaliency(SaliencySource):
     """Maps that are known without a look at the pixels."""
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Take the images and the grid of the run."""
         self.dataset, self.grid = dataset, grid
@@ -88,10 +88,10 @@ class BoxSaliency(ControlSaliency):
         self.ann_file = check_str('ann_file', ann_file)
         self.outside = check_number('outside', outside, '[0, 1)')
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Read the boxes of all images."""
-        super().connect(runner, dataset, grid)
+        super().setup(runner, dataset, grid)
         root = Path(str(dataset.data_root or ''))
         self.paths = [str(root / path) for path in sample_paths(dataset)]
         self.inside = {

@@ -51,14 +51,14 @@ class FeatureSaliency(ModelSaliency):
         self.centre_weight = check_number('centre_weight', centre_weight,
                                           '[0, inf)')
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Take the model of the run."""
-        super().connect(runner, dataset, grid)
+        super().setup(runner, dataset, grid)
         depth = len(self.model.backbone.layers)
         check_int('block of FeatureSaliency', self.block, -depth, depth - 1)
 
-    def look(self, model: Any, images: Tensor) -> Tensor:
+    def saliency_of(self, model: Any, images: Tensor) -> Tensor:
         """Return the tokens (B, h, w, D) of images (B, C, H, W)."""
         return vit_tokens(model.backbone, images, self.block)
 

@@ -57,7 +57,7 @@ class FolderSaliency(SaliencySource):
                                     f'got {root!r}, which is none.')
         self.root = Path(root)
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Check that each image has one map, before any is read."""
         self.grid = grid

@@ -77,24 +77,24 @@ class MixedSaliency(SaliencySource):
                              f'of the sources, got {weights!r}.')
         self.scheduled = Scheduled(
             {str(number): weight for number, weight in enumerate(weights)})
-        for epoch in self.scheduled.turning_points | {0}:
+        for epoch in self.scheduled.boundary_epochs | {0}:
             self.weights_at(epoch)
         self.combine = COMBINATIONS[check_choice('combine', combine,
                                                  COMBINATIONS)]
-        self.is_fixed = self.scheduled.is_constant and all(
-            source.is_fixed for source in self.sources)
+        self.is_static = self.scheduled.is_constant and all(
+            source.is_static for source in self.sources)
 
     def weights_at(self, epoch: int) -> list[float]:
         """Return the weight of each source in a 0-based epoch."""
         return [check_number('weights', weight, '[0, inf)')
                 for weight in self.scheduled.at(epoch).values()]
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Connect each source."""
         self.runner = runner
         for source in self.sources:
-            source.connect(runner, dataset, grid)
+            source.setup(runner, dataset, grid)
 
     @property
     def prepare(self) -> Callable[[dict], list]:  # type: ignore[override]
@@ -117,10 +117,10 @@ class MixedSaliency(SaliencySource):
                     for _, saliency in parts]
             yield parts[0][0], _scale(self.combine(maps, weights))
 
-    def show(self, model: Any, images: Tensor) -> None:
+    def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Do the arithmetic of each source."""
         for source in self.sources:
-            source.show(model, images)
+            source.forward_for_flops(model, images)
 
 
 def _prepare(parts: list[Prepare], results: dict) -> list[Tensor]:

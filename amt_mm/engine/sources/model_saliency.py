@@ -34,7 +34,7 @@ def precision_of(runner: Runner) -> dict[str, Any]:
 
 
 @contextmanager
-def whole_weights(model: Any) -> Iterator[None]:
+def full_params(model: Any) -> Iterator[None]:
     """Gather the weights of a model that is sharded over the processes.
 
     Meanwhile the modules that an ``auto_wrap_policy`` wrapped take the place
@@ -61,9 +61,9 @@ def whole_weights(model: Any) -> Iterator[None]:
 class ModelSaliency(SaliencySource):
     """The maps of the model itself, in eval mode (the paper)."""
 
-    is_fixed = False
+    is_static = False
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Take the model of the run."""
         self.model = unwrap_model(runner)
@@ -79,19 +79,19 @@ class ModelSaliency(SaliencySource):
         """Yield what the model looks at, with its present weights."""
         model, was_training = self.model, self.model.training
         model.eval()
-        with whole_weights(self.wrapped):
+        with full_params(self.wrapped):
             for batch in loader:
                 data = dict(inputs=batch['inputs'], data_samples=None)
                 inputs = model.data_preprocessor(data)['inputs']
                 with autocast(**self.precision):
-                    found = self.look(model, inputs)
+                    found = self.saliency_of(model, inputs)
                 yield batch['sample_idx'], found
         model.train(was_training)
 
-    def look(self, model: Any, images: Tensor) -> Tensor:
+    def saliency_of(self, model: Any, images: Tensor) -> Tensor:
         """Return where a model looks (B, h, w) in images (B, C, H, W)."""
         return model.saliency(images)
 
-    def show(self, model: Any, images: Tensor) -> None:
+    def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Show images to the model."""
-        self.look(model, images)
+        self.saliency_of(model, images)

@@ -41,7 +41,7 @@ class PixelSaliency(SaliencySource):
         self.centre_weight = check_number('centre_weight', centre_weight,
                                           '[0, inf)')
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Take the grid of the run."""
         self.grid = grid

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.datasets.transforms import PackInputs
 from torch import Tensor
 
-from amt_mm.arguments import check_config, telling
+from amt_mm.arguments import check_config, error_context
 from amt_mm.registry import SALIENCY_SOURCES
 
 
@@ -21,13 +21,13 @@ class SaliencySource:
     """Makes the maps that ``SaliencyUpdateHook`` writes into the store.
 
     Attributes:
-        is_fixed (bool): Whether its maps never change, so that they are made
+        is_static (bool): Whether its maps never change, so that they are made
             once.
     """
 
-    is_fixed = True
+    is_static = True
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Get ready before the training; refuse what cannot work.
 
@@ -50,7 +50,7 @@ class SaliencySource:
         """
         raise NotImplementedError
 
-    def show(self, model: Any, images: Tensor) -> None:
+    def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Do the arithmetic of the maps of images, which a plan counts."""
 
 
@@ -68,5 +68,5 @@ def build_source(cfg: dict) -> SaliencySource:
         names = sorted(f'amt_mm.{n}' for n in SALIENCY_SOURCES.module_dict)
         raise KeyError(f'source must be one of {names}, got {name!r}.')
     args.pop('_scope_', None)
-    with telling('cannot build source from', cfg):
+    with error_context('cannot build source from', cfg):
         return cls(**args)

@@ -17,7 +17,7 @@ from amt_mm.arguments import (
     check_choice,
     check_config,
     check_str,
-    telling,
+    error_context,
 )
 from amt_mm.models.vit_arguments import VIT_CHECKS
 from amt_mm.registry import SALIENCY_SOURCES
@@ -65,13 +65,14 @@ class TeacherSaliency(SaliencySource):
         self.head_reduction = head_reduction
         self.data_preprocessor = data_preprocessor
 
-    def connect(self, runner: Runner, dataset: BaseDataset,
+    def setup(self, runner: Runner, dataset: BaseDataset,
                 grid: tuple[int, int]) -> None:
         """Load the teacher; it waits on the CPU."""
         with torch.random.fork_rng(devices=[]):
             self.vit = self.build()
-        with telling(f'{self.checkpoint} is no checkpoint of the backbone',
-                     self.backbone):
+        with error_context(
+                f'{self.checkpoint} is no checkpoint of the backbone',
+                self.backbone):
             runner.logger.info(load_encoder(self.vit, self.checkpoint,
                                             assume_own_grid=True))
         self.vit.eval()  # mmpretrain's returns None
@@ -83,7 +84,7 @@ class TeacherSaliency(SaliencySource):
 
     def build(self) -> VisionTransformer:
         """Build the teacher with random weights."""
-        with telling('cannot build the backbone of TeacherSaliency from',
+        with error_context('cannot build the backbone of TeacherSaliency from',
                      self.backbone):
             vit = MODELS.build(self.backbone)
         if not isinstance(vit, VisionTransformer) or vit.cls_token is None:
@@ -96,8 +97,9 @@ class TeacherSaliency(SaliencySource):
     def _preprocessor(self) -> Any:
         cfg = self.data_preprocessor
         check_config('data_preprocessor of TeacherSaliency', cfg)
-        with telling('cannot build the data_preprocessor of TeacherSaliency '
-                     'from', cfg):
+        with error_context(
+                'cannot build the data_preprocessor of TeacherSaliency from',
+                cfg):
             return MODELS.build(cfg)
 
     @torch.no_grad()
@@ -112,7 +114,7 @@ class TeacherSaliency(SaliencySource):
             yield batch['sample_idx'], saliency
         self.vit.cpu()
 
-    def show(self, model: Any, images: Tensor) -> None:
+    def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Show images to a teacher without weights."""
         with images.device:
             vit_saliency(self.build(), images, self.head_reduction)

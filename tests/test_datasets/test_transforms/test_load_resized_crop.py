@@ -122,7 +122,7 @@ def test_kept_images_serve_every_crop(tmp_path: Path) -> None:
     path = tmp_path / 'x.jpg'
     path.write_bytes(encode(_photograph(331, 402), 'JPEG', quality=95))
     keeping = LoadResizedCrop(crop=CROP, keep_all=True)
-    steps = dict(keeping=keeping, whole=keeping.whole(),
+    steps = dict(keeping=keeping, whole=keeping.uncropped(),
                  plain=LoadResizedCrop(crop=CROP))
     for seed in range(12):
         crops = {}
@@ -224,7 +224,7 @@ def test_whole_image(tmp_path: Path, drawn: list[Drawn]) -> None:
     load = LoadResizedCrop(crop=CROP)
     state = np.random.random()
     np.random.seed(0)
-    whole = load.whole()(dict(img_path=str(path)))
+    whole = load.uncropped()(dict(img_path=str(path)))
     assert np.random.random() == np.random.RandomState(0).random() != state
     assert whole['crop_box'] == (0, 0, 1, 1)
     assert [d.reduction for d in drawn] == [4]

@@ -19,7 +19,7 @@ from amt_mm.engine.sources import (
 
 
 def maps_of(source, dataset, grid=(4, 6), number=3):
-    source.connect(None, dataset, grid)
+    source.setup(None, dataset, grid)
     batch = dict(sample_idx=torch.arange(number))
     (index, maps), = source.maps([batch])
     assert index.tolist() == list(range(number))

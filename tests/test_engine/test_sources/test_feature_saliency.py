@@ -11,8 +11,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from tiny_run import log_of, loss_trace, store_of
 
+from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import FeatureSaliency
-from amt_mm.engine.training_plan import training_plan
 from amt_mm.saliency.features import border_contrast, vit_tokens
 from amt_mm.saliency.pixels import weigh_centre
 
@@ -56,7 +56,7 @@ def batches_of(images, size):
 
 def connected(model, **options):
     source = FeatureSaliency(**options)
-    source.connect(SimpleNamespace(model=model, optim_wrapper=None), None,
+    source.setup(SimpleNamespace(model=model, optim_wrapper=None), None,
                    (4, 4))
     return source
 
@@ -95,7 +95,7 @@ def test_no_images_no_maps(model):
 
 
 def test_the_plan_counts_the_blocks_that_run(tiny_cfg):
-    costs = [training_plan(use_features(tiny_cfg(), block=block))
+    costs = [estimate_cost(use_features(tiny_cfg(), block=block))
              for block in (0, 1, -1)]
     first, second, last = (plan.saliency_macs for plan in costs)
     assert 0 < first < second == last

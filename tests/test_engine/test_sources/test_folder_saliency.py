@@ -73,7 +73,7 @@ def one(tmp_path):
         elif content is not None:
             np.save(root / map_name, content)
         source = FolderSaliency(str(root))
-        source.connect(None, ImageFolder(data_root=str(data)), grid)
+        source.setup(None, ImageFolder(data_root=str(data)), grid)
         return source.prepare(dict(
             img_path=str(data / 'a' / 'b.jpg'), ori_shape=(48, 64))).numpy()
 
@@ -167,9 +167,9 @@ def test_maps_beside_the_images(one, tmp_path):
     source = FolderSaliency(str(data))
     dataset = ImageFolder(data_root=str(data))
     with pytest.raises(FileNotFoundError, match='1 of 1'):  # not itself
-        source.connect(None, dataset, (6, 8))
+        source.setup(None, dataset, (6, 8))
     np.save(data / 'a' / 'b.npy', np.ones((6, 8)))
-    source.connect(None, dataset, (6, 8))
+    source.setup(None, dataset, (6, 8))
     sample = dict(img_path=str(data / 'a/b.jpg'), ori_shape=(48, 64))
     assert source.prepare(sample).min() == 1
 
@@ -261,7 +261,7 @@ def connected(tmp_path, name='a/b.jpg'):
     Image.new('RGB', (64, 48)).save(data / 'a' / 'b.jpg')
     np.save(root / 'a' / 'b.npy', np.ones((6, 8)))
     source = FolderSaliency(str(root))
-    source.connect(None, ImageFolder(data_root=str(data)), (6, 8))
+    source.setup(None, ImageFolder(data_root=str(data)), (6, 8))
     return source, dict(img_path=str(data / name), ori_shape=(48, 64))
 
 

@@ -10,12 +10,12 @@ import torch
 from mmengine.config import ConfigDict
 from tiny_run import NUM_IMAGES, loss_trace, store_of
 
+from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import (
     CentreSaliency,
     RandomSaliency,
     build_source,
 )
-from amt_mm.engine.training_plan import training_plan
 
 CENTRE = dict(type='amt_mm.CentreSaliency')
 NOISE = dict(type='amt_mm.RandomSaliency')
@@ -31,7 +31,7 @@ def mixed(*sources, **options):
 
 
 def maps_of(source, epoch=0, grid=(4, 6)):
-    source.connect(SimpleNamespace(epoch=epoch), None, grid)
+    source.setup(SimpleNamespace(epoch=epoch), None, grid)
     image = np.zeros((32, 48, 3), np.uint8)
     inputs = source.prepare(dict(img=image))
     if isinstance(inputs, list):
@@ -50,13 +50,13 @@ def test_maps_are_combined_by_their_weights(combine):
         2 * centre + .5 * noise) / 2.5
     expected /= expected.amax((1, 2), keepdim=True)
     torch.testing.assert_close(maps_of(source), expected)
-    assert source.is_fixed
+    assert source.is_static
 
 
 def test_weights_follow_a_schedule():
     source = mixed(CENTRE, NOISE, weights=[FADING, RISING],
                    combine='mixture')
-    assert not source.is_fixed
+    assert not source.is_static
     centre, noise = maps_of(CentreSaliency()), maps_of(RandomSaliency())
     torch.testing.assert_close(maps_of(source, 0), centre)
     torch.testing.assert_close(maps_of(source, 4), noise)
@@ -106,7 +106,7 @@ def test_the_plan_counts_each_source(tiny_cfg):
         cfg.custom_hooks[1] = ConfigDict(
             type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
             source=source)
-        return training_plan(cfg)
+        return estimate_cost(cfg)
 
     alone = plan(FEATURES)
     both = plan(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES]))

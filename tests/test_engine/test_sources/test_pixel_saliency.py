@@ -8,8 +8,8 @@ import pytest
 from mmengine.config import ConfigDict
 from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
 
+from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import PixelSaliency, build_source
-from amt_mm.engine.training_plan import training_plan
 from amt_mm.saliency import pixel_saliency
 
 
@@ -63,7 +63,7 @@ def test_a_loss_weighted_by_the_maps(tiny_cfg, run):
 
 
 def test_no_multiply_accumulates_of_the_model(tiny_cfg):
-    plan = training_plan(use_pixels(tiny_cfg()))
+    plan = estimate_cost(use_pixels(tiny_cfg()))
     assert plan.saliency_macs == 0 and list(plan.updates) == [0]
     assert '(0-based): 0; 0 GMACs an image' in str(plan)
     assert 'warm-up' not in str(plan)
@@ -85,7 +85,7 @@ def test_methods_differ():
     maps = []
     for method in ('rbd', 'geodesic', 'detail'):
         source = PixelSaliency(method)
-        source.connect(None, None, (8, 8))
+        source.setup(None, None, (8, 8))
         maps.append(source.prepare(dict(img=image)).numpy())
         assert maps[-1].shape == (8, 8)
     assert len(np.unique(np.round(maps, 6), axis=0)) == 3

@@ -17,14 +17,14 @@ from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
 from amt_mm.saliency.map_file import record_dtype
 
 from .hooks.saliency_update_hook import SaliencyUpdateHook
-from .plan_summary import Phase, TrainingPlan
+from .plan_summary import CostEstimate, Phase
 from .sources import ModelSaliency, SaliencySource
 
 # of a phase whose counts change, the step is counted in so many epochs
 NUM_COUNTED = 9
 
 
-def training_plan(cfg: Config, world_size: int = 1) -> TrainingPlan:
+def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
     """Work out the plan of a config; needs no data and no weights.
 
     Raises:
@@ -47,12 +47,13 @@ def training_plan(cfg: Config, world_size: int = 1) -> TrainingPlan:
     warmup = _per_token(generator, generator.warmup_counts)
     stock_macs = macs(warmup)
     batch_size, lr, lr_rule = _learning_rate(cfg, world_size)
-    return TrainingPlan(
+    return CostEstimate(
         phases=(Phase('warm-up', begin, warmup, warmup, *stock_macs),
                 _training(generator, range(begin, cfg.train_cfg.max_epochs),
                           macs)),
         stock_macs=stock_macs[0],
-        saliency_macs=count_macs(lambda: source.show(model, images))[0],
+        saliency_macs=count_macs(
+            lambda: source.forward_for_flops(model, images))[0],
         map_bytes=record_dtype(generator.tokens).itemsize,
         updates=updates,
         batch_size=batch_size,
@@ -103,7 +104,7 @@ def _training(generator: AMTMaskGenerator, epochs: range,
     if generator.scheduled.is_constant:
         mean: Any = macs(counts_at(first))
     else:
-        turns = {*generator.scheduled.turning_points} & {*epochs}
+        turns = {*generator.scheduled.boundary_epochs} & {*epochs}
         counted = sorted({*np.linspace(first, last, NUM_COUNTED, dtype=int),
                           *turns})
         costs = [macs(counts_at(int(epoch))) for epoch in counted]

@@ -19,7 +19,7 @@ from amt_mm.masking.plan import MaskPlan
 from .vit_arguments import VIT_CHECKS
 
 
-class PlannedViT(BaseBackbone):
+class VisiblePatchViT(BaseBackbone):
     """The part of a ViT that embeds the visible patches of a plan only.
 
     To be named before one of mmpretrain's vision transformers among the bases

@@ -10,7 +10,7 @@ from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer,
 )
 
-from amt_mm.models.last_tokens_layer import LastTokensLayer
+from amt_mm.models.query_only_layer import QueryOnlyLayer
 
 
 @pytest.mark.parametrize('number', [1, 5, 9])
@@ -19,7 +19,7 @@ from amt_mm.models.last_tokens_layer import LastTokensLayer
 def test_result_and_gradients_are_those_of_the_whole_layer(number, options):
     whole = TransformerEncoderLayer(24, 3, 48, **options).double()
     last = copy.deepcopy(whole)
-    last.__class__ = LastTokensLayer
+    last.__class__ = QueryOnlyLayer
     x = torch.randn(2, 9, 24, dtype=torch.float64)
     one, two = (x.clone().requires_grad_() for _ in range(2))
     expected = whole(one)[:, -number:]

@@ -18,8 +18,8 @@ from amt_mm.arguments import (
     check_choice,
     check_config,
     check_str,
+    error_context,
     optional,
-    telling,
 )
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
@@ -29,7 +29,7 @@ Sizes = dict[str, tuple[Any, Any, str]]
 PARTS = ('backbone', 'neck', 'head', 'target_generator')
 
 
-class PlanSupervisor(BaseSelfSupervisor):
+class BaseAMT(BaseSelfSupervisor):
     """A self-supervised method that can say where its encoder looks.
 
     Args:
@@ -84,7 +84,7 @@ class PlanSupervisor(BaseSelfSupervisor):
         parts = {'model': self, **{n: getattr(self, n) for n in PARTS}}
         cfg = {name: getattr(part, 'init_cfg', None)
                for name, part in parts.items()}
-        with telling('cannot initialise the weights by init_cfg', cfg):
+        with error_context('cannot initialise the weights by init_cfg', cfg):
             super().init_weights()
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample],
@@ -124,7 +124,7 @@ def _build(name: str, cfg: Any) -> nn.Module:
     if 'loss' in cfg and not isinstance(cfg['loss'], nn.Module):
         loss = check_config(f'{name}.loss', cfg['loss'])
         optional(POSITIVE)(f'{name}.loss.channel', loss.get('channel'))
-    with telling(f'cannot build model.{name} from', cfg):
+    with error_context(f'cannot build model.{name} from', cfg):
         return MODELS.build(cfg)
 
 

@@ -12,7 +12,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 from torch import Tensor
 
 
-class LastTokensLayer(TransformerEncoderLayer):
+class QueryOnlyLayer(TransformerEncoderLayer):
     """A transformer layer that makes nothing but its last tokens.
 
     They attend to all tokens; of the others, which nothing reads any more,
