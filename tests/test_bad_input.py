@@ -254,7 +254,7 @@ CASES = [
          lambda _: count_tokens(4, 0.6, 0.2, 'ceil'), ValueError,
          'and 1 visible, got 0.6 and 0.2 of 4 tokens: 3 masked, 1 thrown, 0'),
     Case('rounding unknown', lambda _: generator(rounding='round'),
-         ValueError, "rounding must be one of ('floor', 'ceil'), got 'round'"),
+         ValueError, "rounding must be one of ['floor', 'ceil'], got 'round'"),
     # sizes
     Case('input_size not divided by patch_size',
          lambda _: generator(input_size=225), ValueError,

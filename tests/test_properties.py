@@ -38,13 +38,13 @@ from amt_mm.masking import (
     MaskPlan,
     RandomOrdering,
     ShowHints,
+    Strategy,
     ThrowLow,
     ThrowMiddle,
     ThrowRandom,
     TokenCounts,
     count_tokens,
 )
-from amt_mm.masking.strategies import Strategy
 from amt_mm.saliency import (
     SaliencyStore,
     SaliencyStoreError,

@@ -36,13 +36,13 @@ from amt_mm.datasets.training_set import sample_paths
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.cost import find_generator
 from amt_mm.engine.source_localization import connect_store, localize_source
-from amt_mm.engine.sources import build_source
 from amt_mm.evaluation import (
     localize,
     masks_from_boxes,
     masks_from_folder,
     object_roles,
 )
+from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency import SaliencyStore, fingerprint
 from amt_mm.weights import load_encoder
 
@@ -92,7 +92,7 @@ def main() -> None:
     roles = None
     if args.source is not None:
         result, roles = localize_source(
-            build_source(read_source(cfg, args.source)),
+            SALIENCY_SOURCES.build(read_source(cfg, args.source)),
             build_dataset(cfg, args.images), truths, model,
             num_workers=cfg.train_dataloader.num_workers)
     else:

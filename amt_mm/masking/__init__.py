@@ -15,6 +15,7 @@ from .plan import (
     THROWN,
     VISIBLE,
     MaskPlan,
+    Strategy,
     TokenCounts,
     count_tokens,
 )
@@ -23,6 +24,6 @@ from .schedules import LinearSchedule
 __all__ = [
     'AttMaskHighOrdering', 'AttMaskLowOrdering', 'AttentionOrdering',
     'BlockOrdering', 'GridOrdering', 'LinearSchedule', 'MASKED', 'MaskPlan',
-    'ROLES', 'RandomOrdering', 'ShowHints', 'THROWN', 'ThrowLow',
+    'ROLES', 'RandomOrdering', 'ShowHints', 'Strategy', 'THROWN', 'ThrowLow',
     'ThrowMiddle', 'ThrowRandom', 'TokenCounts', 'VISIBLE', 'count_tokens'
 ]

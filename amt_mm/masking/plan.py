@@ -1,4 +1,4 @@
-"""The plan of one batch: which token is visible, masked or thrown.
+"""Plans: how many tokens get each role, which ones, and those of a batch.
 
 Shape letters: B batch, L tokens, V visible, M masked, D width,
 C channels, p patch size, (h, w) token grid.
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amt_mm.arguments import check_number
+from amt_mm.arguments import check_choice, check_number
+from amt_mm.registry import LAYOUTS, ORDERINGS
 
 VISIBLE, MASKED, THROWN = 0, 1, -1
 ROLES = dict(masked=MASKED, thrown=THROWN, visible=VISIBLE)
@@ -58,10 +59,12 @@ def count_tokens(num_tokens: int,
         ValueError: If a ratio is out of its range, the ratios leave no token
             visible, or they mask none.
     """
-    check_ratios(mask_ratio, throw_ratio, prefix)
-    if rounding not in ROUNDINGS:
-        raise ValueError(
-            f'rounding must be one of {ROUNDINGS}, got {rounding!r}.')
+    check_number(f'{prefix}mask_ratio', mask_ratio, '[0, 1)')
+    check_number(f'{prefix}throw_ratio', throw_ratio, '[0, 1)')
+    check_choice('rounding', rounding, ROUNDINGS)
+    if mask_ratio + throw_ratio >= 1:
+        raise ValueError(f'{prefix}mask_ratio + {prefix}throw_ratio must be '
+                         f'< 1, got {mask_ratio} + {throw_ratio}.')
     # decimal fractions: 100 * 0.29 is 28.999999999999996 in binary
     r, t = Fraction(str(mask_ratio)), Fraction(str(throw_ratio))
     if rounding == 'floor':
@@ -80,15 +83,47 @@ def count_tokens(num_tokens: int,
     return counts
 
 
-def check_ratios(mask_ratio: float,
-                 throw_ratio: float,
-                 prefix: str = '') -> None:
-    """Refuse ratios outside [0, 1) and sums that leave nothing visible."""
-    check_number(f'{prefix}mask_ratio', mask_ratio, '[0, 1)')
-    check_number(f'{prefix}throw_ratio', throw_ratio, '[0, 1)')
-    if mask_ratio + throw_ratio >= 1:
-        raise ValueError(f'{prefix}mask_ratio + {prefix}throw_ratio must be '
-                         f'< 1, got {mask_ratio} + {throw_ratio}.')
+class Strategy(NamedTuple):
+    """How the tokens (or cells) of one image get their roles."""
+
+    counts: TokenCounts
+    ordering: Any
+    layout: Any
+
+    @classmethod
+    def build(cls, counts: TokenCounts, ordering: dict,
+              layout: dict) -> Strategy:
+        """Build the ordering and the layout from their configs."""
+        return cls(counts, ORDERINGS.build(ordering), LAYOUTS.build(layout))
+
+    def plan(self, weights: np.ndarray) -> np.ndarray:
+        """Return int8 flags (h, w) for the weights P_A (h, w)."""
+        flags = np.empty(weights.size, np.int8)
+        order = self.ordering(weights, self.counts.masked)
+        flags[order] = self.layout(self.counts)
+        return flags.reshape(weights.shape)
+
+    def check(self, grid: tuple[int, int]) -> None:
+        """Try the strategy once, and restore the state of the generator.
+
+        Raises:
+            ValueError: If the order is no permutation of the patches, or the
+                layout does not keep the counts.
+        """
+        state = np.random.get_state()
+        order = self.ordering(np.random.random(grid), self.counts.masked)
+        flags = self.layout(self.counts)
+        np.random.set_state(state)
+        num = sum(self.counts)
+        if sorted(np.asarray(order).tolist()) != list(range(num)):
+            raise ValueError(f'{type(self.ordering).__name__} must return a '
+                             f'permutation of the {num} patches, got '
+                             f'{order!r}.')
+        counts = tuple(int((flags == role).sum()) for role in ROLES.values())
+        if counts != self.counts or len(flags) != num:
+            raise ValueError(
+                f'{type(self.layout).__name__} must give (masked, thrown, '
+                f'visible) {tuple(self.counts)}, got {counts}.')
 
 
 @dataclass(frozen=True)
@@ -150,8 +185,8 @@ class MaskPlan:
                           with_saliency: bool = False) -> MaskPlan:
         """Build the plan from the ``mask_plan`` (h, w) of each data sample.
 
-        Where the loader's ``collate_fn`` is ``'amt_mm.collate_plans'``, it is
-        there already.
+        The samples hold it already if the loader's ``collate_fn`` is
+        ``'amt_mm.collate_plans'``.
 
         Args:
             data_samples (Sequence[DataSample]): The samples of a batch.
@@ -160,39 +195,24 @@ class MaskPlan:
             with_saliency (bool): Whether to take their ``saliency`` (h, w)
                 too. Defaults to False.
         """
-        made = getattr(data_samples, 'plan', None)
-        if made is not None:
-            plan: MaskPlan = made.to(device)
-        elif any('mask_plan' not in sample for sample in data_samples):
-            raise ValueError(
-                "data_samples must hold 'mask_plan': the pipeline needs "
-                "dict(type='amt_mm.AMTMaskGenerator') and "
-                "PackInputs(algorithm_keys=('mask_plan', 'saliency')).")
-        else:
-            plan = cls.from_flags(
-                np.stack([sample.mask_plan for sample in data_samples]),
-                device)
+        plan: MaskPlan | None = getattr(data_samples, 'plan', None)
+        plan = cls.from_flags(_field(data_samples, 'mask_plan'), device) \
+            if plan is None else plan.to(device)
         if not with_saliency:
             return plan
-        if any('saliency' not in sample for sample in data_samples):
-            raise ValueError(
-                "data_samples must hold 'saliency' where saliency_weight of "
-                'the head is > 0: the pipeline needs dict(type='
-                "'amt_mm.AMTMaskGenerator', with_saliency=True) and "
-                "PackInputs(algorithm_keys=('mask_plan', 'saliency')).")
-        maps = np.stack([sample.saliency for sample in data_samples])
-        maps_BL = torch.from_numpy(maps).flatten(1).to(device)
+        maps = torch.from_numpy(_field(data_samples, 'saliency'))
+        maps_BL = maps.flatten(1).to(device)
         return replace(plan, saliency=maps_BL.gather(1, plan.ids_masked))
 
     def loss_weights(self, share: float) -> Tensor:
         """Return the weights (B, M) of the masked tokens in the loss.
 
-        Those of an image have the mean 1. ``share`` of it follows the
-        saliency, and the rest is the same for all; without saliency all is.
+        Those of an image have the mean 1: ``share`` of it follows the
+        saliency, and the rest is uniform. Without saliency all are 1.
         """
         if self.saliency is None:
             return torch.ones_like(self.ids_masked, dtype=torch.float32)
-        tokens = self.saliency + 1e-6  # where all are zero, they count alike
+        tokens = self.saliency + 1e-6  # uniform where all are zero
         return 1 - share + share * tokens / tokens.mean(1, keepdim=True)
 
     def to(self, *args: Any, **kwargs: Any) -> MaskPlan:
@@ -248,6 +268,18 @@ class MaskPlan:
 def gather_rows(table: Tensor, ids: Tensor) -> Tensor:
     """Look ids (B, n) up in a table (1, L, D) shared by the batch."""
     return table[0, ids]
+
+
+def _field(data_samples: Sequence, key: str) -> np.ndarray:
+    """Stack a field (h, w) of the samples of a batch."""
+    if any(key not in sample for sample in data_samples):
+        # saliency is asked for where saliency_weight of the head is > 0
+        option = ', with_saliency=True' if key == 'saliency' else ''
+        raise ValueError(
+            f'data_samples must hold {key!r}: the pipeline needs '
+            f"dict(type='amt_mm.AMTMaskGenerator'{option}) and "
+            "PackInputs(algorithm_keys=('mask_plan', 'saliency')).")
+    return np.stack([getattr(sample, key) for sample in data_samples])
 
 
 def _common_count(is_role: np.ndarray, role: str) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amt_mm.arguments import check_int, check_number
-from amt_mm.masking.strategies import build_strategy, kind_of
-from amt_mm.registry import TASK_UTILS
+from amt_mm.registry import SCHEDULES, TASK_UTILS
 
 
-@TASK_UTILS.register_module()
+@SCHEDULES.register_module()
 class LinearSchedule:
     """Go from one value to another in a straight line over the epochs.
 
@@ -35,7 +34,7 @@ class LinearSchedule:
 
     @property
     def boundary_epochs(self) -> tuple[int, ...]:
-        """Epochs between which the value has no higher or lower one."""
+        """Epochs at which the value may be the largest or the smallest."""
         return self.begin, self.until
 
     def at(self, epoch: int) -> float:
@@ -51,7 +50,8 @@ class Scheduled:
 
     Args:
         cfg (dict): Names and values; a dict among them, at any depth, whose
-            ``type`` is a schedule stands for its value.
+            ``type`` is a schedule stands for its value. A schedule is what
+            has ``boundary_epochs`` and ``at``.
     """
 
     def __init__(self, cfg: dict[str, Any]) -> None:
@@ -73,8 +73,8 @@ class Scheduled:
         name = node.get('type')
         # a class, unlike a name, is found by a worker that was spawned
         cls = TASK_UTILS.get(name) if isinstance(name, str) else name
-        if kind_of(cls) == 'schedule':
-            schedule = build_strategy('schedule', node)
+        if hasattr(cls, 'boundary_epochs'):
+            schedule = SCHEDULES.build(node)
             self.boundary_epochs.update(schedule.boundary_epochs)
             return schedule
         node = {key: self._parse(value) for key, value in node.items()}
@@ -84,4 +84,4 @@ class Scheduled:
 def _at(node: Any, epoch: int) -> Any:
     if isinstance(node, dict):
         return {key: _at(value, epoch) for key, value in node.items()}
-    return node.at(epoch) if kind_of(node) == 'schedule' else node
+    return node.at(epoch) if hasattr(node, 'boundary_epochs') else node

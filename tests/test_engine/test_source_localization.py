@@ -8,8 +8,8 @@ import pytest
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.engine.source_localization import localize_source
-from amt_mm.engine.sources import build_source
 from amt_mm.evaluation import masks_from_boxes, masks_from_folder
+from amt_mm.registry import SALIENCY_SOURCES
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_sources_are_ranked(squares, num_workers):
             BoxSaliency=dict(ann_file=str(squares / 'boxes.txt')),
             PixelSaliency={}, CentreSaliency={}, RandomSaliency={}).items():
         result, roles = localize_source(
-            build_source(dict(type=f'amt_mm.{name}', **options)),
+            SALIENCY_SOURCES.build(dict(type=f'amt_mm.{name}', **options)),
             dataset_of(squares), truths, num_workers=num_workers)
         assert result.num_images == 29
         assert sum(roles.values()) == pytest.approx(1)
@@ -63,7 +63,7 @@ def test_sources_are_ranked(squares, num_workers):
 
 def test_objects_of_other_images_are_refused(squares):
     with pytest.raises(ValueError, match='masks of some of the 30 images of'):
-        localize_source(build_source(dict(type='amt_mm.PixelSaliency')),
+        localize_source(SALIENCY_SOURCES.build(dict(type='amt_mm.PixelSaliency')),
                         dataset_of(squares), {})
 
 
@@ -73,7 +73,8 @@ def test_real_objects(unpack, show, method, least):
     truths = masks_from_folder(root / 'images', root / 'masks')
     dataset = dataset_of(root).get_subset(list(range(0, 1000, 5)))
     found, roles = localize_source(
-        build_source(dict(type='amt_mm.PixelSaliency', method=method)),
+        SALIENCY_SOURCES.build(
+            dict(type='amt_mm.PixelSaliency', method=method)),
         dataset, truths)
     show(f'{method}: {found}, {roles}')
     assert found.average_precision_gain.mean > least

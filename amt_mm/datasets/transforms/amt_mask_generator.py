@@ -15,9 +15,8 @@ from amt_mm.arguments import (
     error_context,
 )
 from amt_mm.masking.orderings import RandomOrdering
-from amt_mm.masking.plan import TokenCounts, count_tokens
+from amt_mm.masking.plan import Strategy, TokenCounts, count_tokens
 from amt_mm.masking.schedules import Scheduled
-from amt_mm.masking.strategies import Strategy
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import crop_map
 from amt_mm.saliency.store import SaliencyStore

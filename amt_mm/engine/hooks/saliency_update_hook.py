@@ -41,8 +41,7 @@ from amt_mm.engine.saliency_maps import (
     whole_image_loader,
     whole_images,
 )
-from amt_mm.engine.sources import build_source
-from amt_mm.registry import HOOKS
+from amt_mm.registry import HOOKS, SALIENCY_SOURCES
 from amt_mm.saliency import (
     SaliencyMapsLostError,
     SaliencyStore,
@@ -101,7 +100,7 @@ class SaliencyUpdateHook(Hook):
                  max_uniform_share: float = 0.5,
                  store_dir: str | None = None,
                  source: dict[str, Any] | None = None) -> None:
-        self.source = build_source(
+        self.source = SALIENCY_SOURCES.build(
             dict(type='amt_mm.ModelSaliency') if source is None else source)
         self.interval = check_epochs_or_share('interval', interval, 1)
         if begin is None:

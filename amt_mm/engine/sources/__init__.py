@@ -11,11 +11,11 @@ from .folder_saliency import FolderSaliency
 from .mixed_saliency import MixedSaliency
 from .model_saliency import ModelSaliency
 from .pixel_saliency import PixelSaliency
-from .saliency_source import SaliencySource, build_source
+from .saliency_source import SaliencySource
 from .teacher_saliency import TeacherSaliency
 
 __all__ = [
     'BoxSaliency', 'CentreSaliency', 'CornerSaliency', 'FeatureSaliency',
     'FolderSaliency', 'MixedSaliency', 'ModelSaliency', 'PixelSaliency',
-    'RandomSaliency', 'SaliencySource', 'TeacherSaliency', 'build_source'
+    'RandomSaliency', 'SaliencySource', 'TeacherSaliency'
 ]

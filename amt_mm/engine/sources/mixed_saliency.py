@@ -20,7 +20,7 @@ from amt_mm.masking.schedules import Scheduled
 from amt_mm.registry import SALIENCY_SOURCES
 
 from .model_saliency import ModelSaliency
-from .saliency_source import SaliencySource, build_source
+from .saliency_source import SaliencySource
 
 Prepare = Callable[[dict], Tensor]
 
@@ -65,7 +65,7 @@ class MixedSaliency(SaliencySource):
         if not isinstance(sources, (list, tuple)) or len(sources) < 2:
             raise ValueError('sources must be two configs or more, got '
                              f'{sources!r}.')
-        self.sources = [build_source(cfg) for cfg in sources]
+        self.sources = [SALIENCY_SOURCES.build(cfg) for cfg in sources]
         if sum(isinstance(s, ModelSaliency) for s in self.sources) > 1:
             raise ValueError(
                 'at most one of the sources may look through the model in '

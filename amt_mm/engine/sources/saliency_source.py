@@ -13,9 +13,6 @@ from mmengine.runner import Runner
 from mmpretrain.datasets.transforms import PackInputs
 from torch import Tensor
 
-from amt_mm.arguments import check_config, error_context
-from amt_mm.registry import SALIENCY_SOURCES
-
 
 class SaliencySource:
     """Makes the maps that ``SaliencyUpdateHook`` writes into the store.
@@ -51,22 +48,4 @@ class SaliencySource:
         raise NotImplementedError
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
-        """Do the arithmetic of the maps of images, which a plan counts."""
-
-
-def build_source(cfg: dict) -> SaliencySource:
-    """Build a source.
-
-    Raises:
-        KeyError: If the name is not registered; the message lists those that
-            are.
-    """
-    args = dict(check_config('source', cfg))
-    name = args.pop('type')
-    cls = SALIENCY_SOURCES.get(name) if isinstance(name, str) else name
-    if cls is None:
-        names = sorted(f'amt_mm.{n}' for n in SALIENCY_SOURCES.module_dict)
-        raise KeyError(f'source must be one of {names}, got {name!r}.')
-    args.pop('_scope_', None)
-    with error_context('cannot build source from', cfg):
-        return cls(**args)
+        """Run the forward passes of the maps, whose cost is counted."""

@@ -11,11 +11,8 @@ from mmengine.config import ConfigDict
 from tiny_run import NUM_IMAGES, loss_trace, store_of
 
 from amt_mm.engine.cost import estimate_cost
-from amt_mm.engine.sources import (
-    CentreSaliency,
-    RandomSaliency,
-    build_source,
-)
+from amt_mm.engine.sources import CentreSaliency, RandomSaliency
+from amt_mm.registry import SALIENCY_SOURCES
 
 CENTRE = dict(type='amt_mm.CentreSaliency')
 NOISE = dict(type='amt_mm.RandomSaliency')
@@ -26,8 +23,8 @@ RISING = dict(FADING, start=0., end=1.)
 
 
 def mixed(*sources, **options):
-    return build_source(dict(type='amt_mm.MixedSaliency',
-                             sources=list(sources), **options))
+    return SALIENCY_SOURCES.build(dict(
+        type='amt_mm.MixedSaliency', sources=list(sources), **options))
 
 
 def maps_of(source, epoch=0, grid=(4, 6)):
@@ -134,4 +131,4 @@ def test_the_plan_counts_each_source(tiny_cfg):
 ])
 def test_wrong_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
-        build_source(dict(type='amt_mm.MixedSaliency', **options))
+        SALIENCY_SOURCES.build(dict(type='amt_mm.MixedSaliency', **options))

@@ -9,7 +9,8 @@ from mmengine.config import ConfigDict
 from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
 
 from amt_mm.engine.cost import estimate_cost
-from amt_mm.engine.sources import PixelSaliency, build_source
+from amt_mm.engine.sources import PixelSaliency
+from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency import pixel_saliency
 
 
@@ -77,7 +78,7 @@ def test_no_multiply_accumulates_of_the_model(tiny_cfg):
 ])
 def test_wrong_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
-        build_source(dict(type='amt_mm.PixelSaliency', **options))
+        SALIENCY_SOURCES.build(dict(type='amt_mm.PixelSaliency', **options))
 
 
 def test_methods_differ():

@@ -1,20 +1,70 @@
-"""Leave some of the first ranks visible."""
+"""Layouts: give each rank of an order its role, counts -> flags by rank.
+
+Rank 0 is the first patch of the order, the most salient by tendency. A layout
+is called with the counts and returns int8 flags (L,).
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import ceil
 from typing import Any
 
 import numpy as np
 
 from amt_mm.arguments import check_number
-from amt_mm.masking.plan import VISIBLE, TokenCounts
-from amt_mm.masking.strategies import build_strategy
-from amt_mm.registry import TASK_UTILS
+from amt_mm.registry import LAYOUTS
+
+from .plan import MASKED, THROWN, VISIBLE, TokenCounts
 
 
-@TASK_UTILS.register_module()
+@cache
+def _fixed(*runs: tuple[int, int]) -> np.ndarray:
+    """Return int8 flags made of (role, count) runs; read-only, shared."""
+    flags = np.concatenate([np.full(n, role, np.int8) for role, n in runs])
+    flags.flags.writeable = False
+    return flags
+
+
+@LAYOUTS.register_module()
+class ThrowMiddle:
+    """Mask the first ranks, throw the middle, keep the last visible (Eq. 6).
+
+    Source: AMT, section 3.2; the default of the paper.
+    """
+
+    def __call__(self, counts: TokenCounts) -> np.ndarray:
+        """Return int8 flags (L,) by rank."""
+        return _fixed((MASKED, counts.masked), (THROWN, counts.thrown),
+                      (VISIBLE, counts.visible))
+
+
+@LAYOUTS.register_module()
+class ThrowLow:
+    """Mask the first ranks, keep the middle visible, throw the last.
+
+    Source: AMT, Table 4, the row without throwing the middle tokens.
+    """
+
+    def __call__(self, counts: TokenCounts) -> np.ndarray:
+        """Return int8 flags (L,) by rank."""
+        return _fixed((MASKED, counts.masked), (VISIBLE, counts.visible),
+                      (THROWN, counts.thrown))
+
+
+@LAYOUTS.register_module()
+class ThrowRandom:
+    """Mask the first ranks; which of the others are thrown is random."""
+
+    def __call__(self, counts: TokenCounts) -> np.ndarray:
+        """Return int8 flags (L,) by rank."""
+        rest = _fixed((THROWN, counts.thrown), (VISIBLE, counts.visible))
+        masked = _fixed((MASKED, counts.masked))
+        return np.concatenate([masked, np.random.permutation(rest)])
+
+
+@LAYOUTS.register_module()
 class ShowHints:
     """Show a random few of the first ranks; another layout does the rest.
 
@@ -40,7 +90,7 @@ class ShowHints:
         self.top_ratio = check_number('top_ratio', top_ratio, '(0, 1)')
         if rest is None:
             rest = dict(type='amt_mm.ThrowMiddle')
-        self.rest = build_strategy('layout', rest, 'rest')
+        self.rest = LAYOUTS.build(rest, 'rest')
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
         """Return int8 flags (L,) by rank.
@@ -48,8 +98,8 @@ class ShowHints:
         Raises:
             ValueError: If there are more hints than visible tokens.
         """
-        num_top = _share(self.top_ratio, sum(counts))
-        num_hints = _share(self.hint_ratio, num_top)
+        num_top = _round_up(self.top_ratio, sum(counts))
+        num_hints = _round_up(self.hint_ratio, num_top)
         if num_hints > counts.visible:
             raise ValueError(
                 f'hint_ratio {self.hint_ratio} of top_ratio {self.top_ratio} '
@@ -64,6 +114,6 @@ class ShowHints:
         return flags
 
 
-def _share(ratio: float, number: int) -> int:
-    """Round a decimal share of a number up."""
+def _round_up(ratio: float, number: int) -> int:
+    """Return a decimal share of a number, rounded up."""
     return ceil(Fraction(str(ratio)) * number)

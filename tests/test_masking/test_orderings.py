@@ -1,0 +1,335 @@
+"""What every ordering keeps, and the order of each: by hand, or exact."""
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from amt_mm.masking import (
+    MASKED,
+    THROWN,
+    VISIBLE,
+    AttentionOrdering,
+    AttMaskHighOrdering,
+    AttMaskLowOrdering,
+    BlockOrdering,
+    GridOrdering,
+    RandomOrdering,
+    Strategy,
+    ThrowMiddle,
+    TokenCounts,
+)
+from amt_mm.registry import ORDERINGS
+
+GRIDS = [(14, 14), (7, 7), (10, 16), (16, 5), (1, 9), (3, 2)]
+M, T, V = MASKED, THROWN, VISIBLE
+
+
+@pytest.fixture(params=['AttMaskHigh', 'AttMaskLow', 'Attention', 'Block',
+                        'Grid', 'Random'])
+def ordering(request: pytest.FixtureRequest):
+    np.random.seed(0)
+    return ORDERINGS.build(dict(type=f'amt_mm.{request.param}Ordering'))
+
+
+# ---- all
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_an_order_is_a_permutation(ordering, grid: tuple[int, int]) -> None:
+    num = grid[0] * grid[1]
+    for num_masked in range(1, num):
+        weights = np.random.random(grid)
+        before = weights.copy()
+        order = ordering(weights, num_masked)
+        assert sorted(order.tolist()) == list(range(num))
+        np.testing.assert_array_equal(weights, before)
+
+
+def test_seed_decides_the_order(ordering) -> None:
+    weights = np.zeros((6, 8))
+    orders = []
+    for seed in (7, 7, 8):
+        np.random.seed(seed)
+        orders.append(ordering(weights, 20).tolist())
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_which_need_saliency_and_that_a_uniform_map_favours_no_patch(
+        ordering) -> None:
+    assert ordering.needs_saliency == ('Att' in type(ordering).__name__)
+    if ordering.needs_saliency:
+        first = np.bincount([ordering(np.full((4, 4), .5), 7)[0]
+                             for _ in range(4000)], minlength=16)
+        assert np.abs(first - 250).max() < 4 * 250**.5
+
+
+# ---- weighted draws without replacement: exact frequencies
+
+DRAWS = 40_000
+
+
+def exact_ranks(odds: np.ndarray) -> np.ndarray:
+    """P(rank k = patch i) of successive draws, by enumeration."""
+    table = np.zeros((len(odds), len(odds)))
+    for order in permutations(range(len(odds))):
+        p, left = 1., odds.sum()
+        for i in order:
+            p *= odds[i] / left if left > 1e-12 else 1.
+            left -= odds[i]
+        table[np.arange(len(odds)), order] += p
+    return table.clip(0, 1)
+
+
+def drawn_ranks(ordering, weights: np.ndarray,
+                draws: int = DRAWS) -> np.ndarray:
+    """How often patch i got rank k."""
+    table = np.zeros((len(weights), len(weights)))
+    ranks = np.arange(len(weights))
+    for _ in range(draws):
+        table[ranks, ordering(weights[None], 1)] += 1
+    return table / draws
+
+
+def deviation(drawn: np.ndarray, exact: np.ndarray,
+              draws: float = DRAWS) -> float:
+    """Return the largest deviation in standard errors."""
+    certain = (exact < 1e-12) | (exact > 1 - 1e-12)
+    assert (drawn[certain].round() == exact[certain].round()).all()
+    sigma = np.sqrt(exact * (1 - exact) / draws)
+    return float((np.abs(drawn - exact)[~certain] / sigma[~certain]).max())
+
+
+@pytest.mark.parametrize('weights', [
+    (0.1, 0.2, 0.3, 0.4, 1.0), (1.0, 1.0, 1.0, 1.0, 1.0),
+    (5.0, 0.05, 0.5, 0.01, 2.0), (0.7, 0.7, 0.0, 0.2, 0.4)])
+def test_ranks_have_the_exact_frequencies(weights: tuple, show) -> None:
+    np.random.seed(1)
+    weights_L = np.array(weights)
+    odds = weights_L / weights_L.sum()
+    np.testing.assert_allclose(AttentionOrdering().probabilities(weights_L),
+                               odds)
+    exact = exact_ranks(weights_L)
+    np.testing.assert_allclose(exact.sum(0), 1)
+    np.testing.assert_allclose(exact[0], odds)
+    greatest = deviation(drawn_ranks(AttentionOrdering(), weights_L), exact)
+    show(f'{DRAWS:,} draws: greatest deviation {greatest:.2f} sigma')
+    assert greatest < 3
+
+
+def test_ranks_agree_with_numpys_choice(show) -> None:
+    np.random.seed(0)
+    rng = np.random.default_rng(0)
+    weights_L = rng.random(12)**2 + 0.01  # far above EPS
+    p = weights_L / weights_L.sum()
+    draws = 20_000
+    ours = drawn_ranks(AttentionOrdering(), weights_L, draws)
+    theirs = drawn_ranks(
+        lambda w, _: rng.choice(w.size, w.size, replace=False, p=p), weights_L,
+        draws)
+    # two samples; a cell with few hits has no normal distribution
+    mean = (ours + theirs) / 2
+    often = mean * draws > 50
+    z = np.abs(ours - theirs)[often] / np.sqrt(
+        2 * mean * (1 - mean) / draws)[often]
+    show(f'{often.sum()} cells, {(z < 3).mean():.4f} within 3 sigma, '
+         f'greatest {z.max():.2f} sigma')
+    assert often.sum() > 100 and (z < 3).mean() > 0.98 and z.max() < 4
+
+
+@pytest.mark.parametrize('args', [
+    dict(temperature=2.), dict(temperature=0.5), dict(uniform_mix=0.3),
+    dict(temperature=3., uniform_mix=0.1)])
+def test_options_change_the_odds_of_each_draw(args: dict) -> None:
+    np.random.seed(3)
+    ordering = AttentionOrdering(**args)
+    weights_L = np.array([0.05, 0.2, 0.9, 0.4, 0.0])
+    w = weights_L**(1 / args.get('temperature', 1))
+    mix = args.get('uniform_mix', 0)
+    odds = (1 - mix) * w / w.sum() + mix / 5
+    np.testing.assert_allclose(ordering.probabilities(weights_L), odds)
+    assert deviation(drawn_ranks(ordering, weights_L),
+                     exact_ranks(odds)) < 4  # the worst of 100 cells
+
+
+@pytest.mark.parametrize('temperature, odds', [
+    (1e-5, [0., 1., 0.]),  # powers of all weights underflow
+    (0.02, [0., 1., 0.]), (1e6, [1 / 3] * 3)])
+def test_temperature_runs_from_a_sort_to_uniform(temperature: float,
+                                                 odds: list[float]) -> None:
+    weights_L = np.array([0.2, 0.5, 0.4])
+    np.testing.assert_allclose(
+        AttentionOrdering(temperature).probabilities(weights_L), odds,
+        atol=1e-4)
+
+
+def test_zero_weights_come_last_and_in_random_order() -> None:
+    np.random.seed(0)
+    weights_L = np.array([0., 0.5, 0., 1., 0., 0.001])
+    orders = np.array([AttentionOrdering()(weights_L[None], 3)
+                       for _ in range(6000)])
+    assert np.isin(orders[:, :3], [1, 3, 5]).all()
+    last = np.bincount(orders[:, -1], minlength=6)[[0, 2, 4]]
+    assert np.abs(last - 2000).max() < 3 * (6000 * 2 / 9)**.5
+
+
+@pytest.mark.parametrize('ordering', [
+    AttentionOrdering(), AttentionOrdering(0.5)])
+@pytest.mark.parametrize('weights', [
+    [0., 0., 0., 0.], [1., np.nan, 2., 3.], [1., np.inf, 2., 3.],
+    [np.nan] * 4])
+def test_weights_without_preference_are_uniform(
+        ordering, weights: list[float]) -> None:
+    np.random.seed(0)
+    weights_L = np.array(weights)
+    np.testing.assert_array_equal(ordering.probabilities(weights_L), 0.25)
+    drawn = drawn_ranks(ordering, weights_L, 20_000)
+    assert deviation(drawn, np.full((4, 4), .25), 20_000) < 3.5
+
+
+def test_random_ordering_is_uniform() -> None:
+    np.random.seed(0)
+    drawn = drawn_ranks(RandomOrdering(), np.array([9., 1., 1., 0.]), 20_000)
+    assert deviation(drawn, np.full((4, 4), .25), 20_000) < 3
+
+
+# ---- AttMask
+
+
+@pytest.mark.parametrize('ordering, expected', [
+    (AttMaskHighOrdering(), [[V, M, V], [M, V, T], [T, M, M]]),
+    (AttMaskLowOrdering(), [[M, V, M], [V, M, T], [M, V, T]]),
+])
+def test_high_and_low(ordering, expected: list) -> None:
+    weights = np.array([[.1, .9, .3], [.8, .2, .5], [.4, .7, .6]])
+    strategy = Strategy(TokenCounts(4, 2, 3), ordering, ThrowMiddle())
+    for _ in range(5):
+        assert strategy.plan(weights).tolist() == expected
+
+
+def test_ties_are_broken_at_random() -> None:
+    np.random.seed(0)
+    weights = np.array([[0., 1.], [0., 0.]])
+    orders = [AttMaskHighOrdering()(weights, 2) for _ in range(3000)]
+    assert {order[0] for order in orders} == {1}
+    second = np.bincount([order[1] for order in orders])
+    assert np.abs(second[[0, 2, 3]] - 1000).max() < 3 * (3000 * 2 / 9)**.5
+
+
+# ---- blocks of BEiT's sizes
+
+
+def masked(ordering, grid: tuple[int, int], num_masked: int) -> np.ndarray:
+    """Return which patches (h, w) an ordering masks."""
+    flags = np.zeros(grid[0] * grid[1], bool)
+    flags[ordering(np.ones(grid), num_masked)[:num_masked]] = True
+    return flags.reshape(grid)
+
+
+def mean_components(ordering, grid: tuple[int, int], num: int) -> float:
+    """Return the mean number of connected parts of 200 masks."""
+    return np.mean([label(masked(ordering, grid, num))[1]
+                    for _ in range(200)])
+
+
+@pytest.mark.parametrize('grid, num', [
+    ((14, 14), 75), ((14, 14), 147), ((10, 20), 80), ((7, 7), 22)])
+def test_fewer_components_than_random(grid: tuple[int, int], num: int,
+                                      show) -> None:
+    np.random.seed(0)
+    blocks, random = (mean_components(ordering, grid, num)
+                      for ordering in (BlockOrdering(), RandomOrdering()))
+    show(f'{grid}, {num} masked: {blocks:.2f} components, random '
+         f'{random:.2f}')
+    assert blocks < 0.6 * random
+
+
+def test_min_patches_of_one_draws_small_blocks() -> None:
+    np.random.seed(0)
+    small, large = (mean_components(BlockOrdering(n), (14, 14), 75)
+                    for n in (1, 75))
+    assert 1.5 * large < small
+
+
+def test_a_first_block_is_a_rectangle_of_beits_sizes() -> None:
+    np.random.seed(0)
+    ordering, areas, aspects = BlockOrdering(), [], []
+    for _ in range(3000):
+        rows, columns = ordering._draw_block((14, 14), 75)
+        h, w = rows.stop - rows.start, columns.stop - columns.start
+        assert 0 <= rows.start and rows.stop <= 14
+        assert 0 <= columns.start and columns.stop <= 14
+        areas.append(h * w)
+        aspects.append(np.log(h / w))
+    # uniform in [16, 75], but for rounding and what the grid cuts off
+    assert 12 <= min(areas) and max(areas) <= 85
+    assert abs(np.mean(areas) - (16 + 75) / 2) < 1.5
+    assert abs(np.mean(aspects)) < 0.05
+    assert np.abs(aspects).max() < np.log(1 / .3) + 0.3
+
+
+def test_every_place_is_masked_by_the_same_blocks_mirrored() -> None:
+    np.random.seed(0)
+    often = np.mean([masked(BlockOrdering(), (8, 12), 38)
+                     for _ in range(4000)], 0)
+    assert often.sum() == pytest.approx(38)
+    for mirrored in (often[::-1], often[:, ::-1]):
+        assert np.abs(often - mirrored).max() < 5 * (.5 / 4000)**.5
+
+
+def test_patches_beyond_the_blocks_are_random() -> None:
+    np.random.seed(0)
+    order = BlockOrdering()(np.ones((14, 14)), 20)
+    beyond = np.isin(np.arange(196), order[20:60]).reshape(14, 14)
+    assert label(beyond)[1] > 10
+
+
+@pytest.mark.parametrize('grid', [(2, 2), (1, 7), (5, 1)])
+def test_grids_smaller_than_a_block(grid: tuple[int, int]) -> None:
+    num = grid[0] * grid[1]
+    for num_masked in range(1, num + 1):
+        assert masked(BlockOrdering(), grid, num_masked).sum() == num_masked
+
+
+# ---- grids
+
+
+def last(grid: tuple[int, int], number: int) -> np.ndarray:
+    """Return which patches (h, w) come last."""
+    flags = np.zeros(grid[0] * grid[1], int)
+    flags[GridOrdering()(np.ones(grid), 1)[-number:]] = 1
+    return flags.reshape(grid)
+
+
+@pytest.mark.parametrize('number, period', [
+    (4, [[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]),
+    (16, [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]),
+    (32, [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1]]),
+    (48, [[1, 1, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], [0, 1, 0, 1]]),
+])
+def test_patterns_are_shifted_grids(number: int, period: list) -> None:
+    np.random.seed(0)
+    pattern = np.tile(period, (2, 2))
+    shifted = {np.roll(pattern, (y, x), (0, 1)).tobytes()
+               for y in range(4) for x in range(4)}
+    seen = {last((8, 8), number).tobytes() for _ in range(200)}
+    assert seen == shifted
+
+
+def test_75_percent_of_14x14_keeps_one_of_each_2x2() -> None:
+    for _ in range(20):
+        visible = last((14, 14), 49)
+        assert (visible.reshape(7, 2, 7, 2).sum((1, 3)) == 1).all()
+        rows, columns = np.nonzero(visible)
+        assert len({*(rows % 2)}) == len({*(columns % 2)}) == 1
+
+
+@pytest.mark.parametrize('number', [30, 49, 80])
+def test_fewer_tokens_are_a_part_of_the_denser_grid(number: int) -> None:
+    np.random.seed(0)
+    cells = np.argwhere(last((14, 14), number))
+    gaps = np.abs(cells[:, None] - cells).sum(2)
+    gaps[np.diag_indices(number)] = 99
+    assert gaps.min() == 2  # never side by side, unlike random ones
