@@ -1,8 +1,7 @@
-"""Refuse wrong arguments in one voice: name, rule, value."""
+"""Checks of this package's own arguments: name, rule, value."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +11,10 @@ from typing import Any
 
 Check = Callable[[str, Any], Any]
 
-# of an image: what is longer is a slip of the keyboard, and fills the memory
+# of an image: what is longer is a typing error, and would fill the memory
 MAX_SIDE = 16384
-# Python's words, which name the argument
-MISSING = 'required positional argument'
-# of worker processes
-MAX_WORKERS = 1024
+# what speaks of arguments, of their values or of files by itself
+CLEAR_ERRORS = ValueError, TypeError, KeyError, OSError, UnpicklingError
 
 
 def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -30,7 +27,7 @@ def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 
 def check_number(name: str, value: Any, bounds: str) -> float:
-    """Return a number inside of bounds such as ``'[0, 1)'``.
+    """Return a finite number within bounds such as ``'[0, 1)'``.
 
     Raises:
         TypeError: If it is no number.
@@ -48,39 +45,30 @@ def check_number(name: str, value: Any, bounds: str) -> float:
     return value
 
 
-def check_epochs_or_share(name: str, value: Any,
-                          low: int) -> int | float:
-    """Return a number of epochs, or a share of the run in (0, 1).
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    if isinstance(value, float):
-        if not 0 < value < 1:
-            raise ValueError(f'{name} must be an integer or, as a share of '
-                             f'the run, in (0, 1), got {value}.')
-        return value
-    return check_int(name, value, low)
+def check_epochs_or_share(name: str, value: Any, low: int) -> int | float:
+    """Return a number of epochs, or a share of the run in (0, 1)."""
+    if isinstance(value, float) and not 0 < value < 1:
+        raise ValueError(f'{name} must be an integer or, as a share of the '
+                         f'run, in (0, 1), got {value}.')
+    return value if isinstance(value, float) else check_int(name, value, low)
 
 
-def check_bool(name: str, value: Any) -> bool:
-    """Return True or False, or raise TypeError."""
-    if not isinstance(value, bool):
-        raise TypeError(f'{name} must be True or False, got {value!r}.')
+def check_type(name: str, value: Any, kind: type, what: str) -> Any:
+    """Return a value of a type, or raise TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f'{name} must be {what}, got {value!r}.')
     return value
 
 
-def check_str(name: str, value: Any) -> str:
-    """Return a string, or raise TypeError."""
-    if not isinstance(value, str):
-        raise TypeError(f'{name} must be a string, got {value!r}.')
-    return value
+check_bool = partial(check_type, kind=bool, what='True or False')
+check_str = partial(check_type, kind=str, what='a string')
+check_dict = partial(check_type, kind=dict, what='a dict')
 
 
-def check_dict(name: str, value: Any) -> dict:
-    """Return a dict, or raise TypeError."""
-    if not isinstance(value, dict):
-        raise TypeError(f'{name} must be a dict, got {value!r}.')
+def check_config(name: str, value: Any) -> dict:
+    """Return the config of something to build, or raise TypeError."""
+    if not (isinstance(value, dict) and 'type' in value):
+        raise TypeError(f"{name} must be a dict with 'type', got {value!r}.")
     return value
 
 
@@ -104,29 +92,11 @@ def check_sides(name: str, value: Any, low: int = 1) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def check_range(name: str, value: Any, bounds: str) -> tuple[float, float]:
-    """Return (low, high), both inside of bounds, or raise an error."""
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise TypeError(f'{name} must be (low, high), got {value!r}.')
-    low, high = (check_number(name, number, bounds) for number in value)
-    if low > high:
-        raise ValueError(f'{name} must be (low, high) with low <= high, got '
-                         f'{value!r}.')
-    return low, high
-
-
 def check_multiple(name: str, value: int, of: int, why: str) -> int:
     """Return a multiple of a number, or raise ValueError."""
     if value % of:
         raise ValueError(f'{name} must be a multiple of {why}, got {value} '
                          f'by {of}.')
-    return value
-
-
-def check_config(name: str, value: Any) -> dict:
-    """Return a config of something to build, or raise TypeError."""
-    if not (isinstance(value, dict) and 'type' in value):
-        raise TypeError(f"{name} must be a dict with 'type', got {value!r}.")
     return value
 
 
@@ -137,47 +107,32 @@ def optional(check: Check) -> Check:
 
 def check_all(checks: Mapping[str, Check], arguments: Mapping[str, Any],
               prefix: str = '') -> None:
-    """Check the arguments among ``arguments`` that have a check."""
+    """Check those of the arguments that have a check."""
     for name in arguments.keys() & checks.keys():
         checks[name](f'{prefix}{name}', arguments[name])
 
 
 POSITIVE = partial(check_int, low=1)
-WORKERS = partial(check_int, low=0, high=MAX_WORKERS)
+WORKERS = partial(check_int, low=0, high=1024)  # processes
 
 
 @contextmanager
 def error_context(what: str, cfg: Any) -> Iterator[None]:
-    """Let no error pass that names none of the arguments in a config.
-
-    Whatever comes from inside of a library becomes a ValueError that says
-    what failed, with which arguments, and why.
+    """Turn an assertion or a crash in a library into a ValueError.
 
     Args:
         what (str): What is done with the config, such as
             ``'cannot build model.neck from'``.
         cfg (Any): The config.
+
+    Raises:
+        ValueError: With the config and the error, unless this is one of
+            ``CLEAR_ERRORS``, which pass.
     """
     try:
         yield
-    except (OSError, UnpicklingError):  # they tell of a file, not of a config
+    except CLEAR_ERRORS:
         raise
     except Exception as error:
-        is_usual = isinstance(error, (ValueError, TypeError, KeyError))
-        text = ' '.join(str(error).split())
-        if is_usual and (MISSING in text or _names_one(text, cfg)):
-            raise
-        raise ValueError(f'{what} {cfg!r}: {type(error).__name__}: {text}'
+        raise ValueError(f'{what} {cfg!r}: {type(error).__name__}: {error}'
                          ) from error
-
-
-def _names_one(text: str, cfg: Any) -> bool:
-    """Tell whether a text names a key of a config, at any depth."""
-    if isinstance(cfg, dict):
-        # "'key':" is of a config that the text shows, and names nothing
-        return any(
-            re.search(rf'(?<!\w){re.escape(str(key))}(?!\w|\':)', text)
-            and key != 'type' or _names_one(text, value)
-            for key, value in cfg.items())
-    return isinstance(cfg, (list, tuple)) and any(
-        _names_one(text, item) for item in cfg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,18 @@ import torch
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
-from amt_mm.arguments import (
-    Check,
-    check_all,
-    check_bool,
-    check_int,
-    error_context,
-)
+from amt_mm.arguments import check_choice
 from amt_mm.registry import DATASETS
 
 from .find_images import find_images, read_names
 from .levels import log_levels
 from .printable import printable
-from .steps import Steps
 from .transforms.load_image import UnreadableImageError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm',
               '.tif', '.tiff')
 ON_UNREADABLE = ('skip', 'raise')
 MAX_FAILURES = 100
-CHECKS: dict[str, Check] = dict(
-    serialize_data=check_bool,
-    test_mode=check_bool,
-    lazy_init=check_bool,
-    max_refetch=partial(check_int, low=0))
 
 
 @DATASETS.register_module()
@@ -64,28 +51,21 @@ class ImageFolder(CustomDataset):
                  on_unreadable: str = 'skip',
                  extensions: Sequence[str] = EXTENSIONS,
                  **kwargs: Any) -> None:
-        if on_unreadable not in ON_UNREADABLE:
-            raise ValueError(f'on_unreadable must be one of {ON_UNREADABLE}, '
-                             f'got {on_unreadable!r}.')
+        self.on_unreadable = check_choice('on_unreadable', on_unreadable,
+                                          ON_UNREADABLE)
         if not isinstance(extensions, (list, tuple)) or not all(
                 isinstance(ending, str) for ending in extensions):
             raise TypeError('extensions must be a sequence of strings, got '
                             f'{extensions!r}.')
-        check_all(CHECKS, kwargs)
-        steps = Steps(kwargs.pop('pipeline', []))
         if not (isinstance(data_root, str) and os.path.isdir(data_root)):
             raise FileNotFoundError(
                 f'data_root must be a folder of images, got {data_root!r}, '
                 'which is no folder.')
-        self.on_unreadable = on_unreadable
-        with error_context('cannot make the data set of', kwargs):
-            super().__init__(
-                data_root=data_root,
-                with_label=False,
-                extensions=extensions,
-                pipeline=steps.transforms,
-                **kwargs)
-        self.pipeline = steps
+        super().__init__(
+            data_root=data_root,
+            with_label=False,
+            extensions=extensions,
+            **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the images in a fixed order."""

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from math import ceil
 from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset, DefaultSampler
 
-from amt_mm.arguments import (
-    Check,
-    check_all,
-    check_bool,
-    check_int,
-    optional,
-)
+from amt_mm.arguments import check_int
 from amt_mm.registry import DATA_SAMPLERS
-
-CHECKS: dict[str, Check] = dict(
-    shuffle=check_bool,
-    seed=optional(partial(check_int, low=0)),
-    round_up=check_bool)
 
 
 class RepeatedIndex(int):
@@ -69,7 +57,6 @@ class RepeatSampler(DefaultSampler):
         if not isinstance(dataset, BaseDataset):
             raise TypeError('dataset of RepeatSampler must be an mmengine '
                             f'BaseDataset, got {type(dataset).__name__}.')
-        check_all(CHECKS, kwargs)
         super().__init__(dataset, **kwargs)
         self.num_repeats = check_int('num_repeats', num_repeats, 1)
 

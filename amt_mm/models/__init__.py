@@ -1,15 +1,20 @@
 """One file per method of masked image modelling; the parts of a detector."""
 
-from .amt_beit_vit import AMTBEiTPretrainViT
-from .amt_mae import AMTMAE, AMTMAEPretrainDecoder, AMTMAEViT
-from .amt_maskfeat import AMTHOGGenerator, AMTMaskFeat, AMTMaskFeatViT
-from .amt_simmim import (
+from .base import BaseAMT
+from .mae import (
+    AMTMAE,
+    AMTMAEPretrainDecoder,
+    AMTMAEPretrainHead,
+    AMTMAEViT,
+)
+from .maskfeat import AMTHOGGenerator, AMTMaskFeat, AMTMaskFeatViT
+from .simmim import (
+    AMTBEiTPretrainViT,
     AMTSimMIM,
     AMTSimMIMHead,
     AMTSimMIMLinearDecoder,
     AMTSimMIMViT,
 )
-from .pixel_head import AMTMAEPretrainHead
 from .simple_fpn import SimpleFPN
 from .vitdet import ViTDet
 
@@ -17,5 +22,5 @@ __all__ = [
     'AMTBEiTPretrainViT', 'AMTHOGGenerator', 'AMTMAE', 'AMTMAEPretrainDecoder',
     'AMTMAEPretrainHead', 'AMTMAEViT', 'AMTMaskFeat', 'AMTMaskFeatViT',
     'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder', 'AMTSimMIMViT',
-    'SimpleFPN', 'ViTDet'
+    'BaseAMT', 'SimpleFPN', 'ViTDet'
 ]

@@ -9,8 +9,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from amt_mm.masking import MaskPlan
-from amt_mm.models import AMTSimMIMViT
-from amt_mm.models.base_amt import BaseAMT
+from amt_mm.models import AMTSimMIMViT, BaseAMT
 from amt_mm.registry import MODELS
 
 

@@ -5,32 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS
-from tiny_models import COUNTS, SIDE, make_images, make_samples, scatter
+from tiny_models import (
+    COUNTS,
+    build,
+    mae_config,
+    make_images,
+    make_samples,
+    simmim_config,
+)
 
 from amt_mm.masking import MaskPlan
 
+CONFIGS = dict(MAE=mae_config, SimMIM=simmim_config)
 
-def model_of(method, arch, **head):
-    torch.manual_seed(0)
-    neck = dict(
-        MAE=dict(type='amt_mm.AMTMAEPretrainDecoder', num_patches=16,
-                 patch_size=SIDE, embed_dim=32, decoder_embed_dim=16,
-                 decoder_depth=1, decoder_num_heads=2),
-        SimMIM=dict(type='amt_mm.AMTSimMIMLinearDecoder', in_channels=32,
-                    encoder_stride=SIDE))[method]
-    loss = dict(MAE=dict(criterion='L2'),
-                SimMIM=dict(criterion='L1', channel=3))[method]
-    name = dict(MAE='AMTMAEPretrainHead', SimMIM='AMTSimMIMHead')[method]
-    return scatter(MODELS.build(dict(
-        type=f'amt_mm.AMT{method}',
-        backbone=dict(type=f'amt_mm.AMT{method}ViT', arch=arch, img_size=32,
-                      patch_size=SIDE),
-        neck=neck,
-        head=dict(
-            type=f'amt_mm.{name}', patch_size=SIDE,
-            loss=dict(type='mmpretrain.PixelReconstructionLoss', **loss),
-            **head))))
+
+def model_of(method, **head):
+    config = CONFIGS[method]()
+    return build(dict(config, head=dict(config['head'], **head)))
 
 
 def weighted_samples(seed=0):
@@ -53,9 +44,8 @@ def errors_of(method, model, images, plan):
 
 @pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
 @pytest.mark.parametrize('share', [.25, 1.])
-def test_the_loss_of_a_patch_counts_by_its_saliency(method, share,
-                                                    tiny_arch):
-    model = model_of(method, tiny_arch, saliency_weight=share)
+def test_the_loss_of_a_patch_counts_by_its_saliency(method, share):
+    model = model_of(method, saliency_weight=share)
     images, samples = make_images(), weighted_samples()
     plan = MaskPlan.from_data_samples(samples)
     errors = errors_of(method, model, images, plan)
@@ -71,29 +61,29 @@ def test_the_loss_of_a_patch_counts_by_its_saliency(method, share,
 
 
 @pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
-def test_uniform_maps_change_nothing(method, tiny_arch):
+def test_uniform_maps_change_nothing(method):
     images, samples = make_images(), make_samples(COUNTS)
-    loss = model_of(method, tiny_arch).loss(images, samples)['loss']
+    loss = model_of(method).loss(images, samples)['loss']
     for value in (0., 3.):
         for sample in samples:
             sample.set_field(np.full((4, 4), value, np.float32), 'saliency')
-        model = model_of(method, tiny_arch, saliency_weight=1.)
+        model = model_of(method, saliency_weight=1.)
         torch.testing.assert_close(
             model.loss(images, samples)['loss'], loss)
     # switched off, the maps are not even read
-    off = model_of(method, tiny_arch, saliency_weight=0.)
+    off = model_of(method, saliency_weight=0.)
     assert torch.equal(off.loss(images, weighted_samples())['loss'], loss)
 
 
 @pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
-def test_without_saliency_it_is_refused(method, tiny_arch):
-    model = model_of(method, tiny_arch, saliency_weight=.5)
+def test_without_saliency_it_is_refused(method):
+    model = model_of(method, saliency_weight=.5)
     with pytest.raises(ValueError, match='with_saliency=True'):
         model.loss(make_images(), make_samples(COUNTS))
 
 
 @pytest.mark.parametrize('value', [-.1, 1.5])
 @pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
-def test_wrong_shares_are_refused(method, value, tiny_arch):
+def test_wrong_shares_are_refused(method, value):
     with pytest.raises(ValueError, match=r'saliency_weight must be in \[0, 1'):
-        model_of(method, tiny_arch, saliency_weight=value)
+        model_of(method, saliency_weight=value)

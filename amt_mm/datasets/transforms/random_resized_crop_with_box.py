@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from mmpretrain.datasets.transforms import RandomResizedCrop
 
-from amt_mm.arguments import (
-    Check,
-    check_all,
-    check_choice,
-    check_int,
-    check_range,
-    check_sides,
-)
+from amt_mm.arguments import check_sides
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import WHOLE, compose, flip_box
 
@@ -24,13 +16,6 @@ from .resize_box import check_resize, resize_box
 
 # of one pixel, a flipped array cannot become a tensor
 MIN_SIDE = 2
-CHECKS: dict[str, Check] = dict(
-    crop_ratio_range=partial(check_range, bounds='(0, inf)'),
-    aspect_ratio_range=partial(check_range, bounds='(0, inf)'),
-    max_attempts=partial(check_int, low=0, high=1000),
-    interpolation=partial(check_choice, choices=(
-        'nearest', 'bilinear', 'bicubic', 'area', 'lanczos')),
-    backend=partial(check_choice, choices=('cv2', 'pillow', 'torch')))
 # (top, left, height, width) in pixels, as upstream draws it
 Crop = tuple[int, int, int, int]
 
@@ -70,7 +55,6 @@ class RandomResizedCropWithBox(RandomResizedCrop):
 
     def __init__(self, scale: int | Sequence[int], *args: Any,
                  **kwargs: Any) -> None:
-        check_all(CHECKS, kwargs)
         size = check_sides('scale', scale, MIN_SIDE)
         super().__init__(size, *args, **kwargs)
         check_resize(self.backend, self.interpolation)
@@ -82,7 +66,7 @@ class RandomResizedCropWithBox(RandomResizedCrop):
                                img.shape[:2])
 
     def apply_crop(self, results: dict, crop: Crop, shape: tuple[int, int],
-             reduction: int = 1) -> dict:
+                   reduction: int = 1) -> dict:
         """Cut a crop of an image of a shape, both before its reduction."""
         (height, width), (top, left, crop_height, crop_width) = shape, crop
         bottom, right = top + crop_height, left + crop_width

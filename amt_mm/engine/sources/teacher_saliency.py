@@ -13,13 +13,11 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from amt_mm.arguments import (
-    check_all,
     check_choice,
     check_config,
     check_str,
     error_context,
 )
-from amt_mm.models.vit_arguments import VIT_CHECKS
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
 from amt_mm.weights.encoder import load_encoder
@@ -61,7 +59,6 @@ class TeacherSaliency(SaliencySource):
         check_choice('head_reduction', head_reduction, HEAD_REDUCTIONS)
         self.checkpoint = check_str('checkpoint', checkpoint)
         self.backbone = check_config('backbone', backbone)
-        check_all(VIT_CHECKS, backbone, 'backbone.')
         self.head_reduction = head_reduction
         self.data_preprocessor = data_preprocessor
 

@@ -6,48 +6,34 @@ C channels, p patch size, (h, w) token grid.
 
 from __future__ import annotations
 
-from functools import partial
 from math import isqrt
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from mmpretrain.models.backbones.vision_transformer import (
+    TransformerEncoderLayer,
+)
+from mmpretrain.models.heads import MAEPretrainHead
 from mmpretrain.models.necks import MAEPretrainDecoder
 from mmpretrain.models.selfsup import MAEViT
-from mmpretrain.models.utils import resize_pos_embed
+from mmpretrain.models.utils import (
+    build_2d_sincos_position_embedding,
+    resize_pos_embed,
+)
 from torch import Tensor
 
 from amt_mm.arguments import (
-    POSITIVE,
-    Check,
-    check_all,
+    check_bool,
     check_int,
-    check_multiple,
     check_number,
     check_sides,
-    optional,
 )
 from amt_mm.masking.plan import MaskPlan, gather_rows
 from amt_mm.registry import MODELS
 
-from .base_amt import Sizes
-from .pixel_head import AMTMAEPretrainHead
-from .pixel_supervisor import PixelSupervisor
-from .position_embedding import NUM_WAVES, sincos_position_embedding
-from .query_only_layer import QueryOnlyLayer
-from .visible_patch_vit import VisiblePatchViT
-from .vit_arguments import MAX_DEPTH, check_init, check_norm, loads_weights
-
-DECODER_CHECKS: dict[str, Check] = dict(
-    patch_size=POSITIVE,
-    in_chans=POSITIVE,
-    embed_dim=POSITIVE,
-    decoder_embed_dim=POSITIVE,
-    decoder_depth=partial(check_int, low=0, high=MAX_DEPTH),
-    decoder_num_heads=POSITIVE,
-    mlp_ratio=partial(check_number, bounds='[1, 100]'),
-    norm_cfg=check_norm,
-    predict_feature_dim=optional(POSITIVE),
-    init_cfg=check_init)
+from .base import PixelAMT, Sizes
+from .vit import VisiblePatchViT, check_init_cfg, loads_weights
 
 
 @MODELS.register_module()
@@ -61,11 +47,6 @@ class AMTMAEViT(VisiblePatchViT, MAEViT):
         **kwargs: Those of :class:`mmpretrain.models.MAEViT`; its
             ``mask_ratio`` has no effect, as the plan decides.
     """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        check_multiple('arch.embed_dims', self.embed_dims, NUM_WAVES,
-                       'what its positions are made of')
 
     def init_weights(self) -> None:
         """Initialise as MAE does, for grids that are not square too."""
@@ -98,12 +79,40 @@ class AMTMAEViT(VisiblePatchViT, MAEViT):
         return self.norm1(x)
 
 
+class QueryOnlyLayer(TransformerEncoderLayer):
+    """The last layer before a prediction of some tokens only.
+
+    Its last tokens attend to all; queries and the feed-forward network of the
+    others, which nothing reads any more, are not computed. Parameters and
+    results are those of the whole layer.
+    """
+
+    def forward(self, x: Tensor, number: int) -> Tensor:
+        """Turn tokens (B, L, D) into the last ones (B, M, D), M = number."""
+        attn, width = self.attn, self.embed_dims
+        weight, bias = attn.qkv.weight, attn.qkv.bias
+        heads = attn.num_heads, attn.head_dims
+        normed = self.ln1(x)
+        query = F.linear(normed[:, -number:], weight[:width],
+                         bias if bias is None else bias[:width])
+        key_value = F.linear(normed, weight[width:],
+                             bias if bias is None else bias[width:])
+        key, value = key_value.unflatten(-1, (2, *heads)).permute(
+            2, 0, 3, 1, 4)
+        y = attn.scaled_dot_product_attention(
+            query.unflatten(-1, heads).transpose(1, 2), key, value,
+            dropout_p=attn.attn_drop if self.training else 0.)
+        y = attn.proj(y.transpose(1, 2).flatten(2))
+        x = x[:, -number:] + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
+        return self.ffn(self.ln2(x), identity=x)
+
+
 @MODELS.register_module()
 class AMTMAEPretrainDecoder(MAEPretrainDecoder):
     """MAE's decoder over the kept tokens; it predicts the masked ones only.
 
-    Attention does not mind the order of the tokens once their positions are
-    added, so mask tokens are appended and nothing is shuffled back.
+    Attention is equivariant to the order of the tokens once their positions
+    are added, so mask tokens are appended and nothing is shuffled back.
 
     Args:
         num_patches (int | tuple[int]): Tokens of an image; (h, w) where the
@@ -114,16 +123,10 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
     def __init__(self,
                  num_patches: int | tuple[int, int] = 196,
                  **kwargs: Any) -> None:
-        check_all(DECODER_CHECKS, kwargs)
+        check_init_cfg(kwargs.get('init_cfg'))
         h, w = _decoder_grid(num_patches)
         super().__init__(num_patches=h * w, **kwargs)
         self.grid = h, w
-        width = self.mask_token.shape[-1]
-        check_multiple('decoder_embed_dim', width, NUM_WAVES,
-                       'what its positions are made of')
-        for block in self.decoder_blocks[:1]:
-            check_multiple('decoder_embed_dim', width, block.attn.num_heads,
-                           'decoder_num_heads')
         for block in self.decoder_blocks[-1:]:
             block.__class__ = QueryOnlyLayer  # of the same parameters
 
@@ -159,26 +162,70 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
         return self.decoder_pred(self.decoder_norm(x))
 
 
-def _decoder_grid(num_patches: Any) -> tuple[int, int]:
-    """Return the grid (h, w) of a number of patches, square if one number."""
-    if isinstance(num_patches, int):
-        side = isqrt(check_int('num_patches', num_patches, 1))
-        if side * side != num_patches:
-            raise ValueError('num_patches must be (h, w) where it is not a '
-                             f'square number, got {num_patches}.')
-        num_patches = side, side
-    return check_sides('num_patches', num_patches)
+@MODELS.register_module()
+class AMTMAEPretrainHead(MAEPretrainHead):
+    """MAE's loss on the masked patches, whose targets alone are built.
+
+    Args:
+        saliency_weight (float): The share, in [0, 1], of a masked patch's
+            weight in the loss that follows its saliency; the weights of an
+            image have the mean 1. Above 0 it needs
+            ``AMTMaskGenerator(with_saliency=True)``. The idea is that of
+            `AttG-MAE <https://arxiv.org/abs/2402.15172>`_. Defaults to 0.
+        **kwargs: Those of :class:`mmpretrain.models.MAEPretrainHead`.
+    """
+
+    def __init__(self, saliency_weight: float = 0., **kwargs: Any) -> None:
+        # a string such as 'False' would count as True
+        check_bool('norm_pix', kwargs.get('norm_pix', False))
+        super().__init__(**kwargs)
+        self.saliency_weight = check_number('saliency_weight',
+                                            saliency_weight, '[0, 1]')
+
+    def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Compare predictions (B, M, p * p * C) with the images' patches."""
+        target = self.construct_target(self.masked_pixels(inputs, plan))
+        # counted in the target's precision: a sum of ones overflows in half
+        mask = torch.ones_like(target[:, :, 0])
+        if self.saliency_weight:
+            mask = mask * plan.loss_weights(self.saliency_weight)
+        return self.loss_module(pred, target, mask)
+
+    def construct_target(self, target: Tensor) -> Tensor:
+        """Normalise pixels (B, M, p * p * C) where ``norm_pix`` says so."""
+        if not self.norm_pix:
+            return target
+        mean, std = pixel_statistics(target)
+        return (target - mean) / std
+
+    def masked_pixels(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Cut out the masked patches (B, M, p * p * C), channels last."""
+        patches = plan.patches(inputs, plan.ids_masked)
+        return patches.permute(0, 1, 3, 4, 2).flatten(2)
+
+    def reconstruct(self, pred: Tensor, inputs: Tensor,
+                    plan: MaskPlan) -> Tensor:
+        """Put predictions into the images (B, C, H, W) at the masked patches.
+
+        Pixel normalisation is undone with the true statistics of each patch.
+        """
+        if self.norm_pix:
+            mean, std = pixel_statistics(self.masked_pixels(inputs, plan))
+            pred = pred * std + mean
+        p = self.patch_size
+        patches = pred.unflatten(-1, (p, p, -1)).permute(0, 1, 4, 2, 3)
+        return plan.paste(inputs, plan.ids_masked, patches)
 
 
 @MODELS.register_module()
-class AMTMAE(PixelSupervisor):
+class AMTMAE(PixelAMT):
     """MAE with attention-driven masking and throwing.
 
     Source: Good helper is around you: Attention-driven Masked Image Modeling
     (AAAI 2023), on top of `MAE <https://arxiv.org/abs/2111.06377>`_.
 
     Args:
-        **kwargs: Those of :class:`PixelSupervisor`.
+        **kwargs: Those of :class:`PixelAMT`.
     """
 
     parts = dict(
@@ -201,3 +248,27 @@ class AMTMAE(PixelSupervisor):
              head.patch_size**2 * head.in_channels,
              'head.patch_size ** 2 * head.in_channels'),
         }
+
+
+def sincos_position_embedding(grid: tuple[int, int], width: int) -> Tensor:
+    """Return mmpretrain's fixed embedding (1, 1 + L, D) for any grid."""
+    h, w = grid
+    # it lists the tokens column by column: transposed, row by row
+    return build_2d_sincos_position_embedding((w, h), width, cls_token=True)
+
+
+def _decoder_grid(num_patches: Any) -> tuple[int, int]:
+    """Return the grid (h, w) of a number of patches, square if one number."""
+    if isinstance(num_patches, int):
+        side = isqrt(check_int('num_patches', num_patches, 1))
+        if side * side != num_patches:
+            raise ValueError('num_patches must be (h, w) where it is not a '
+                             f'square number, got {num_patches}.')
+        num_patches = side, side
+    return check_sides('num_patches', num_patches)
+
+
+def pixel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each patch, as MAE has them."""
+    var, mean = torch.var_mean(pixels, dim=-1, keepdim=True)
+    return mean, (var + 1.e-6)**.5

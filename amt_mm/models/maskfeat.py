@@ -14,34 +14,13 @@ from mmpretrain.models.heads import MIMHead
 from mmpretrain.models.necks import LinearNeck
 from mmpretrain.models.selfsup import HOGGenerator, MaskFeatViT
 from torch import Tensor
-from torch.nn import Identity
 
-from amt_mm.arguments import (
-    MAX_SIDE,
-    POSITIVE,
-    Check,
-    check_all,
-    check_int,
-    check_multiple,
-)
+from amt_mm.arguments import check_int, check_multiple
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
-from .base_amt import BaseAMT, Sizes
-from .kept_tokens_vit import KeptTokensViT
-
-
-def check_window(name: str, value: Any) -> None:
-    """Refuse a Gaussian of one pixel, which has no width; 0 is none."""
-    if value == 1:
-        raise ValueError(f'{name} must be 0 or >= 2, got {value}.')
-    check_int(name, value, 0, MAX_SIDE)
-
-
-HOG_CHECKS: dict[str, Check] = dict(
-    nbins=POSITIVE,
-    pool=POSITIVE,
-    gaussian_window=check_window)
+from .base import BaseAMT, Sizes
+from .vit import KeptTokensViT
 
 
 @MODELS.register_module()
@@ -82,7 +61,6 @@ class AMTHOGGenerator(HOGGenerator):
     """
 
     def __init__(self, patch_size: int = 16, **kwargs: Any) -> None:
-        check_all(HOG_CHECKS, kwargs)
         super().__init__(**kwargs)
         check_multiple('patch_size', check_int('patch_size', patch_size, 1),
                        self.pool, 'pool')
@@ -170,7 +148,6 @@ class AMTMaskFeat(BaseAMT):
         return {
             'neck.in_channels': (neck.in_channels, vit.embed_dims,
                                  'embed_dims of backbone.arch'),
-            'neck.gap_dim': (type(neck.gap), Identity, 'rows of tokens'),
             'target_generator.patch_size': (hog.patch_size, vit.patch_size,
                                             'backbone.patch_size'),
             'neck.out_channels': (

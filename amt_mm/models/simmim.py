@@ -1,7 +1,7 @@
 """SimMIM on a ViT, with masks and savings from a plan made in the data.
 
-Shape letters: B batch, V visible, M masked, D width, C channels, p patch
-size.
+Shape letters: B batch, L tokens, V visible, M masked, K kept (1 + V + M, the
+class token first), D width, C channels, H heads, p patch size.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ import torch.nn.functional as F
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.heads import SimMIMHead
 from mmpretrain.models.necks import SimMIMLinearDecoder
+from mmpretrain.models.selfsup.beit import BEiTPretrainViT
 from torch import Tensor, nn
 
-from amt_mm.arguments import check_int
+from amt_mm.arguments import check_bool, check_int, check_number
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
-from .base_amt import Sizes
-from .kept_tokens_vit import KeptTokensViT
-from .pixel_head import check_share
-from .pixel_supervisor import PixelSupervisor
-from .vit_arguments import loads_weights
+from .base import PixelAMT, Sizes
+from .vit import KeptTokensViT, kept_rows, loads_weights
 
 
 @MODELS.register_module()
@@ -58,6 +56,64 @@ class AMTSimMIMViT(KeptTokensViT, VisionTransformer):
             ``VisionTransformer``.
         """
         return super().forward(x) if plan is None else self.encode(x, plan)
+
+
+@MODELS.register_module()
+class AMTBEiTPretrainViT(KeptTokensViT, BEiTPretrainViT):
+    """BEiT's encoder, whose blocks share one relative position bias.
+
+    This is the ViT of SimMIM as published (``USE_SHARED_RPB``, no absolute
+    positions). The bias is gathered at the kept tokens. Its table belongs to
+    one grid, so inputs must have ``img_size``.
+
+    Args:
+        use_rel_pos_bias (bool): Must be False: a table of each block is for
+            fine-tuning, where mmpretrain's ``BEiTViT`` expands the shared one.
+            Defaults to False.
+        **kwargs: Those of
+            :class:`mmpretrain.models.selfsup.BEiTPretrainViT`.
+    """
+
+    def __init__(self, use_rel_pos_bias: bool = False, **kwargs: Any) -> None:
+        if check_bool('use_rel_pos_bias', use_rel_pos_bias):
+            raise ValueError('use_rel_pos_bias must be False, got True: '
+                             'pre-train with use_shared_rel_pos_bias=True.')
+        super().__init__(**kwargs)
+        self.pre_norm = nn.Identity()
+
+    def forward(self, x: Tensor, plan: MaskPlan | None = None) -> Tensor:
+        """Encode images (B, C, H, W).
+
+        Returns:
+            Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V + M, D),
+            class token first, masked last; else the outputs of ``BEiTViT``.
+        """
+        if plan is None:
+            return super().forward(x, None)
+        return self.encode(x, plan)
+
+    def encode(self, images: Tensor, plan: MaskPlan) -> Tensor:
+        """Encode the kept tokens (B, K, D), in the order of ``kept_rows``."""
+        x = self.embed_kept(images, plan)
+        bias_BHKK = self.kept_bias(plan)
+        for layer in self.layers:
+            x = layer(x, bias_BHKK)
+        return self.norm1(x)
+
+    def kept_bias(self, plan: MaskPlan) -> Tensor | None:
+        """Return the bias between the kept tokens (B, H, K, K)."""
+        if self.rel_pos_bias is None:
+            return None
+        if plan.grid != tuple(self.patch_resolution):
+            raise ValueError(
+                'img_size must be that of the inputs with relative positions: '
+                f'its grid is {tuple(self.patch_resolution)}, the plan has '
+                f'{plan.grid}.')
+        rows = kept_rows(plan)
+        index_BKK = self.rel_pos_bias.relative_position_index[
+            rows[:, :, None], rows[:, None, :]]
+        table = self.rel_pos_bias.relative_position_bias_table
+        return F.embedding(index_BKK, table).permute(0, 3, 1, 2)
 
 
 @MODELS.register_module()
@@ -101,7 +157,8 @@ class AMTSimMIMHead(SimMIMHead):
                  loss: dict[str, Any],
                  saliency_weight: float = 0.) -> None:
         super().__init__(check_int('patch_size', patch_size, 1), loss)
-        self.saliency_weight = check_share('saliency_weight', saliency_weight)
+        self.saliency_weight = check_number('saliency_weight',
+                                            saliency_weight, '[0, 1]')
 
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, C * p * p) with the images' patches."""
@@ -123,7 +180,7 @@ class AMTSimMIMHead(SimMIMHead):
 
 
 @MODELS.register_module()
-class AMTSimMIM(PixelSupervisor):
+class AMTSimMIM(PixelAMT):
     """SimMIM with attention-driven masking and throwing.
 
     Source: Good helper is around you: Attention-driven Masked Image Modeling
@@ -133,7 +190,7 @@ class AMTSimMIM(PixelSupervisor):
     or ``AMTBEiTPretrainViT`` (relative ones, as SimMIM has it).
 
     Args:
-        **kwargs: Those of :class:`PixelSupervisor`.
+        **kwargs: Those of :class:`PixelAMT`.
     """
 
     parts = dict(

@@ -1,0 +1,120 @@
+"""What every method that masks by a plan has in common.
+
+Shape letters: B batch, C channels, (h, w) token grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from amt_mm.arguments import check_bool, check_choice
+from amt_mm.masking.plan import MaskPlan
+from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
+
+# by name: a size as it is, as it must be, and what it must fit
+Sizes = dict[str, tuple[Any, Any, str]]
+
+
+class BaseAMT(BaseSelfSupervisor):
+    """A self-supervised method that masks by a plan and has saliency maps.
+
+    Args:
+        head_reduction (str): How the attention of several heads becomes one
+            map: ``'mean_then_scale'`` (the paper) or ``'scale_then_mean'``.
+            Defaults to ``'mean_then_scale'``.
+        compile_loss (bool | dict): Whether ``torch.compile`` makes one graph
+            of the loss given the plan, or its options. The plan is made
+            outside, and the saliency is not compiled. Defaults to False.
+        **kwargs: Those of
+            :class:`mmpretrain.models.selfsup.BaseSelfSupervisor`.
+
+    Raises:
+        TypeError: If a part is not of its class in ``parts``.
+        ValueError: If the sizes of two parts do not fit.
+    """
+
+    # the classes that ``backbone``, ``neck`` and ``head`` must be of
+    parts: dict[str, type] = {}
+
+    def __init__(self,
+                 head_reduction: str = 'mean_then_scale',
+                 compile_loss: bool | dict[str, Any] = False,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.head_reduction = check_choice('head_reduction', head_reduction,
+                                           HEAD_REDUCTIONS)
+        options = compile_loss if isinstance(compile_loss, dict) else dict(
+            disable=not check_bool('compile_loss', compile_loss))
+        # of the class, not bound: a copy of the model computes with its own
+        self._loss: Callable[..., Tensor] = torch.compile(
+            type(self).loss_given_plan, **{'fullgraph': True, **options})
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Raise an error if the parts do not belong together."""
+        for name, kind in self.parts.items():
+            part = getattr(self, name)
+            if not isinstance(part, kind):
+                raise TypeError(f'{name} must be of the class {kind.__name__},'
+                                f' got {type(part).__name__}.')
+        for name, (got, expected, source) in self.sizes().items():
+            if got != expected:
+                raise ValueError(f'{name} must be {expected} to fit {source}, '
+                                 f'got {got}.')
+
+    def sizes(self) -> Sizes:
+        """Return the sizes that must fit, by name."""
+        return {}
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample],
+             **kwargs: Any) -> dict[str, Tensor]:
+        """Return ``dict(loss=...)`` for images (B, C, H, W)."""
+        # a head with other targets than pixels has no such weight
+        with_saliency = getattr(self.head, 'saliency_weight', 0) > 0
+        plan = self.plan_of(inputs, data_samples, with_saliency)
+        return dict(loss=self._loss(self, inputs, plan))
+
+    def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Return the loss of images (B, C, H, W), a scalar."""
+        raise NotImplementedError
+
+    @staticmethod
+    @torch.compiler.disable  # made on the host; all after it is one graph
+    def plan_of(inputs: Tensor, data_samples: list[DataSample],
+                with_saliency: bool = False) -> MaskPlan:
+        """Return the plan of a batch, on the device of its images."""
+        return MaskPlan.from_data_samples(data_samples, inputs.device,
+                                          with_saliency)
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of whole images, nothing masked."""
+        return self.backbone(inputs)
+
+    def saliency(self, inputs: Tensor) -> Tensor:
+        """Return the attention of the class token (B, h, w), in [0, 1]."""
+        return vit_saliency(self.backbone, inputs, self.head_reduction)
+
+
+class PixelAMT(BaseAMT):
+    """A method whose neck predicts the pixels of the masked patches.
+
+    Args:
+        **kwargs: Those of :class:`BaseAMT`.
+    """
+
+    def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Return the loss of images (B, C, H, W), a scalar."""
+        latent = self.backbone(inputs, plan)
+        pred = self.neck(latent, plan)
+        return self.head.loss(pred, inputs, plan)
+
+    def reconstruct(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Return images (B, C, H, W) with the masked patches predicted."""
+        pred = self.neck(self.backbone(inputs, plan), plan)
+        return self.head.reconstruct(pred, inputs, plan)
