@@ -15,6 +15,7 @@ from tiny_run import log_of
 
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.engine.starting_weights import start_from
+from amt_mm.weights import open_weights
 
 
 @HOOKS.register_module(force=True)
@@ -165,7 +166,8 @@ def test_of_another_model_the_rest_is_left_to_mmengine(weights, tiny_arch):
                   in_channels=32)))
     head = {key: value for key, value in model.state_dict().items()
             if key.startswith('head.')}
-    loaded, report = start_from(model, {**state, **head}, path)
+    loaded, report = start_from(model, open_weights({**state, **head}, path),
+                                grid=(4, 4))
     assert 'encoder loaded' in report
     assert {key for key in loaded if not key.startswith('backbone.')} == {
         *head}
