@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -45,6 +46,8 @@ class BaseAMT(BaseSelfSupervisor):
 
     # the kinds that ``backbone``, ``neck`` and ``head`` must be of
     parts: dict[str, type] = {}
+    # what their configs take of the backbone where they do not say it
+    of_backbone: dict[str, dict[str, str]] = {}
 
     def __init__(self,
                  head_reduction: str = 'mean_then_scale',
@@ -52,8 +55,11 @@ class BaseAMT(BaseSelfSupervisor):
                  **kwargs: Any) -> None:
         check_choice('head_reduction', head_reduction, HEAD_REDUCTIONS)
         optional(check_str)('pretrained', kwargs.get('pretrained'))
-        built = {name: _build(name, kwargs.get(name)) for name in PARTS
-                 if name == 'backbone' or kwargs.get(name) is not None}
+        backbone = _build('backbone', kwargs.get('backbone'))
+        built = {name: _build(name, self._follow(name, backbone, cfg))
+                 for name in PARTS[1:]
+                 if (cfg := kwargs.get(name)) is not None}
+        built['backbone'] = backbone
         super().__init__(**{**kwargs, **built})
         self.data_preprocessor.register_forward_pre_hook(
             partial(_check_batch, self.backbone))
@@ -74,6 +80,13 @@ class BaseAMT(BaseSelfSupervisor):
             if got != expected:
                 raise ValueError(f'{name} must be {expected} to fit {source}, '
                                  f'got {got}.')
+
+    def _follow(self, name: str, backbone: nn.Module, cfg: Any) -> Any:
+        """Fill in what a part takes of the backbone."""
+        if not isinstance(cfg, dict):
+            return cfg
+        return {**{key: attrgetter(path)(backbone) for key, path in
+                   self.of_backbone.get(name, {}).items()}, **cfg}
 
     def sizes(self) -> Sizes:
         """Return the sizes that must fit, by name."""

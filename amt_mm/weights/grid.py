@@ -113,6 +113,7 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
         state.update({key: own.get(key, state[key])
                       for key in state if INDEX.match(key)})
     return {key: f'{shapes[key]} -> {tuple(state[key].shape)}{grids}'
+            if shapes[key] != state[key].shape else f'{shapes[key]}{grids}'
             for key in keys if grids or shapes[key] != state[key].shape}
 
 

@@ -295,7 +295,7 @@ def looks_like(keys: Iterable[str]) -> str:
     keys = list(keys)
     for pattern, name in OTHER_NETWORKS.items():
         if any(re.search(pattern, key) for key in keys):
-            return f': the file looks like {name}'
+            return f': it looks like {name}'
     return ''
 
 

@@ -109,7 +109,7 @@ def load_encoder(module: nn.Module,
     loading = load_state(module, state, resized, what)
     refuse([key for key in loading.lacked if not NEW.search(key)],
            [key for key in loading.left if not UNUSED.search(key)],
-           what, module, weights)
+           what, module)
     loading.left.extend(weights.others)
     return f'encoder loaded from {weights.source()}: {loading}'
 
@@ -155,7 +155,7 @@ def load_model(model: nn.Module,
         and not NEW.search(key.removeprefix(PREFIX))]
     extra = [key for key in loading.left if key.startswith(PREFIX)
              and not UNUSED.search(key.removeprefix(PREFIX))]
-    refuse(wrong, extra, what, model, source)
+    refuse(wrong, extra, what, model)
     name = 'model' if is_whole else 'encoder'
     return f'{name} loaded from {source.source()}: {loading}', is_whole
 
@@ -168,6 +168,10 @@ def fit_encoder(
     """Return an encoder as a module can load it, and what was resized."""
     weights.check()
     state = as_layers_of(module, weights.encoder)
+    other = looks_like(state.keys() - module.state_dict().keys())
+    if other:
+        raise ValueError(
+            f'{what} does not fit {type(module).__name__}{other}.')
     resized = fit_patches(module, state, adapt)
     check_sizes(module, state, weights)
     return state, {**resized, **fit_positions(
@@ -236,13 +240,13 @@ def load_state(module: nn.Module, state: dict[str, Tensor],
         [key for key in keys.missing_keys if not DERIVED.search(key)])
 
 
-def refuse(wrong: list[str], extra: list[str], what: str, module: nn.Module,
-           weights: Weights) -> None:
+def refuse(wrong: list[str], extra: list[str], what: str,
+           module: nn.Module) -> None:
     """Raise ValueError if keys are lacked or left that may not be."""
     if wrong or extra:
         raise ValueError(f'{what} does not fit {type(module).__name__}: the '
                          f'file lacks {summary(wrong)}; the model lacks '
-                         f'{summary(extra)}{looks_like(weights.state)}.')
+                         f'{summary(extra)}.')
 
 
 def check_sizes(module: nn.Module, state: dict[str, Tensor],

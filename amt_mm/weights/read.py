@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import struct
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
@@ -34,7 +35,9 @@ ADVICE = ('If you made the file, tools/train.py and tools/test.py take '
 # what transformers writes into a folder, one file or several with an index
 HF_FILES = ('model.safetensors', 'model.safetensors.index.json',
             'pytorch_model.bin', 'pytorch_model.bin.index.json')
-UNREADABLE = (OSError, RuntimeError, EOFError, UnpicklingError, ValueError)
+# what torch raises of files that are none of its own
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError,
+              TypeError, AttributeError, struct.error)
 
 
 # ---- what a checkpoint may hold besides tensors: harmless classes, or a
@@ -115,7 +118,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     try:
         loaded = _read_folder(path) if os.path.isdir(path) else _read(path)
-    except UNREADABLE as error:
+    except (UnpicklingError, *UNREADABLE) as error:
         raise ValueError(
             f'cannot read the checkpoint {path}: {reason(error)}') from error
     return loaded if isinstance(loaded, dict) else {}
@@ -155,7 +158,8 @@ def _read(path: str) -> Any:
     with harmless_only():
         loaded = torch.load(
             io.BytesIO(data), map_location='cpu', weights_only=True)
-    return {'meta': meta, **loaded} if isinstance(loaded, dict) else loaded
+    return {'meta': meta, **loaded} if meta and isinstance(
+        loaded, dict) else loaded
 
 
 def reason(error: Exception) -> str:
@@ -165,7 +169,11 @@ def reason(error: Exception) -> str:
     if code:
         return (f'it holds the pickled code {code[1]}, and only tensors and '
                 'plain data are read.')
-    return text.split('WeightsUnpickler error: ')[-1][:200]
+    if isinstance(error, (OSError, ValueError)):
+        return text
+    text = text.split('WeightsUnpickler error: ')[-1].split(' Check the ')[0]
+    return ('it is damaged, or no file of torch or safetensors: '
+            f'{text[:120] or type(error).__name__}')
 
 
 # ---- refusing code before mmengine loads it
@@ -235,7 +243,7 @@ def check_checkpoint(path: str) -> None:
     except UnpicklingError as error:
         raise ValueError(f'the checkpoint {path} is not trusted: '
                          f'{reason(error)} {ADVICE}') from error
-    except (OSError, RuntimeError, EOFError, ValueError):
+    except UNREADABLE:
         return
 
 
