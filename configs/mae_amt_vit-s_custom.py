@@ -9,52 +9,14 @@ cannot be read are skipped and reported; with
     python tools/train.py configs/mae_amt_vit-s_custom.py \
         --cfg-options data_root=DIR
 """
-_base_ = './mae_amt_vit-b_400e_in1k.py'
-
-data_root = 'data/custom'
+_base_ = './mae_amt_vit-b_custom.py'
 
 model = dict(
     backbone=dict(arch='deit-small'),
     neck=dict(
         embed_dim=384,
+        patch_size=16,
         decoder_embed_dim=256,
         decoder_depth=4,
-        decoder_num_heads=8))
-
-train_dataloader = dict(
-    batch_size=128,
-    num_workers=4,
-    dataset=dict(
-        _delete_=True,
-        type='amt_mm.ImageFolder',
-        data_root=data_root,
-        on_unreadable='skip',
-        pipeline=_base_.train_pipeline))
-
-# 1.5e-4 for a batch of 256, as MAE has it
-optim_wrapper = dict(optimizer=dict(lr=1.5e-4))
-auto_scale_lr = dict(base_batch_size=256, enable=True)
-
-train_cfg = dict(max_epochs=200)
-# the two overlap, so that any number of epochs is a valid schedule
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        end=10,
-        convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
-]
-
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=10),
-    visualization=dict(interval=10))
-custom_hooks = [
-    dict(type='amt_mm.EpochSeedHook'),
-    dict(type='amt_mm.SaliencyUpdateHook', interval=0.1),
-    dict(type='amt_mm.MaskStatisticsHook'),
-    dict(type='amt_mm.UnreadableImagesHook'),
-    dict(type='amt_mm.NonFiniteHook'),
-]
+        decoder_num_heads=8),
+    head=dict(patch_size=16))

@@ -9,50 +9,24 @@ Files that cannot be read are skipped and reported; with
     python tools/train.py configs/maskfeat_amt_vit-s_custom.py \
         --cfg-options data_root=DIR
 """
-_base_ = './maskfeat_amt_vit-b_300e_in1k.py'
+_base_ = ['./maskfeat_amt_vit-b_300e_in1k.py', './_base_/image_folder.py']
 
 data_root = 'data/custom'
 
 model = dict(backbone=dict(arch='deit-small'), neck=dict(in_channels=384))
 
-train_dataloader = dict(
-    batch_size=128,
-    num_workers=4,
-    dataset=dict(
-        _delete_=True,
-        type='amt_mm.ImageFolder',
-        data_root=data_root,
-        on_unreadable='skip',
-        pipeline=_base_.train_pipeline))
+folder = _base_.pop('folder')
+folder.train_dataloader.dataset.update(
+    _delete_=True, pipeline=_base_.train_pipeline)
+train_dataloader = folder.train_dataloader
+param_scheduler = folder.param_scheduler
+param_scheduler[0].update(start_factor=1e-6, end=20)
+param_scheduler[1].update(eta_min=1e-6)
+default_hooks = folder.default_hooks
+custom_hooks = folder.custom_hooks
+del folder
 
 # 2e-4 for a batch of 256, as MaskFeat has it
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 auto_scale_lr = dict(base_batch_size=256, enable=True)
-
 train_cfg = dict(max_epochs=200)
-# the two overlap, so that any number of epochs is a valid schedule
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        by_epoch=True,
-        end=20,
-        convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-6,
-        by_epoch=True,
-        convert_to_iter_based=True)
-]
-
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=10),
-    visualization=dict(interval=10))
-custom_hooks = [
-    dict(type='amt_mm.EpochSeedHook'),
-    dict(type='amt_mm.SaliencyUpdateHook', interval=0.1),
-    dict(type='amt_mm.MaskStatisticsHook'),
-    dict(type='amt_mm.UnreadableImagesHook'),
-    dict(type='amt_mm.NonFiniteHook'),
-]

@@ -10,45 +10,23 @@ run. Files that cannot be read are skipped and reported; with
     python tools/train.py configs/simmim_amt_vit-s_custom.py \
         --cfg-options data_root=DIR
 """
-_base_ = './simmim_amt_vit-b_200e_in1k.py'
+_base_ = ['./simmim_amt_vit-b_200e_in1k.py', './_base_/image_folder.py']
 
 data_root = 'data/custom'
 
 model = dict(backbone=dict(arch='deit-small'), neck=dict(in_channels=384))
 
-train_dataloader = dict(
-    batch_size=128,
-    num_workers=4,
-    dataset=dict(
-        _delete_=True,
-        type='amt_mm.ImageFolder',
-        data_root=data_root,
-        on_unreadable='skip',
-        pipeline=_base_.train_pipeline))
+folder = _base_.pop('folder')
+folder.train_dataloader.dataset.update(
+    _delete_=True, pipeline=_base_.train_pipeline)
+train_dataloader = folder.train_dataloader
+param_scheduler = folder.param_scheduler
+param_scheduler[0].update(start_factor=5e-7 / 1e-4)
+default_hooks = folder.default_hooks
+custom_hooks = folder.custom_hooks
+custom_hooks[1].update(interval=0.2)
+del folder
 
 # 1e-4 for a batch of 512, as SimMIM has it
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 auto_scale_lr = dict(base_batch_size=512, enable=True)
-
-# the two overlap, so that any number of epochs is a valid schedule
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=5e-7 / 1e-4,
-        by_epoch=True,
-        end=10,
-        convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
-]
-
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=10),
-    visualization=dict(interval=10))
-custom_hooks = [
-    dict(type='amt_mm.EpochSeedHook'),
-    dict(type='amt_mm.SaliencyUpdateHook', interval=0.2),
-    dict(type='amt_mm.MaskStatisticsHook'),
-    dict(type='amt_mm.UnreadableImagesHook'),
-    dict(type='amt_mm.NonFiniteHook'),
-]

@@ -239,12 +239,12 @@ MUTANTS = [
     Mutant('encoder_loaded_in_silence', 'weights/pretrained.py',
            "print_log(report, logger='current', level=logging.INFO)", 'pass',
            ('test_weights/test_encoder.py::test_report_reaches_the_log', )),
-    Mutant('timm_without_eps', 'weights/export/to_timm.py',
+    Mutant('timm_without_eps', 'weights/export/write.py',
            'if vit.eps != 1e-6:', 'if False:',
            ('test_weights/test_export.py', )),
-    Mutant('hidden_layers_swapped', 'weights/export/to_timm.py',
-           "'.ln1.': '.norm1.',\n    '.ln2.': '.norm2.'",
-           "'.ln1.': '.norm2.',\n    '.ln2.': '.norm1.'",
+    Mutant('hidden_layers_swapped', 'weights/layouts.py',
+           "'ln1.': 'norm1.',\n    'ln2.': 'norm2.'",
+           "'ln1.': 'norm2.',\n    'ln2.': 'norm1.'",
            (ENCODERS, 'test_weights/test_export.py')),
 ]
 

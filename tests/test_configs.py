@@ -36,6 +36,9 @@ ROWS = {
     'mae_amt_vit-l_400e_in1k': ((88, 78, 30), range(40, 400, 40)),
     'mae_amt_vit-h14_400e_in1k': ((115, 102, 39), range(40, 400, 40)),
     'mae_amt_vit-s_custom': ((88, 78, 30), range(20, 200, 20)),
+    'mae_amt_vit-b_custom': ((88, 78, 30), range(20, 200, 20)),
+    'mae_amt_vit-l_custom': ((88, 78, 30), range(20, 200, 20)),
+    'mae_amt_vit-h14_custom': ((115, 102, 39), range(20, 200, 20)),
     'mae_amt_vit-t_30e_demo': ((28, 26, 10), range(6, 30, 6)),
     'simmim_random_vit-b_200e_in1k': ((120, 0, 76), range(0)),
     'simmim_am_vit-b_200e_in1k': ((120, 0, 76), range(40, 200, 40)),
@@ -75,6 +78,27 @@ def test_plan_of_config(name):
     assert tuple(plan.phases[1].counts) == counts
     assert list(plan.updates) == list(updates)
     assert plan.phases[0].epochs == (updates.start if updates else 0)
+
+
+@pytest.mark.parametrize('name', [
+    'mae_amt_vit-b_custom', 'simmim_amt_vit-s_custom',
+    'maskfeat_amt_vit-s_custom'])
+@pytest.mark.parametrize('arch', ['deit-tiny', 'large'])
+def test_widths_follow_from_the_backbone(name, arch):
+    """By ``model.backbone.arch`` alone, where the config says no width."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    init_default_scope(cfg.default_scope)
+    cfg.merge_from_dict({'model.backbone.arch': arch,
+                         'model.backbone.patch_size': 32})
+    for part in ('neck', 'head', 'target_generator'):
+        for key in ('in_channels', 'encoder_stride', 'patch_size'):
+            cfg.model.get(part, {}).pop(key, None)
+    if name.startswith('maskfeat'):
+        cfg.model.neck.out_channels = 9 * 3 * 16
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.backbone.embed_dims == dict(large=1024).get(arch, 192)
+    assert all(got == expected for got, expected, _ in model.sizes().values())
 
 
 def test_cost_of_the_flagship():

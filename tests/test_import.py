@@ -147,8 +147,8 @@ for module in pkgutil.walk_packages(amt_mm.__path__, 'amt_mm.'):
         __import__(module.name)
 
 from amt_mm.compatibility import computes_bfloat16
-from amt_mm.weights.read import read_state_dict
-from amt_mm.weights.trust import check_checkpoint, weights_only_loading
+from amt_mm.weights import (
+    check_checkpoint, read_state_dict, weights_only_loading)
 assert computes_bfloat16() is False
 weights, code = sys.argv[1:]
 torch.save(dict(state_dict=dict(w=torch.ones(2))), weights)

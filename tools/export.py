@@ -22,12 +22,12 @@ from mmengine.logging import print_log
 from amt_mm.weights.export import (
     Checkpoint,
     open_checkpoint,
+    refuse_to_overwrite,
     to_hf,
     to_mmpretrain,
     to_safetensors,
     to_timm,
 )
-from amt_mm.weights.export.write import refuse_to_overwrite
 
 ENDINGS = dict(
     timm='_timm.safetensors',

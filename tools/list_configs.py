@@ -65,6 +65,7 @@ def table() -> str:
     tasks = [
         f'| [{path.stem}]({path.relative_to(CONFIGS)}) | {title(path)} |\n'
         for path in sorted(CONFIGS.glob('*/*.py'))
+        if path.parent.name != '_base_'
     ]
     return HEAD + '\n'.join(
         f'## {name}\n\n{COLUMNS}' + '\n'.join(groups[name]) + '\n'

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.weights import load_model, weights_only_loading
+from amt_mm.weights import load_model, open_weights, weights_only_loading
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,7 +72,7 @@ class WholeModelHook(Hook):
                                   'checkpoint fits is not checked.')
             return
         model, path = unwrap_model(runner), runner._load_from
-        report, is_whole = load_model(model, checkpoint, path)
+        report, is_whole = load_model(model, open_weights(checkpoint, path))
         if not is_whole:
             raise ValueError(f'{path} must hold the whole model, got an '
                              f'encoder alone: {report}')

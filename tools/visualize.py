@@ -46,7 +46,7 @@ from amt_mm.visualization import (
     to_pixels,
     write_page,
 )
-from amt_mm.weights import load_model, read_checkpoint
+from amt_mm.weights import load_model, read_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -138,7 +138,7 @@ def build_model(cfg: Config, path: str,
     if path == 'none':
         model.init_weights()
         return model, True
-    report, is_whole = load_model(model, read_checkpoint(path), path, grid)
+    report, is_whole = load_model(model, read_weights(path), grid)
     print_log(report if is_whole else f'{report} It has no decoder: no '
               'reconstructions are drawn.')
     return model, is_whole

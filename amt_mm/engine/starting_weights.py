@@ -9,7 +9,7 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
-from amt_mm.weights import load_encoder, read_state_dict
+from amt_mm.weights import Weights, load_encoder, read_weights
 
 # before a path, it has mmengine read tensors and plain data only, in any
 # format that the project reads
@@ -17,13 +17,14 @@ SCHEME = 'amt_mm:'
 
 
 @CheckpointLoader.register_scheme(SCHEME)
-def read_weights(filename: str, map_location: Any) -> dict[str, Any]:
+def read_for_mmengine(filename: str, map_location: Any) -> dict[str, Any]:
     """Read what mmengine then hands to the hooks and to the model."""
-    return dict(state_dict=read_state_dict(filename.removeprefix(SCHEME)))
+    weights = read_weights(filename.removeprefix(SCHEME))
+    return dict(state_dict=weights.state, weights=weights)
 
 
-def start_from(model: Any, state: dict[str, Tensor],
-               path: str) -> tuple[dict[str, Tensor], str]:
+def start_from(model: Any, weights: Weights,
+               **options: Any) -> tuple[dict[str, Tensor], str]:
     """Load the encoder of a checkpoint, and choose what else is loaded.
 
     Of a pre-training model, each other part is taken if all that it learns
@@ -31,8 +32,9 @@ def start_from(model: Any, state: dict[str, Tensor],
 
     Args:
         model (nn.Module): One with a ``backbone``.
-        state (dict[str, Tensor]): The tensors in the checkpoint.
-        path (str): Where it is.
+        weights (Weights): What was read of the checkpoint.
+        **options: ``grid`` and ``adapt`` of
+            :func:`amt_mm.weights.load_encoder`.
 
     Returns:
         tuple: The state dict to load, and a line that says what was taken,
@@ -41,8 +43,8 @@ def start_from(model: Any, state: dict[str, Tensor],
     Raises:
         ValueError: If the encoder does not fit the backbone.
     """
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    report = f'a new run begins: {load_encoder(model.backbone, path)}'
+    encoder = load_encoder(model.backbone, weights, **options)
+    report, state = f'a new run begins: {encoder}', weights.state
     own = model.state_dict()
     if not isinstance(model, BaseSelfSupervisor):
         rest = {key: value for key, value in state.items()

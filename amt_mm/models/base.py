@@ -6,12 +6,14 @@ Shape letters: B batch, C channels, (h, w) token grid.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import torch
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from amt_mm.arguments import check_bool, check_choice
 from amt_mm.masking.plan import MaskPlan
@@ -25,6 +27,7 @@ class BaseAMT(BaseSelfSupervisor):
     """A self-supervised method that masks by a plan and has saliency maps.
 
     Args:
+        backbone (dict | nn.Module): The encoder or its config.
         head_reduction (str): How the attention of several heads becomes one
             map: ``'mean_then_scale'`` (the paper) or ``'scale_then_mean'``.
             Defaults to ``'mean_then_scale'``.
@@ -41,12 +44,21 @@ class BaseAMT(BaseSelfSupervisor):
 
     # the classes that ``backbone``, ``neck`` and ``head`` must be of
     parts: dict[str, type] = {}
+    # what their configs take of the backbone where they do not say it
+    of_backbone: dict[str, dict[str, str]] = {}
 
     def __init__(self,
+                 backbone: dict | nn.Module,
                  head_reduction: str = 'mean_then_scale',
                  compile_loss: bool | dict[str, Any] = False,
                  **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        if isinstance(backbone, dict):
+            backbone = MODELS.build(backbone)
+        for name, sizes in self.of_backbone.items():
+            if isinstance(kwargs.get(name), dict):
+                kwargs[name] = {**{key: attrgetter(path)(backbone) for
+                                   key, path in sizes.items()}, **kwargs[name]}
+        super().__init__(backbone=backbone, **kwargs)
         self.head_reduction = check_choice('head_reduction', head_reduction,
                                            HEAD_REDUCTIONS)
         options = compile_loss if isinstance(compile_loss, dict) else dict(

@@ -232,6 +232,12 @@ class AMTMAE(PixelAMT):
         backbone=AMTMAEViT,
         neck=AMTMAEPretrainDecoder,
         head=AMTMAEPretrainHead)
+    of_backbone = dict(
+        neck=dict(embed_dim='embed_dims', num_patches='patch_resolution',
+                  patch_size='patch_size',
+                  in_chans='patch_embed.projection.in_channels'),
+        head=dict(patch_size='patch_size',
+                  in_channels='patch_embed.projection.in_channels'))
 
     def sizes(self) -> Sizes:
         """Return the sizes that must fit, by name."""

@@ -119,6 +119,9 @@ class AMTMaskFeat(BaseAMT):
         neck=LinearNeck,
         head=MIMHead,
         target_generator=AMTHOGGenerator)
+    of_backbone = dict(
+        neck=dict(in_channels='embed_dims'),
+        target_generator=dict(patch_size='patch_size'))
 
     def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Return the loss of images (B, C, H, W), a number."""

@@ -197,6 +197,9 @@ class AMTSimMIM(PixelAMT):
         backbone=KeptTokensViT,
         neck=AMTSimMIMLinearDecoder,
         head=AMTSimMIMHead)
+    of_backbone = dict(
+        neck=dict(in_channels='embed_dims', encoder_stride='patch_size'),
+        head=dict(patch_size='patch_size'))
 
     def sizes(self) -> Sizes:
         """Return the sizes that must fit, by name."""

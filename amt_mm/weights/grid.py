@@ -1,4 +1,4 @@
-"""The token grid of an encoder in a file, and its positions on another grid.
+"""Bring positions, patches and channels of an encoder to those of a module.
 
 The number of positions does not tell how they lie: 64 are 8 x 8 or 4 x 16.
 
@@ -8,15 +8,19 @@ Shape letters: L tokens of the grid (h, w), D width, H heads.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import ceil, isqrt
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.utils import (
     build_2d_sincos_position_embedding,
     resize_pos_embed,
 )
 from torch import Tensor, nn
+
+from amt_mm.arguments import check_choice
 
 from .config_text import parse_config, part
 
@@ -29,6 +33,7 @@ TABLE = re.compile(
     r'^(rel_pos_bias|layers\.\d+\.attn)\.relative_position_bias_table$')
 INDEX = re.compile(TABLE.pattern.replace('bias_table', 'index'))
 NUM_CLS_OFFSETS = 3  # rows of a table that are of the class token
+ADAPTABLE = ('in_channels', 'patch_size')  # on request alone
 
 
 def find_grid(state: dict[str, Tensor], meta: dict[str, Any],
@@ -57,13 +62,21 @@ def find_grid(state: dict[str, Tensor], meta: dict[str, Any],
     return grid
 
 
+def square_grid(state: dict[str, Tensor]) -> Grid | None:
+    """Return the square that positions are, None if they are none."""
+    side = isqrt(state[POS_EMBED].shape[1]) if POS_EMBED in state else 0
+    return (side, side) if _fits(state, (side, side)) else None
+
+
 def fit_positions(module: nn.Module, state: dict[str, Tensor],
                   meta: dict[str, Any], what: str, grid: Grid | None = None,
-                  assume_own_grid: bool = False) -> dict[str, str]:
+                  assume_own_grid: bool = False,
+                  assume_square: bool = False) -> dict[str, str]:
     """Bring the positions in a state to the grid of a module, in place.
 
     A module without ``patch_resolution`` or positions needs nothing. ``what``
-    names the tensors in an error; of the other arguments see
+    names the tensors in an error; with ``assume_square`` as many positions as
+    a square has are one where nothing else says. Of the other arguments see
     :func:`find_grid` and :func:`amt_mm.weights.load_encoder`.
 
     Returns:
@@ -80,9 +93,12 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
     is_named_otherwise = PROJECTION in own and PROJECTION not in state
     if target is None or not keys or is_named_otherwise:
         return {}  # it is refused by its keys
-    source = find_grid(state, meta, grid)
+    source, grids = find_grid(state, meta, grid), ''
     if source is None and assume_own_grid and _fits(state, target):
         source = target
+    if source is None and assume_square:
+        source = square_grid(state)
+        grids = ', taken as a square'
     if source is None:
         raise ValueError(_unknown_grid(state, what, assume_own_grid))
     mode = getattr(module, 'interpolate_mode', 'bicubic')
@@ -91,13 +107,13 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
         state[key] = _fit_table(state[key], source, target) \
             if key != POS_EMBED else _fit_embedding(
                 state[key], source, own[key].shape, target, mode)
-    grids = ''
     if source != target:
-        grids = ', grid {} x {} -> {} x {}'.format(*source, *target)
+        grids = ', grid {} x {} -> {} x {}'.format(*source, *target) + grids
         # a buffer that the grid determines
         state.update({key: own.get(key, state[key])
                       for key in state if INDEX.match(key)})
     return {key: f'{shapes[key]} -> {tuple(state[key].shape)}{grids}'
+            if shapes[key] != state[key].shape else f'{shapes[key]}{grids}'
             for key in keys if grids or shapes[key] != state[key].shape}
 
 
@@ -110,6 +126,8 @@ def _fit_embedding(value: Tensor, source: Grid, shape: torch.Size,
     num_own = 0 if len(shape) == 4 else shape[1] - target[0] * target[1]
     if num_own == 0:  # the module has no class token
         value, num_extra = value[:, num_extra:], 0
+    elif num_extra == 0:  # timm may add positions to the patches alone
+        value, num_extra = F.pad(value, (0, 0, num_own, 0)), num_own
     value = resize_pos_embed(value, source, target, mode, num_extra)
     return value.unflatten(1, target) if len(shape) == 4 else value
 
@@ -124,6 +142,66 @@ def _fit_table(table: Tensor, source: Grid, target: Grid) -> Tensor:
     return torch.cat([offsets, of_cls])
 
 
+# ---- patches and channels
+
+
+def check_adapt(adapt: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return what may be changed, names of :data:`ADAPTABLE`, as a tuple."""
+    names = (adapt, ) if isinstance(adapt, str) else tuple(adapt or ())
+    return tuple(check_choice('adapt', name, ADAPTABLE) for name in names)
+
+
+def fit_patches(module: nn.Module, state: dict[str, Tensor],
+                adapt: Iterable[str]) -> dict[str, str]:
+    """Bring the patch embedding to channels and size of a module, in place.
+
+    Returns:
+        dict[str, str]: The key that was changed, and how; empty if nothing
+        was, or if what differs is not in ``adapt``.
+    """
+    own, found = module.state_dict().get(PROJECTION), state.get(PROJECTION)
+    if own is None or found is None or own.ndim != 4 or found.ndim != 4:
+        return {}
+    value, how = found, []
+    if 'in_channels' in adapt and own.shape[1] != found.shape[1]:
+        value = adapt_channels(value, own.shape[1])
+        how.append(f'channels {found.shape[1]} -> {own.shape[1]}')
+    if 'patch_size' in adapt and own.shape[2:] != found.shape[2:]:
+        value = resize_patches(value, (own.shape[2], own.shape[3]))
+        how.append('patches {} x {} -> {} x {}'.format(
+            *found.shape[2:], *own.shape[2:]))
+    state[PROJECTION] = value
+    return {PROJECTION: ', '.join(how)} if how else {}
+
+
+def adapt_channels(weight: Tensor, number: int) -> Tensor:
+    """Sum (D, C, p, q) to one channel, or repeat it to more, as timm does.
+
+    Repeated channels are scaled by C / number, so that an image of equal
+    channels gives what it gave.
+    """
+    channels = weight.shape[1]
+    if number == 1:
+        return weight.sum(1, keepdim=True)
+    repeated = weight.repeat(1, ceil(number / channels), 1, 1)[:, :number]
+    return repeated * (channels / number)
+
+
+def resize_patches(weight: Tensor, size: Grid) -> Tensor:
+    """Resize (D, C, p, q) to other patches, by the pseudo-inverse.
+
+    Source: FlexiViT (https://arxiv.org/abs/2212.08013), section 3.4: of
+    patches x that are resized bilinearly to B x, the new weights
+    (B^T)^+ w give the products that w gave of x; exactly, if they grow.
+    """
+    h, w = weight.shape[2:]
+    pixels = torch.eye(h * w, dtype=torch.float64).reshape(-1, 1, h, w)
+    transposed = F.interpolate(pixels, size, mode='bilinear').flatten(1)
+    inverse = torch.linalg.pinv(transposed)  # (p' q', p q)
+    resized = weight.flatten(2).double() @ inverse.T
+    return resized.unflatten(2, size).to(weight.dtype)
+
+
 # ---- how the grid is known
 
 
@@ -135,7 +213,7 @@ def _candidates(state: dict[str, Tensor],
         yield embedding.shape[1], embedding.shape[2]
     yield from _of_index(state)
     yield from _of_waves(state)
-    yield from _stated(meta)
+    yield from _stated(meta, state)
 
 
 def _of_index(state: dict[str, Tensor]) -> Iterator[Grid]:
@@ -165,12 +243,15 @@ def _of_waves(state: dict[str, Tensor]) -> Iterator[Grid]:
                 yield h, w
 
 
-def _stated(meta: dict[str, Any]) -> Iterator[Grid]:
+def _stated(meta: dict[str, Any],
+            state: dict[str, Tensor]) -> Iterator[Grid]:
     """Yield what stands beside the tensors, and what a config implies."""
     cfg = meta.get('cfg')
     cfg = parse_config(cfg) if isinstance(cfg, str) else cfg
     backbone = part(cfg, 'model', 'backbone')
-    sizes = [(meta.get('image_size'), meta.get('patch_size'))]
+    patches = state[PROJECTION].shape[2:] if PROJECTION in state else None
+    sizes = [(meta.get('image_size'),
+              meta.get('patch_size', patches and list(patches)))]
     if backbone:  # mmpretrain's defaults
         sizes.append((backbone.get('img_size', 224),
                       backbone.get('patch_size', 16)))

@@ -11,7 +11,8 @@ from torch import nn
 from amt_mm.arguments import check_sides
 from amt_mm.registry import WEIGHT_INITIALIZERS
 
-from .encoder import load_encoder
+from .grid import check_adapt
+from .load import load_encoder
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -27,13 +28,18 @@ class Pretrained(PretrainedInit):
             type='Pretrained', _scope_='amt_mm', checkpoint='FILE'))
 
     Args:
-        checkpoint (str): Path or URL of a checkpoint of pre-training, or of
-            an encoder alone. Only tensors and plain data are read from it.
-        prefix (str): What the encoder's keys begin with. Defaults to
-            ``'backbone.'``.
+        checkpoint (str): File, URL or folder of a checkpoint of pre-training,
+            or of an encoder alone, with the names of mmpretrain, timm or
+            transformers. Only tensors and plain data are read from it.
+        prefix (str): What the encoder's keys begin with, where several
+            encoders are in the file. Defaults to ``'backbone.'``.
         grid (tuple[int, int], optional): Height and width of the grid it was
             pre-trained on, in patches. Needed where neither the checkpoint
             nor a config in it says.
+        adapt (str | list[str]): What is brought to the backbone's where it
+            differs: ``'in_channels'`` (summed to one, or repeated and
+            scaled) and ``'patch_size'`` (by the pseudo-inverse, as FlexiViT
+            does). Defaults to none of them.
 
     Raises:
         ValueError: If the checkpoint is not named, cannot be read, or holds
@@ -45,9 +51,11 @@ class Pretrained(PretrainedInit):
     def __init__(self,
                  checkpoint: str,
                  prefix: str = 'backbone.',
-                 grid: tuple[int, int] | None = None) -> None:
+                 grid: tuple[int, int] | None = None,
+                 adapt: str | list[str] | None = None) -> None:
         super().__init__(checkpoint, prefix)
         self.grid = grid and check_sides('grid', grid)
+        self.adapt = check_adapt(adapt)
 
     def __call__(self, module: nn.Module) -> None:
         """Load the encoder into a module."""
@@ -66,7 +74,8 @@ class Pretrained(PretrainedInit):
                 "_scope_='amt_mm', checkpoint=FILE), got "
                 f'{cfg!r}: {type(module).__name__} would initialise itself '
                 'over the weights it loads.')
-        report = load_encoder(module, self.checkpoint, self.prefix, self.grid)
+        report = load_encoder(module, self.checkpoint, self.prefix, self.grid,
+                              adapt=self.adapt)
         print_log(report, logger='current', level=logging.INFO)
         if is_initialising:
             update_init_info(module, init_info=self._get_init_info())

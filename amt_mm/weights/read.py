@@ -1,21 +1,47 @@
-"""Read the tensors of a checkpoint; nothing in it is executed."""
+"""Read a checkpoint, or look into one: nothing in it is executed.
+
+mmengine reads a checkpoint safely first, but where that fails it reads it
+again with all that the file tells it to call; what it downloads, it reads so
+at once.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import struct
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine import fileio
-from torch import Tensor
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-from amt_mm.compatibility import safe_globals
+from amt_mm.compatibility import mmengine_safe_globals, safe_globals
+
+SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+ADVICE = ('If you made the file, tools/train.py and tools/test.py take '
+          '--trust-checkpoint.')
+# what transformers writes into a folder, one file or several with an index
+HF_FILES = ('model.safetensors', 'model.safetensors.index.json',
+            'pytorch_model.bin', 'pytorch_model.bin.index.json')
+# what torch raises of files that are none of its own
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError,
+              TypeError, AttributeError, struct.error)
+
+
+# ---- what a checkpoint may hold besides tensors: harmless classes, or a
+# stand-in where the class itself is not needed
 
 
 def _nothing(*args: Any) -> None:
@@ -23,10 +49,7 @@ def _nothing(*args: Any) -> None:
 
 
 class _Log:
-    """Stand in for mmengine's HistoryBuffer.
-
-    Unpickling one of those writes into what all of them share.
-    """
+    """Stand in for HistoryBuffer, which writes into what all of them share."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Forget it."""
@@ -53,41 +76,90 @@ def _method(owner: Any, name: str) -> None:
 
 
 _ARRAY: Any = np.zeros(0).__reduce__()[0]
-# mmengine's checkpoints hold its log beside the weights; it is not needed
-LOG_TYPES: tuple[Any, ...] = (
-    (_Log, 'mmengine.logging.history_buffer.HistoryBuffer'), np.ndarray,
-    np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType,
+HARMLESS: tuple[Any, ...] = (
+    # mmengine's log and schedulers
+    (_Log, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.'
      'OneCycleParamScheduler'), (_method, 'builtins.getattr'),
+    # numpy's arrays and numbers
+    np.ndarray, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
+    np.dtypes.Int64DType,
     (_nothing, 'numpy.core.multiarray.scalar'),
     (_nothing, 'numpy._core.multiarray.scalar'),
     (_ARRAY, 'numpy.core.multiarray._reconstruct'),
-    (_ARRAY, 'numpy._core.multiarray._reconstruct'))
+    (_ARRAY, 'numpy._core.multiarray._reconstruct'),
+    # the command line or config of a training script
+    Namespace, SimpleNamespace, (OrderedDict, 'yacs.config.CfgNode'),
+    (_nothing, 'pathlib.Path'), (_nothing, 'pathlib.PosixPath'),
+    (_nothing, 'pathlib.WindowsPath'), (_nothing, 'pathlib._local.PosixPath'))
 
 
 @contextmanager
-def log_types_only() -> Iterator[None]:
-    """Let ``torch.load`` take :data:`LOG_TYPES` and nothing else.
+def harmless_only() -> Iterator[None]:
+    """Let ``torch.load`` take :data:`HARMLESS` and nothing else.
 
     What others allowed goes by the same names as our stand-ins.
     """
-    with safe_globals(LOG_TYPES, only=True):
+    with safe_globals(HARMLESS, only=True):
         yield
 
 
+# ---- reading
+
+
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """Read the tensors and plain data of a file or URL.
+    """Read the tensors and plain data of a file, a URL, or a folder.
+
+    The format is known by the content. A folder is one of transformers; its
+    ``config.json``, also that beside a file of it, is ``meta['hf_config']``.
 
     Raises:
         ValueError: If it is missing, damaged, or holds code.
     """
     try:
-        loaded = _load(path)
-    except (OSError, RuntimeError, EOFError, UnpicklingError,
-            ValueError) as error:
+        loaded = _read_folder(path) if os.path.isdir(path) else _read(path)
+    except (UnpicklingError, *UNREADABLE) as error:
         raise ValueError(
             f'cannot read the checkpoint {path}: {reason(error)}') from error
     return loaded if isinstance(loaded, dict) else {}
+
+
+def _read_folder(path: str) -> dict[str, Any]:
+    name = next((n for n in HF_FILES if Path(path, n).is_file()), None)
+    if name is None:
+        raise ValueError(f'the folder holds none of {", ".join(HF_FILES)}.')
+    if not name.endswith('.json'):
+        return _read(os.path.join(path, name))
+    shards = json.loads(Path(path, name).read_text())['weight_map'].values()
+    parts = [_read(os.path.join(path, os.path.basename(shard)))
+             for shard in sorted(set(shards))]
+    return dict(parts[0], state_dict={
+        key: value for part in parts
+        for key, value in part.get('state_dict', part).items()})
+
+
+def _read(path: str) -> Any:
+    data = fileio.get(path)
+    config = Path(path).with_name('config.json')
+    meta = {}
+    if '://' not in str(path) and config.is_file():
+        meta = dict(hf_config=json.loads(config.read_text()))
+    if data[8:9] == b'{':  # after its length, the header of a safetensors
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+        try:
+            state = load(data)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        length = int.from_bytes(data[:8], 'little')
+        header = json.loads(data[8:8 + length])
+        return dict(state_dict=state,
+                    meta={**meta, **(header.get('__metadata__') or {})})
+    with harmless_only():
+        loaded = torch.load(
+            io.BytesIO(data), map_location='cpu', weights_only=True)
+    return {'meta': meta, **loaded} if meta and isinstance(
+        loaded, dict) else loaded
 
 
 def reason(error: Exception) -> str:
@@ -97,56 +169,92 @@ def reason(error: Exception) -> str:
     if code:
         return (f'it holds the pickled code {code[1]}, and only tensors and '
                 'plain data are read.')
-    return text.split('WeightsUnpickler error: ')[-1][:200]
+    if isinstance(error, (OSError, ValueError)):
+        return text
+    text = text.split('WeightsUnpickler error: ')[-1].split(' Check the ')[0]
+    return ('it is damaged, or no file of torch or safetensors: '
+            f'{text[:120] or type(error).__name__}')
 
 
-def _load(path: str) -> Any:
-    data = fileio.get(path)
-    if str(path).endswith('.safetensors'):
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-        try:
-            return dict(state_dict=load(data), meta=_header(data))
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
-    with log_types_only():
-        return torch.load(
-            io.BytesIO(data), map_location='cpu', weights_only=True)
+# ---- refusing code before mmengine loads it
 
 
-def _header(data: bytes) -> dict[str, str]:
-    """Return the strings that lie beside the tensors of a safetensors."""
-    length = int.from_bytes(data[:8], 'little')
-    return json.loads(data[8:8 + length]).get('__metadata__') or {}
+@contextmanager
+def weights_only_loading(path: str | None = None,
+                         trusted: bool = False) -> Iterator[None]:
+    """Let no checkpoint execute anything while this lasts.
 
-
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint, whole or its state dict alone.
+    Args:
+        path (str, optional): A checkpoint to look into at once.
+        trusted (bool): Whether to leave it all as mmengine has it.
 
     Raises:
-        ValueError: If it cannot be read, or holds no tensor.
+        ValueError: If a checkpoint holds code; the message names the code.
     """
-    return tensors_of(read_checkpoint(path), path)
+    if trusted:
+        yield
+        return
+    before = os.environ.get(SWITCH)
+    # torch's own switch, which holds even where mmengine asks otherwise
+    os.environ[SWITCH] = '1'
+    allowed = [*mmengine_safe_globals(), OneCycleParamScheduler]
+    try:
+        if path:
+            check_checkpoint(path)
+        with safe_globals(allowed):
+            yield
+    except UnpicklingError as error:
+        raise ValueError('a checkpoint of this run is not trusted: '
+                         f'{reason(error)} {ADVICE}') from error
+    finally:
+        os.environ.pop(SWITCH)
+        if before is not None:
+            os.environ[SWITCH] = before
 
 
-def tensors_of(checkpoint: dict[str, Any], path: str) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint that was read.
+def check_checkpoint(path: str) -> None:
+    """Look into a file or URL for code; of a file, load no tensor.
+
+    Of a sharded checkpoint, which is a folder, it looks into each file; of
+    one of transformers, into the weights. What is missing or damaged passes:
+    whoever loads it says so.
 
     Raises:
-        ValueError: If it holds none.
+        ValueError: If it holds code; the message names the file and the code.
     """
-    state = checkpoint.get('state_dict', checkpoint)
-    state = state if isinstance(state, dict) else {}
-    state = {
-        key.removeprefix('module.'): value  # of a distributed wrapper
-        for key, value in state.items() if isinstance(value, Tensor)
-    }
-    if not state:
-        raise ValueError(f'the checkpoint {path} holds no weights.')
-    return state
+    if path.startswith(('http://', 'https://')):
+        read_checkpoint(path)
+        return
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        names = sorted(os.listdir(path))
+        is_hf = any(name in HF_FILES for name in names)
+        for name in names:
+            if not is_hf or name.endswith(('.bin', '.safetensors')):
+                check_checkpoint(os.path.join(path, name))
+        return
+    try:
+        # mapped, no tensor is loaded
+        with harmless_only():
+            if _is_safetensors(path):
+                return
+            torch.load(path, 'meta', weights_only=True,
+                       mmap=zipfile.is_zipfile(path))
+    except UnpicklingError as error:
+        raise ValueError(f'the checkpoint {path} is not trusted: '
+                         f'{reason(error)} {ADVICE}') from error
+    except UNREADABLE:
+        return
 
 
-def meta_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint says of its tensors."""
-    meta = checkpoint.get('meta')
-    return meta if isinstance(meta, dict) else {}
+def _is_safetensors(path: str) -> bool:
+    """Whether a file is all of a safetensors, which can hold no code."""
+    with open(path, 'rb') as file:
+        if file.read(9)[8:] != b'{':
+            return False
+    import safetensors
+    try:
+        with safetensors.safe_open(path, 'pt'):
+            return True
+    except safetensors.SafetensorError:
+        return False

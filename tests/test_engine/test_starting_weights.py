@@ -15,6 +15,7 @@ from tiny_run import log_of
 
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.engine.starting_weights import start_from
+from amt_mm.weights import open_weights
 
 
 @HOOKS.register_module(force=True)
@@ -142,6 +143,17 @@ def test_an_encoder_that_does_not_fit_stops_the_run(
         started('run', load_from=f'{tmp_path}/x.pth')
 
 
+def test_other_patches_on_request(started, weights):
+    path, _ = weights
+    _, log = started('run', load_from=path, **{
+        'default_hooks.checkpoint.adapt': ['patch_size'],
+        'model.backbone.patch_size': 16, 'model.neck.num_patches': 4,
+        'model.neck.patch_size': 16, 'model.head.patch_size': 16,
+        'train_dataloader.dataset.pipeline.4.patch_size': 16})
+    assert 'patches 8 x 8 -> 16 x 16' in log and 'grid 4 x 4 -> 2 x 2' in log
+    assert 'The neck is new, as that of the file does not fit: ' in log
+
+
 def test_weights_alone_are_no_run_to_resume(started, weights, tmp_path):
     _, state = weights
     torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
@@ -165,7 +177,8 @@ def test_of_another_model_the_rest_is_left_to_mmengine(weights, tiny_arch):
                   in_channels=32)))
     head = {key: value for key, value in model.state_dict().items()
             if key.startswith('head.')}
-    loaded, report = start_from(model, {**state, **head}, path)
+    loaded, report = start_from(model, open_weights({**state, **head}, path),
+                                grid=(4, 4))
     assert 'encoder loaded' in report
     assert {key for key in loaded if not key.startswith('backbone.')} == {
         *head}

@@ -10,8 +10,7 @@ from mmengine.config import Config
 from tiny_checkpoints import NORM, build, mae_config, save
 
 from amt_mm.weights.config_text import parse_config, part
-from amt_mm.weights.export import open_checkpoint
-from amt_mm.weights.export.normalization import Normalization
+from amt_mm.weights.export import Normalization, open_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

@@ -143,15 +143,6 @@ def test_another_architecture_is_refused(pretrained, change, message):
         load_encoder(vit(**change), pretrained)
 
 
-def test_the_names_of_another_library_are_refused(tmp_path):
-    """They are what is wrong, not the grid, which is not known either."""
-    state = {key.replace('projection', 'proj').replace('layers', 'blocks'):
-             value for key, value in vit().state_dict().items()}
-    torch.save(state, tmp_path / 'timm.pth')
-    with pytest.raises(ValueError, match='model lacks 38 keys .blocks 36'):
-        load_encoder(vit(), str(tmp_path / 'timm.pth'))
-
-
 def test_another_kind_of_network_is_refused(pretrained):
     arch = dict(embed_dims=24, depths=[1] * 4, num_heads=[3] * 4)
     swin = SwinTransformer(arch, img_size=32, patch_size=8)
@@ -163,7 +154,7 @@ def test_a_checkpoint_without_an_encoder(tmp_path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=(
             "other.pth holds no encoder: its keys should begin with "
-            r"'backbone\.', got weight, bias")):
+            r"'backbone\.' .*, got weight, bias\.")):
         load_encoder(vit(), str(tmp_path / 'other.pth'))
 
 

@@ -29,11 +29,11 @@ from amt_mm.weights import load_encoder
 from amt_mm.weights.export import (
     PlainViT,
     open_checkpoint,
+    timm_model,
     to_mmpretrain,
     to_safetensors,
     to_timm,
 )
-from amt_mm.weights.export.to_timm import timm_model
 
 MASKFEAT_VIT = dict(type='amt_mm.AMTMaskFeatViT', arch=ARCH, img_size=32,
                     patch_size=8)

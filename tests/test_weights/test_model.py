@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from tiny_checkpoints import build, classifier_config, mae_config
 from torch import nn
 
-from amt_mm.weights import load_model
+from amt_mm.weights import load_model, open_weights
 
 CONFIG = mae_config()
 
@@ -26,7 +26,8 @@ def model():
 
 def load(model: nn.Module, state: dict,
          grid: tuple[int, int] | None = None) -> tuple[str, bool]:
-    return load_model(model, dict(state_dict=state), 'FILE', grid)
+    weights = open_weights(dict(state_dict=state), 'FILE')
+    return load_model(model, weights, grid)
 
 
 @pytest.mark.parametrize('change', [
@@ -78,8 +79,8 @@ def test_classifier_of_another_image_size():
     config = classifier_config()
     config['backbone']['img_size'] = 64
     report, is_whole = load_model(
-        MODELS.build(config), dict(state_dict=state, meta=dict(grid=[4, 4])),
-        'FILE')
+        MODELS.build(config),
+        open_weights(dict(state_dict=state, meta=dict(grid=[4, 4])), 'FILE'))
     assert is_whole
     assert ('resized backbone.pos_embed (1, 17, 32) -> (1, 65, 32), grid '
             '4 x 4 -> 8 x 8;') in report

@@ -17,10 +17,10 @@ from torch import nn
 
 from amt_mm.weights import (
     check_checkpoint,
+    read_checkpoint,
     read_state_dict,
     weights_only_loading,
 )
-from amt_mm.weights.read import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,6 +27,7 @@ from mmengine.runner import (
 )
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from amt_mm.arguments import check_sides
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
 from amt_mm.engine.launch import any_rank, is_node_leader
 from amt_mm.engine.resumed_schedule import follow_config
@@ -40,6 +41,8 @@ from amt_mm.saliency.atomic_write import (
     replacing,
     sync_folder,
 )
+from amt_mm.weights import open_weights
+from amt_mm.weights.grid import check_adapt
 
 
 @HOOKS.register_module()
@@ -68,6 +71,10 @@ class AtomicCheckpointHook(CheckpointHook):
     :func:`amt_mm.engine.resumed_schedule.follow_config`.
 
     Args:
+        grid (tuple[int, int], optional): Of the weights in ``load_from``; see
+            :class:`amt_mm.weights.Pretrained`.
+        adapt (str | list[str]): Of these weights, what is brought to the
+            backbone's; see :class:`amt_mm.weights.Pretrained`.
         **kwargs: Those of :class:`mmengine.hooks.CheckpointHook`.
 
     Raises:
@@ -75,6 +82,15 @@ class AtomicCheckpointHook(CheckpointHook):
             process lacks the checkpoint of the others.
         OSError: If a checkpoint cannot be written; those before are whole.
     """
+
+    def __init__(self,
+                 *args: Any,
+                 grid: tuple[int, int] | None = None,
+                 adapt: str | list[str] | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.grid = grid and check_sides('grid', grid)
+        self.adapt = check_adapt(adapt)
 
     def before_run(self, runner: Runner) -> None:
         """Choose where to start, the same in each process."""
@@ -131,8 +147,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 'load_from cannot begin a run with FSDP: name the weights in '
                 'model.backbone.init_cfg.checkpoint.')
         elif hasattr(model, 'backbone'):
+            weights = checkpoint.pop('weights', None) or open_weights(
+                checkpoint, path)
             checkpoint['state_dict'], report = start_from(
-                model, checkpoint.get('state_dict', checkpoint), path)
+                model, weights, grid=self.grid, adapt=self.adapt)
             runner.logger.info(report)
 
     def before_train(self, runner: Runner) -> None:

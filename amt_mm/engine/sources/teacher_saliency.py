@@ -20,7 +20,7 @@ from amt_mm.arguments import (
 )
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
-from amt_mm.weights.encoder import load_encoder
+from amt_mm.weights import load_encoder
 
 from .model_saliency import precision_of, unwrap_model
 from .saliency_source import SaliencySource

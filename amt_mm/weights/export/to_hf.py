@@ -12,26 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint import Checkpoint
+from ..layouts import HF, HF_BLOCK, rename
+from .describe import Checkpoint
 from .write import save_tensors, staging
 
-STEM = {
-    'cls_token': 'embeddings.cls_token',
-    'pos_embed': 'embeddings.position_embeddings',
-    'patch_embed.projection.weight':
-    'embeddings.patch_embeddings.projection.weight',
-    'patch_embed.projection.bias':
-    'embeddings.patch_embeddings.projection.bias',
-    'ln1.weight': 'layernorm.weight',
-    'ln1.bias': 'layernorm.bias',
-}
-BLOCK = {
-    'ln1': 'layernorm_before',
-    'attn.proj': 'attention.output.dense',
-    'ln2': 'layernorm_after',
-    'ffn.layers.0.0': 'intermediate.dense',
-    'ffn.layers.1': 'output.dense',
-}
 BICUBIC = 3  # PIL.Image.Resampling
 # without noise even a model that masks nothing shuffles its patches
 MAE_USAGE = """\
@@ -80,44 +64,32 @@ def to_hf(checkpoint: Checkpoint, out: Path,
 
 def encoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Rename the encoder's tensors."""
-    vit, encoder = checkpoint.vit, checkpoint.encoder
-    if vit.averages:
+    if checkpoint.vit.averages:
         raise ValueError(
             'its encoder ends in a norm of the averaged patches, which ViT of '
             'transformers has not: --to timm has it.')
-    state = {new: encoder[old] for old, new in STEM.items()}
-    for i in range(vit.depth):
-        state.update(block(encoder, f'layers.{i}.', f'encoder.layer.{i}.'))
-    return state
+    return split_qkv({rename(key, HF, HF_BLOCK, 'encoder.layer'): value
+                      for key, value in checkpoint.encoder.items()})
 
 
 def decoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Rename the decoder's tensors."""
-    decoder = checkpoint.decoder
-    state = {}
-    for key, value in decoder.items():
-        if not key.startswith('decoder_blocks.'):
-            state['decoder.' + key.replace('ln1.', 'decoder_norm.')] = value
-    for i in range(checkpoint.mae_decoder.depth):
-        state.update(
-            block(decoder, f'decoder_blocks.{i}.',
-                  f'decoder.decoder_layers.{i}.'))
-    return state
+    return split_qkv({
+        'decoder.' + rename(key, {'ln1.': 'decoder_norm.'}, HF_BLOCK,
+                            'decoder_layers'): value
+        for key, value in checkpoint.decoder.items()})
 
 
-def block(state: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
-    """Rename the tensors of a block; queries, keys and values part ways."""
-    renamed = {
-        f'{new}{theirs}.{kind}': state[f'{old}{ours}.{kind}']
-        for ours, theirs in BLOCK.items() for kind in ('weight', 'bias')
-    }
-    for kind in ('weight', 'bias'):
-        qkv = state.get(f'{old}attn.qkv.{kind}')
-        if qkv is not None:
-            for name, third in zip(('query', 'key', 'value'), qkv.chunk(3),
-                                   strict=True):
-                renamed[f'{new}attention.attention.{name}.{kind}'] = third
-    return renamed
+def split_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let queries, keys and values part ways."""
+    parted = {}
+    for key, value in state.items():
+        layer, qkv, kind = key.rpartition('.attn.qkv.')
+        thirds = dict(zip(('query', 'key', 'value'), value.chunk(3),
+                          strict=True)) if qkv else {}
+        parted.update({f'{layer}.attention.attention.{name}.{kind}': third
+                       for name, third in thirds.items()} or {key: value})
+    return parted
 
 
 def model_config(checkpoint: Checkpoint, has_decoder: bool) -> dict[str, Any]:

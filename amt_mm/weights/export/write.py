@@ -1,4 +1,4 @@
-"""Write files and folders that are either whole or not there."""
+"""Files for timm, mmpretrain and others, either whole or not there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,110 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import nextafter
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from ..layouts import PREFIX, TIMM, TIMM_BLOCK, rename
+from .describe import Checkpoint, PlainViT
+
+# width, depth, heads and hidden width of those timm has a name for
+TIMM_MODELS = {
+    (192, 12, 3, 768, 16): 'vit_tiny_patch16_224',
+    (384, 12, 6, 1536, 16): 'vit_small_patch16_224',
+    (768, 12, 12, 3072, 16): 'vit_base_patch16_224',
+    (1024, 24, 16, 4096, 16): 'vit_large_patch16_224',
+    (1280, 32, 16, 5120, 14): 'vit_huge_patch14_224',
+}
+
+
+# ---- one function a target: each returns how to load what it wrote
+
+
+def to_timm(checkpoint: Checkpoint, out: Path) -> str:
+    """Write the keys of timm's VisionTransformer, as safetensors."""
+    vit = checkpoint.vit
+    write_tensors({rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
+                   for key, value in checkpoint.encoder.items()}, out,
+                  dict(grid='x'.join(map(str, checkpoint.grid or ()))))
+    return (f'model = {timm_model(vit)}\nmodel.load_state_dict('
+            f'safetensors.torch.load_file({str(out)!r}))')
+
+
+def timm_model(vit: PlainViT) -> str:
+    """Return the Python that builds the model."""
+    h, w = vit.image_size
+    options = ['num_classes=0']
+    if (h, w) != (224, 224):
+        options.append(f'img_size={h if h == w else (h, w)}')
+    if vit.in_channels != 3:
+        options.append(f'in_chans={vit.in_channels}')
+    if not vit.qkv_bias:
+        options.append('qkv_bias=False')
+    if vit.averages:
+        options.append("global_pool='avg'")
+    if vit.eps != 1e-6:
+        options.append('norm_layer=functools.partial(torch.nn.LayerNorm, '
+                       f'eps={vit.eps})')
+    name = TIMM_MODELS.get((vit.width, vit.depth, vit.num_heads,
+                            vit.hidden_width, vit.patch_size))
+    if name:
+        return f'timm.create_model({", ".join([repr(name), *options])})'
+    ratio = vit.hidden_width / vit.width
+    if int(vit.width * ratio) < vit.hidden_width:  # timm rounds down
+        ratio = nextafter(ratio, ratio + 1)
+    options += [
+        f'patch_size={vit.patch_size}', f'embed_dim={vit.width}',
+        f'depth={vit.depth}', f'num_heads={vit.num_heads}',
+        f'mlp_ratio={ratio!r}'
+    ]
+    return f'timm.models.VisionTransformer({", ".join(options)})'
+
+
+def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
+    """Write the encoder as mmpretrain, mmdet and mmseg load one.
+
+    Any backbone may be written, with relative positions too.
+    """
+    check_suffix(out, is_safetensors=False)
+    state = {PREFIX + key: value.detach().clone()
+             for key, value in checkpoint.encoder.items()}
+    meta = dict(grid=list(checkpoint.grid)) if checkpoint.grid else {}
+    with staging(out) as folder:
+        torch.save(dict(meta=meta, state_dict=state), folder / 'part')
+        os.replace(folder / 'part', out)
+    return (f"init_cfg=dict(type='Pretrained', checkpoint={str(out)!r}, "
+            f"prefix='{PREFIX}')")
+
+
+def to_safetensors(checkpoint: Checkpoint, out: Path) -> str:
+    """Write the encoder's own keys, with what it is beside it."""
+    vit, norm = checkpoint.vit, checkpoint.normalization
+    facts = dict(
+        arch='mmpretrain.VisionTransformer',
+        embed_dims=vit.width,
+        num_layers=vit.depth,
+        num_heads=vit.num_heads,
+        feedforward_channels=vit.hidden_width,
+        patch_size=vit.patch_size,
+        image_size='x'.join(map(str, vit.image_size)),
+        grid='x'.join(map(str, checkpoint.grid or ())),
+        in_channels=vit.in_channels,
+        qkv_bias=vit.qkv_bias,
+        norm_eps=vit.eps,
+        out_type='avg_featmap' if vit.averages else 'cls_token',
+        mean=list(norm.mean),
+        std=list(norm.std),
+        channels=norm.channels)
+    write_tensors({PREFIX + k: v for k, v in checkpoint.encoder.items()},
+                  out, {key: str(value) for key, value in facts.items()})
+    return f'safetensors.torch.load_file({str(out)!r})'
+
+
+# ---- writing
 
 
 @contextmanager
