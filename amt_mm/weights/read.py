@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine import fileio
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import Tensor
 
 from amt_mm.compatibility import safe_globals
@@ -37,19 +39,21 @@ class _OneCycle:
 
 
 METHODS: dict[Any, set[str]] = {
-    _Log: {'mean', 'min', 'max', 'current'},
-    _OneCycle: {'_annealing_cos', '_annealing_linear'}
+    **dict.fromkeys([_Log, HistoryBuffer], {'mean', 'min', 'max', 'current'}),
+    **dict.fromkeys([_OneCycle, OneCycleParamScheduler],
+                    {'_annealing_cos', '_annealing_linear'})
 }
 
 
-def _method(owner: Any, name: str) -> None:
-    """Stand in for a method that mmengine saves by its name, and no other.
+def saved_method(owner: Any, name: str) -> Any:
+    """Return a method that mmengine saves by its name, and no other.
 
     By way of other attributes one comes to all that Python has, as by
-    ``getattr(getattr, '__self__').exec``.
+    ``getattr(getattr, '__self__').exec``. A stand-in has none.
     """
     if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
         raise UnpicklingError(f'GLOBAL builtins.getattr of {name!r}')
+    return getattr(owner, name, None)
 
 
 _ARRAY: Any = np.zeros(0).__reduce__()[0]
@@ -58,7 +62,7 @@ LOG_TYPES: tuple[Any, ...] = (
     (_Log, 'mmengine.logging.history_buffer.HistoryBuffer'), np.ndarray,
     np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType,
     (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.'
-     'OneCycleParamScheduler'), (_method, 'builtins.getattr'),
+     'OneCycleParamScheduler'), (saved_method, 'builtins.getattr'),
     (_nothing, 'numpy.core.multiarray.scalar'),
     (_nothing, 'numpy._core.multiarray.scalar'),
     (_ARRAY, 'numpy.core.multiarray._reconstruct'),

@@ -17,7 +17,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from amt_mm.compatibility import mmengine_safe_globals, safe_globals
 
-from .read import log_types_only, read_checkpoint, reason
+from .read import log_types_only, read_checkpoint, reason, saved_method
 
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 URLS = ('http://', 'https://')
@@ -43,7 +43,8 @@ def weights_only_loading(path: str | None = None,
     before = os.environ.get(SWITCH)
     # torch's own switch, which holds even where mmengine asks otherwise
     os.environ[SWITCH] = '1'
-    allowed = [*mmengine_safe_globals(), OneCycleParamScheduler]
+    allowed = [item for item in mmengine_safe_globals() if item != getattr]
+    allowed += [OneCycleParamScheduler, (saved_method, 'builtins.getattr')]
     try:
         if path:
             check_checkpoint(path)
