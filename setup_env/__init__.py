@@ -1,1 +1,1 @@
-"""Set up `.venv`. Standard library only: it runs before all else."""
+"""Set up `.venv` with uv. Standard library only: it runs before all else."""

@@ -1,43 +1,56 @@
-"""Command line: `python3 -m setup_env demo` or `... test`.
+"""Command line: `python3 -m setup_env demo` or `... test`."""
 
-This file and those it imports first run on Python 3.6, to say what is needed.
-"""
+from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
-from typing import List, Optional
 
-from .interpreter import find_python, switch_to
-from .report import SetupError, say
+from .environment import SetupError, make_environment, say
+from .mmcv import Mmcv, check_compiler
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Set up the environment and return the exit status."""
     parser = argparse.ArgumentParser(prog='setup_env', description=__doc__)
     parser.add_argument(
-        'flavour',
-        choices=['demo', 'test'],
-        help='test: with the compiled operators of mmcv; demo: without',
-    )
-    words = sys.argv[1:] if arguments is None else arguments
-    flavour = parser.parse_args(words).flavour
+        'flavour', choices=['demo', 'test'],
+        help='test: with the compiled operators of mmcv; demo: without, '
+        'unless there is a compiled wheel already')  # fmt: skip
+    parser.add_argument(
+        '--meanwhile', metavar='COMMAND',
+        help='shell command to run while the operators are compiled')
+    args = parser.parse_args(arguments)
     try:
-        python = find_python()
-        if python != sys.executable:
-            switch_to(python, words)
-        from .environment import Environment
-
-        Environment(ROOT).set_up(with_ops=flavour == 'test')
+        return set_up(ROOT, args.flavour == 'test', args.meanwhile)
     except SetupError as error:
         say(f'setup: {error}')
         return 1
     except KeyboardInterrupt:
         say('\nsetup: interrupted; the next call goes on from here.')
         return 130
-    return 0
+
+
+def set_up(root: Path, with_ops: bool, meanwhile: str | None = None) -> int:
+    """Set up `.venv` of a checkout; return the status of the command."""
+    lock = root / 'requirements' / 'lock.txt'
+    python = make_environment(root / '.venv', lock, ['-e', str(root)])
+    pin = (root / 'requirements' / 'mmcv.txt').read_text().split()[-1]
+    mmcv = Mmcv(python, lock, pin[len('onedl-mmcv==') :])
+    if mmcv.is_installed(with_ops):
+        return 0
+    wheel, status = mmcv.find(), 0
+    if with_ops and not wheel:
+        check_compiler(python)
+        with subprocess.Popen(['sh', '-c', meanwhile or ':']) as process:
+            wheel = mmcv.build()
+        status = process.returncode
+    mmcv.install(wheel)
+    say('setup: .venv is ready')
+    return status
 
 
 if __name__ == '__main__':

@@ -1,189 +1,175 @@
-"""Bring `.venv` to the tested set, doing only what is not done yet."""
+"""Make a virtual environment from a lock file, with uv."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .checks import check_disk, check_headers, find_compiler
-from .commands import can_import, pip, run_logged
-from .installed import Stamp, forget_broken, hash_files, read_pins
-from .interpreter import describe, dotted, is_supported, supported_range
-from .mmcv_wheel import MmcvWheel
-from .report import SetupError, say
-
-# What the packages that come as source need to be built, all from the lock.
-BUILD_TOOLS = ('pip', 'setuptools', 'wheel', 'click', 'ninja')
-# pip downloads everything before it installs anything.
-NEEDED_GIB, DOWNLOAD_GIB = 8, 4
-RUNNING = sys.version_info[:2]
+# The same range as python_requires in setup.cfg.
+OLDEST, BELOW = (3, 10), (3, 13)
+PYTHONS = f'>={OLDEST[0]}.{OLDEST[1]},<{BELOW[0]}.{BELOW[1]}'
+UV = '0.13.9'
+UNFINISHED = 'unfinished'
 
 
-class Environment:
-    """The virtual environment of a checkout.
+class SetupError(Exception):
+    """A failure that is reported in a sentence, without a traceback."""
+
+
+def make_environment(
+    folder: Path, lock: Path, packages: Sequence[str] = ()
+) -> Path:
+    """Bring a virtual environment to a lock file, unless it is there already.
 
     Args:
-        root (Path): The checkout.
+        folder (Path): The environment. It is made anew if it does not work,
+            or if the last set-up did not come to its end.
+        lock (Path): Requirements file with the versions of all packages,
+            also of those that build the ones that come as source.
+        packages (Sequence[str]): What else to install: further arguments of
+            `uv pip install --no-deps`, such as `-e` and a folder.
+
+    Returns:
+        Path: The interpreter of the environment.
     """
+    python, stamp = folder / 'bin' / 'python', folder / 'amt_mm_setup.txt'
+    key = key_of(folder, lock, packages)
+    done = stamp.read_text() if stamp.exists() else ''
+    if done == key and python.exists():
+        return python
+    uv, environ = str(get_uv()), uv_environ()
+    if not is_usable(folder) or done == UNFINISHED:
+        check_disk(folder, 8)
+        own = OLDEST <= sys.version_info[:2] < BELOW
+        run(f'make {folder}',
+            [uv, 'venv', '--quiet', '--clear', '--python',
+             sys.executable if own else PYTHONS, str(folder)], environ)
+    stamp.write_text(UNFINISHED)
+    # Compiled now, as pip does: what the compiler warns of in the sources of
+    # others is over before a test turns warnings into errors.
+    run('install the tested set of packages (3 GB to download)',
+        [uv, 'pip', 'install', '--python', str(python), '--no-deps',
+         '--compile-bytecode', '--build-constraints', str(lock), '-r',
+         str(lock), *packages], environ)
+    stamp.write_text(key)
+    return python
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.folder = root / '.venv'
-        self.python = self.folder / 'bin' / 'python'
-        self.log = self.folder / 'setup.log'
-        self.lock = root / 'requirements' / 'lock.txt'
-        self.mmcv_pin = root / 'requirements' / 'mmcv.txt'
-        self.stamp = Stamp(self.folder / 'amt_mm_setup.json')
 
-    def set_up(self, with_ops: bool) -> None:
-        """Complete all steps that are not complete."""
-        if self._is_done(with_ops):
-            return
-        self._check(with_ops)
-        self._create()
-        self._repair()
-        self._install_packages()
-        self._install_mmcv(with_ops)
-        self._install_project()
-        say('setup: .venv is ready')
+def key_of(folder: Path, lock: Path, packages: Sequence[str]) -> str:
+    """Return a text that changes when an environment is to be updated."""
+    digest = hashlib.sha256(lock.read_bytes())
+    for package in packages:
+        for name in ('setup.cfg', 'setup.py', 'pyproject.toml'):
+            if Path(package, name).exists():
+                digest.update(Path(package, name).read_bytes())
+    # An editable install points to the checkout, which may have moved.
+    return ' '.join([str(folder), *packages, digest.hexdigest()[:16]])
 
-    def _is_done(self, with_ops: bool) -> bool:
-        return (
-            self.python.exists()
-            and self.stamp.get('packages') == self._packages_key()
-            and self.stamp.get('mmcv') in self._accepted(with_ops)
-            and self.stamp.get('project') == self._project_key()
-        )
 
-    def _packages_key(self) -> str:
-        return hash_files(self.lock)
+def is_usable(folder: Path) -> bool:
+    """Return whether there is an environment that works.
 
-    def _project_key(self) -> str:
-        names = ('setup.cfg', 'setup.py', 'pyproject.toml')
-        digest = hash_files(*(self.root / name for name in names))
-        # An editable install points to the checkout, which may have moved.
-        return f'{self.root} {digest}'
+    Raises:
+        SetupError: It is something else, or its Python is not supported.
+    """
+    if folder.exists() and not (folder / 'pyvenv.cfg').exists():
+        raise SetupError(
+            f'{folder} is in the way: it is no virtual environment. Move it '
+            'elsewhere.')
+    version = ask(folder / 'bin' / 'python', '"%d.%d" % sys.version_info[:2]')
+    if version and not OLDEST <= tuple(map(int, version.split('.'))) < BELOW:
+        raise SetupError(
+            f'{folder} holds Python {version}, but {PYTHONS} is needed: run '
+            '`make clean` and try again.')
+    return bool(version)
 
-    def _accepted(self, with_ops: bool) -> list[str]:
-        # The operators do no harm to a demo, so they stay.
-        flavours = [True] if with_ops else [True, False]
-        return [self._wheel(flavour).folder.name for flavour in flavours]
 
-    def _check(self, with_ops: bool) -> None:
-        """Find out now what would fail later."""
-        if self.stamp.get('packages') != self._packages_key():
-            has_torch = self.folder.exists() and any(
-                self.folder.glob('lib/python*/site-packages/torch-*')
-            )
-            if not has_torch:
-                check_disk(self.folder, NEEDED_GIB, 'the environment .venv')
-                downloads = Path(tempfile.gettempdir())
-                check_disk(downloads, DOWNLOAD_GIB, 'the download for .venv')
-        wheel = self._wheel(with_ops)
-        if with_ops and not self._has(wheel) and not wheel.find():
-            find_compiler()
-            exists = self.python.exists()
-            check_headers(str(self.python) if exists else sys.executable)
+def get_uv() -> Path:
+    """Return uv, which comes from the package index into the cache, once."""
+    uv = cache_root() / f'uv-{UV}'
+    if not uv.exists():
+        cache_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_root()) as trial:
+            run('make an environment to download uv',
+                [sys.executable, '-m', 'venv', trial])
+            run('download uv, for which the package index must be reachable',
+                [f'{trial}/bin/python', '-m', 'pip', 'install', '--quiet',
+                 '--disable-pip-version-check', f'uv=={UV}'])
+            os.replace(f'{trial}/bin/uv', uv)
+    return uv
 
-    def _create(self) -> None:
-        """Make the environment, unless there is one that works."""
-        if self.folder.exists():
-            if not (self.folder / 'pyvenv.cfg').exists():
-                raise SetupError(
-                    f'{self.folder} is in the way: it is no virtual '
-                    'environment. Move it elsewhere.'
-                )
-            if self._works():
-                return
-        command = [sys.executable, '-m', 'venv', '--clear', str(self.folder)]
-        name = f'make {self.folder} with Python {sys.version.split()[0]}'
-        # The log cannot be inside a folder that is cleared meanwhile.
-        log = self.root / '.venv.log'
-        run_logged(name, command, log)
-        log.replace(self.log)
 
-    def _works(self) -> bool:
-        description = describe(str(self.python))
-        if description and not is_supported(description['version']):
-            raise SetupError(
-                f'{self.folder} holds Python '
-                f'{dotted(description["version"])}, but {supported_range()} '
-                'is needed: run `make clean` and try again.'
-            )
-        return can_import(self.python, 'pip')
+def uv_environ() -> dict[str, str]:
+    """Return variables that have uv use the index that pip is set to."""
+    environ = dict(os.environ, UV_PYTHON_DOWNLOADS='never')
+    config = subprocess.run([sys.executable, '-m', 'pip', 'config', 'list'],
+                            capture_output=True, text=True).stdout
+    names = {'index-url': 'UV_DEFAULT_INDEX', 'cert': 'SSL_CERT_FILE'}
+    for key, value in re.findall(r"\.(index-url|cert)='(.*)'", config):
+        environ.setdefault(names[key], value)
+    return environ
 
-    def _repair(self) -> None:
-        """Have everything installed again of which a part is missing."""
-        folder = next(self.folder.glob('lib/python*/site-packages'))
-        broken = forget_broken(folder)
-        if broken:
-            say(f'setup: repairing {", ".join(broken)}')
-            for step in ('packages', 'mmcv', 'project'):
-                self.stamp.put(step, None)
 
-    def _install(self, name: str, *arguments: str) -> None:
-        run_logged(name, pip(self.python, 'install', *arguments), self.log)
+def cache_root() -> Path:
+    """Return the folder of what is kept for the next environment."""
+    user = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    own = os.environ.get('AMT_MM_CACHE') or f'{user}/amt_mm'
+    return Path(own).expanduser().absolute()
 
-    def _install_packages(self) -> None:
-        if self.stamp.get('packages') == self._packages_key():
-            return
-        self.stamp.put('packages', None)
-        lock = str(self.lock)
-        self._install('install the build tools', '-c', lock, *BUILD_TOOLS)
-        self._install(
-            'install the tested set of packages (3 GB to download)',
-            '--no-deps', '--no-build-isolation', '-r', lock,
-        )  # fmt: skip
-        # It shares its files with opencv-python, which needs libGL: the last
-        # one installed is the one that is imported.
-        self._install(
-            'let the headless opencv come last',
-            '--no-deps', '--force-reinstall', '-c', lock,
-            'opencv-python-headless',
-        )  # fmt: skip
-        self.stamp.put('packages', self._packages_key())
 
-    def _wheel(self, with_ops: bool) -> MmcvWheel:
-        # The environment has its own Python, of another version perhaps.
-        folder = next(self.folder.glob('lib/python*'), None)
-        version = folder.name[len('python') :] if folder else dotted(RUNNING)
-        return MmcvWheel(
-            python=self.python,
-            version=read_pins(self.mmcv_pin)['onedl-mmcv'],
-            python_tag='cp' + version.replace('.', ''),
-            torch=read_pins(self.lock)['torch'],
-            with_ops=with_ops,
-            constraint=self.lock,
-        )
+def check_disk(folder: Path, needed_gib: float) -> None:
+    """Raise SetupError unless the disk of a folder has the space."""
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / 1024**3
+    if free_gib < needed_gib:
+        raise SetupError(
+            f'{needed_gib:g} GiB of free disk space are needed in {folder}, '
+            f'which has {free_gib:.1f} GiB.')
 
-    def _has(self, wheel: MmcvWheel) -> bool:
-        return self.stamp.get('mmcv') == wheel.folder.name
 
-    def _install_mmcv(self, with_ops: bool) -> None:
-        if self.stamp.get('mmcv') in self._accepted(with_ops):
-            return
-        wheel = self._wheel(with_ops)
-        self.stamp.put('mmcv', None)
-        self._install_wheel(wheel)
-        if not can_import(self.python, wheel.module):
-            # Built on another machine, by another compiler: build it here.
-            shutil.rmtree(wheel.folder)
-            self._install_wheel(wheel)
-        self.stamp.put('mmcv', wheel.folder.name)
+def ask(python: Path, expression: str) -> str | None:
+    """Return what an interpreter prints of an expression, None if it fails."""
+    code = f'import sys, sysconfig; print({expression})'
+    try:
+        return subprocess.check_output(
+            [str(python), '-c', code], stderr=subprocess.DEVNULL,
+            text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
-    def _install_wheel(self, wheel: MmcvWheel) -> None:
-        name = f'install {wheel.folder.name}'
-        path = str(wheel.get())
-        self._install(name, '--no-deps', '--force-reinstall', path)
 
-    def _install_project(self) -> None:
-        if self.stamp.get('project') == self._project_key():
-            return
-        self.stamp.put('project', None)
-        self._install(
-            'install amt_mm for editing',
-            '--no-deps', '--no-build-isolation', '-e', str(self.root),
-        )  # fmt: skip
-        self.stamp.put('project', self._project_key())
+def run(
+    what: str, command: Sequence[str],
+    environ: Mapping[str, str] | None = None, log: Path | None = None,
+) -> None:
+    """Run a command, with its output on the terminal or in a log file.
+
+    Raises:
+        SetupError: The command failed; with the end of the log.
+    """
+    say(f'setup: {what}')
+    with open(log or os.devnull, 'a') as file:
+        output = file if log else None
+        status = subprocess.call(command, env=environ, stdout=output,
+                                 stderr=output, stdin=subprocess.DEVNULL)
+    if status:
+        told = 'is above'
+        if log:
+            last = log.read_text(errors='replace').splitlines()[-8:]
+            told = '\n'.join([f'is in {log}, which ends with:', *last])
+        raise SetupError(
+            f'failed to {what} (status {status}); the reason {told}')
+
+
+def say(text: str) -> None:
+    """Write a line to the terminal at once."""
+    sys.stdout.write(text + '\n')
+    sys.stdout.flush()
