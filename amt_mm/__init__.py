@@ -1,4 +1,4 @@
-from .compatibility import check_installed
+from .families import check_installed
 from .version import __version__
 
 check_installed()

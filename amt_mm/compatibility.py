@@ -1,42 +1,24 @@
-"""Which versions of OpenMMLab's packages are supported, and what torch has."""
+"""What not every supported torch, mmengine or mmseg has.
+
+Each is asked for by what is there, not by its version; the comment names the
+version that ends it. torch is imported late, as ``import amt_mm`` is light.
+"""
 
 from __future__ import annotations
 
+import _compat_pickle
+import codecs
 import inspect
-import logging
-import re
+import pickle
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
 
-# import name -> supported range; the lowest version is the tested one
-SUPPORTED = {
-    'mmengine': '>=0.10.12,<1.0.0',
-    'mmpretrain': '>=1.3.6,<2.0.0',
-}
-
-# a number, or that of a distribution, as mmengine's families have it
-_VERSION = re.compile(
-    r"""^__version__\s*=\s*(?:['"](?P<number>[^'"]+)['"]"""
-    r"""|version\(['"](?P<distribution>[^'"]+)['"]\))""", re.MULTILINE)
-
-
-def check_installed() -> None:
-    """Raise ImportError unless every package is there in its range."""
-    for name, supported in SUPPORTED.items():
-        problem = find_problem(name, supported)
-        if problem:
-            # mmengine catches an ImportError while it looks for a scope, and
-            # then reports something else: log it where it cannot be lost.
-            logging.getLogger('amt_mm').error(problem)
-            raise ImportError(problem)
-
-
+# the originals; not onedl-mmsegmentation
 def let_configs_inherit_mmseg() -> None:
     """Let ``_base_ = 'mmseg::...'`` find the maintained continuation too.
 
@@ -50,64 +32,10 @@ def let_configs_inherit_mmseg() -> None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
-def find_problem(name: str, supported: str) -> str | None:
-    """Say in one sentence what is wrong with a package, if anything."""
-    wanted = f'amt_mm needs {name}{supported}'
-    remedy = f'install it with `pip install "onedl-{name}{supported}"`.'
-    found = installed_version(name)
-    if found is None:
-        return f'{wanted}, but it is not installed: {remedy}'
-    # A pre-release of a version in the range is in the range.
-    if SpecifierSet(supported).contains(found, prereleases=True):
-        return None
-    both = [d for d in distributions_of(name) if metadata_version(d)]
-    if len(both) > 1:
-        remedy = (f'{" and ".join(both)} overwrite each other: uninstall '
-                  f'both, and {remedy}')
-    return f'{wanted}, but version {found} is installed: {remedy}'
-
-
-def installed_version(name: str) -> str | None:
-    """Return the version of the module that an import finds.
-
-    The module is not imported. Two distributions share its name, and where
-    both are installed the metadata of either may be that of files which the
-    other has overwritten: so its own ``version.py`` is read.
-    """
-    spec = find_spec(name)
-    if spec is None or not spec.origin:
-        return None
-    file = Path(spec.origin).with_name('version.py')
-    said = _VERSION.search(file.read_text()) if file.is_file() else None
-    if said:
-        return said['number'] or metadata_version(said['distribution'])
-    return next(filter(None, map(
-        metadata_version, distributions_of(name))), None)
-
-
-def distributions_of(name: str) -> tuple[str, str]:
-    """Return the maintained continuation of a package, and the original."""
-    return f'onedl-{name}', name
-
-
-def metadata_version(distribution: str) -> str | None:
-    """Return the version of a distribution, None if it is not installed."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
-
-
-# ---- what not every supported torch or mmengine has; torch is imported late,
-# as importing the package is to be light
-
-
+# torch 2.6
 @contextmanager
 def safe_globals(allowed: Iterable[Any], only: bool = False) -> Iterator[None]:
     """Let ``torch.load(weights_only=True)`` take what is allowed as well.
-
-    torch before 2.6 takes no such list with names: it reads tensors and plain
-    data, and refuses the rest.
 
     Args:
         allowed (iterable): Classes, functions, and (object, name).
@@ -115,25 +43,85 @@ def safe_globals(allowed: Iterable[Any], only: bool = False) -> Iterator[None]:
             Defaults to False.
     """
     from torch import serialization
+    allowed = list(allowed)
     if not hasattr(serialization, 'get_unsafe_globals_in_checkpoint'):
-        yield
+        before = serialization._weights_only_unpickler
+        serialization._weights_only_unpickler = _restricted_pickle(allowed)
+        try:
+            yield
+        finally:
+            serialization._weights_only_unpickler = before
         return
     others = serialization.get_safe_globals() if only else []
     if only:
         serialization.clear_safe_globals()
     try:
-        with serialization.safe_globals(list(allowed)):
+        with serialization.safe_globals(allowed):
             yield
     finally:
         serialization.add_safe_globals(others)
 
 
+def _restricted_pickle(allowed: list[Any]) -> Any:
+    """Return a stand-in for torch's module that reads weights only.
+
+    That of torch before 2.6 takes no names, and before 2.4 no classes, and
+    would refuse the log in the checkpoints of one's own runs. This one looks
+    names up in torch's list and in ours, and nowhere else.
+    """
+    from torch import _weights_only_unpickler
+    known = {**_weights_only_unpickler._get_allowed_globals(),
+             '_codecs.encode': codecs.encode, 'collections.Counter': Counter}
+    for item in allowed:
+        thing, name = item if isinstance(item, tuple) else (
+            item, f'{item.__module__}.{item.__qualname__}')
+        known[name] = thing
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module: str, name: str) -> Any:
+            # torch writes the names of Python 2
+            module, name = _compat_pickle.NAME_MAPPING.get(
+                (module, name),
+                (_compat_pickle.IMPORT_MAPPING.get(module, module), name))
+            try:
+                return known[f'{module}.{name}']
+            except KeyError:
+                raise pickle.UnpicklingError(
+                    f'GLOBAL {module}.{name}') from None
+
+    def load(file: Any, **options: Any) -> Any:
+        return Unpickler(file, **options).load()
+
+    return SimpleNamespace(Unpickler=Unpickler, load=load)
+
+
+# mmengine 0.10.8
 def mmengine_safe_globals() -> list[Any]:
-    """Return what mmengine allows a checkpoint to hold; of old, nothing."""
+    """Return what the checkpoint of a run of mmengine holds."""
     from mmengine.runner import checkpoint
-    return list(getattr(checkpoint, 'get_torch_safe_globals', list)())
+    if hasattr(checkpoint, 'get_torch_safe_globals'):
+        return list(checkpoint.get_torch_safe_globals())
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+    return [
+        HistoryBuffer, np.ndarray, np.dtype, slice, getattr,
+        np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0],
+        *(type(np.dtype(kind)) for kind in ('u4', 'i8', 'f8'))]
 
 
+# torch 2.4
+def flop_counter(module: Any) -> Any:
+    """Return a counter that also counts a module apart, by its class."""
+    from torch.utils.flop_counter import FlopCounterMode
+    counter = FlopCounterMode(display=False)
+    # later, it counts all modules apart, and warns about one that is named
+    if not hasattr(counter, 'mod_tracker') and module is not None:
+        counter = FlopCounterMode(module, display=False)
+    return counter
+
+
+# torch 2.7
 def inductor_error() -> type[Exception]:
     """Return the class of what inductor raises where it cannot compile."""
     from torch import _dynamo, _inductor
@@ -141,6 +129,7 @@ def inductor_error() -> type[Exception]:
                    _dynamo.exc.BackendCompilerFailed)
 
 
+# torch 2.6
 def computes_bfloat16() -> bool:
     """Whether the CUDA device computes in bfloat16, not merely emulates it."""
     from torch.cuda import is_bf16_supported

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from amt_mm import compatibility
+from amt_mm import families
+from amt_mm.families import FAMILIES, Package, find_package, find_problem
 
-ROOT = Path(compatibility.__file__).parent.parent
-VERSIONS = {'mmengine': '0.10.12', 'mmpretrain': '1.3.6'}
+ROOT = Path(families.__file__).parent.parent
+LOWEST = {
+    'onedl-': dict(mmengine='0.10.12', mmcv='2.3.6', mmpretrain='1.3.6'),
+    '': dict(mmengine='0.10.7', mmcv='2.1.0', mmpretrain='1.2.0'),
+}
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -19,55 +23,59 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.fixture
-def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
-    """The versions that are found, to be changed by a test."""
-    found: dict[str, str | None] = dict(VERSIONS)
-    monkeypatch.setattr(compatibility, 'installed_version', found.get)
-    return found
+def found(family: str, **changes: str | None) -> dict[str, Package | None]:
+    """Return the lowest versions of a family, but for some changes."""
+    return {name: version and Package(family + name, version)
+            for name, version in {**LOWEST[family], **changes}.items()}
 
 
-def test_tested_versions_are_supported(
-    versions: dict[str, str | None],
-) -> None:
-    compatibility.check_installed()
-
-
+@pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.parametrize(
-    ('name', 'version'),
-    [
-        ('mmengine', '0.10.11'),
-        ('mmengine', '1.0.0'),
-        ('mmpretrain', '1.2.0'),
-        ('mmpretrain', '2.0.0'),
-    ],
-)
-def test_other_versions_are_refused(
-    versions: dict[str, str | None], name: str, version: str
-) -> None:
-    versions[name] = version
-    with pytest.raises(ImportError) as caught:
-        compatibility.check_installed()
-    supported = compatibility.SUPPORTED[name]
-    assert str(caught.value) == (
-        f'amt_mm needs {name}{supported}, but version {version} is '
-        f'installed: install it with `pip install "onedl-{name}{supported}"`.'
-    )
-
-
-@pytest.mark.parametrize('version', ['0.10.13rc1', '0.11.0+local', '0.99'])
+    'changes', [{}, dict(mmengine='0.11.0+local'), dict(mmengine='0.99')])
 def test_versions_within_the_range(
-    versions: dict[str, str | None], version: str
+    family: str, changes: dict[str, str]
 ) -> None:
-    versions['mmengine'] = version
-    compatibility.check_installed()
+    assert find_problem(found(family, **changes)) is None
 
 
-def test_missing_package_is_named(versions: dict[str, str | None]) -> None:
-    versions['mmpretrain'] = None
-    sentence = r'amt_mm needs mmpretrain>=.*, but it is not installed: '
-    with pytest.raises(ImportError, match=sentence):
-        compatibility.check_installed()
+def test_a_pre_release_is_in_the_range() -> None:
+    assert not find_problem(found('onedl-', mmengine='0.10.13rc1'))
+
+
+@pytest.mark.parametrize(('family', 'name', 'version'), [
+    ('onedl-', 'mmengine', '0.10.11'), ('onedl-', 'mmengine', '1.0.0'),
+    ('onedl-', 'mmpretrain', '2.0.0'), ('onedl-', 'mmcv', '2.4.0'),
+    ('', 'mmengine', '0.10.6'), ('', 'mmcv', '2.2.0'),
+    ('', 'mmpretrain', '1.1.1')])
+def test_other_versions_are_refused(
+    family: str, name: str, version: str
+) -> None:
+    problem = find_problem(found(family, **{name: version}))
+    remedy = 'install with `pip install "' + (
+        'amt_mm[pretrain]"`.' if family else
+        'mmengine>=0.10.7,<1.0.0" "mmcv-lite>=2.1.0,<2.2.0" '
+        '"mmpretrain>=1.2.0,<2.0.0"`.')
+    assert problem and problem.startswith(
+        f'amt_mm needs {family}{name}{FAMILIES[family][name]}, but version '
+        f'{version} is installed: ')
+    assert problem.endswith(remedy)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_missing_package_is_named(family: str) -> None:
+    assert find_problem(found(family, mmcv=None)) == (
+        f'amt_mm needs {family}mmcv{FAMILIES[family]["mmcv"]}, but it is not '
+        f'installed: {families.REMEDIES[family]}.')
+
+
+def test_mixed_families_are_named() -> None:
+    both = {**found(''), **found('onedl-', mmengine='0.10.12')}
+    both['mmpretrain'] = found('')['mmpretrain']
+    assert find_problem(both) == (
+        'amt_mm needs mmengine, mmcv, mmpretrain of one family, but mmengine '
+        'is that of onedl-mmengine 0.10.12, mmcv is that of onedl-mmcv 2.3.6, '
+        'mmpretrain is that of mmpretrain 1.2.0: uninstall these and install '
+        'with `pip install "amt_mm[pretrain]"`.')
 
 
 @pytest.fixture
@@ -96,34 +104,44 @@ LOOKED_UP = ('from importlib.metadata import version\n'
              "__version__ = version('onedl-mmtoy')\n")
 
 
-@pytest.mark.parametrize(('source', 'number'), [
-    (LITERAL, '0.10.7'), (LOOKED_UP, '0.10.12'), (None, '0.10.12')])
-def test_the_version_is_that_of_the_module(
-    install: Callable, source: str | None, number: str
+@pytest.mark.parametrize(('source', 'package'), [
+    (LITERAL, Package('mmtoy', '0.10.7')),
+    (LOOKED_UP, Package('onedl-mmtoy', '0.10.12')),
+    (None, Package('onedl-mmtoy', '0.10.12'))])
+def test_files_belong_to_the_last_installed(
+    install: Callable, source: str | None, package: Package
 ) -> None:
     """Of two families in one environment, the last installed is imported."""
     install('mmtoy', source, **BOTH)
-    assert compatibility.installed_version('mmtoy') == number
-    problem = compatibility.find_problem('mmtoy', '>=0.10.12')
-    assert (problem is None) is (number == '0.10.12')
-    if problem:
-        assert 'version 0.10.7 is installed: onedl-mmtoy and mmtoy ' \
-            'overwrite each other: uninstall both, and install' in problem
+    assert find_package('mmtoy') == package
+
+
+def test_both_families_are_named_where_the_wrong_one_is_imported(
+    install: Callable
+) -> None:
+    install('mmtoy', None, onedl_mmengine='0.10.12', mmengine='0.10.4')
+    problem = find_problem(found('', mmengine='0.10.4'))
+    assert problem and ('version 0.10.4 is installed: onedl-mmengine and '
+                        'mmengine overwrite each other: uninstall both and '
+                        'install with' in problem)
 
 
 def test_metadata_without_a_module_is_no_package(
     tmp_path: Path, install: Callable
 ) -> None:
     install('other', None, onedl_mmtoy='0.10.12')
-    assert compatibility.installed_version('mmtoy') is None
+    assert find_package('mmtoy') is None
 
 
 def test_range_is_that_of_the_extra() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')
     extra = config['options.extras_require']['pretrain'].split()
-    for name, supported in compatibility.SUPPORTED.items():
+    for name, supported in FAMILIES['onedl-'].items():
         assert f'onedl-{name}{supported}' in extra
+    for family, versions in LOWEST.items():
+        assert all(f'>={versions[name]},' in supported
+                   for name, supported in FAMILIES[family].items())
 
 
 OLD_STACK = """
@@ -135,15 +153,17 @@ from mmengine.runner import checkpoint
 from torch import serialization
 
 # torch 2.1 and mmengine 0.10.7 have none of these
-for name in ('add', 'clear', 'get'):
-    delattr(serialization, f'{name}_safe_globals')
-del serialization.safe_globals, serialization.get_unsafe_globals_in_checkpoint
-del torch._inductor.exc.InductorError, checkpoint.get_torch_safe_globals
+for name in ('add_safe_globals', 'clear_safe_globals', 'get_safe_globals',
+             'safe_globals', 'get_unsafe_globals_in_checkpoint'):
+    vars(serialization).pop(name, None)
+vars(torch._inductor.exc).pop('InductorError', None)
+vars(checkpoint).pop('get_torch_safe_globals', None)
 torch.cuda.is_bf16_supported = lambda: False
 
 import amt_mm
 for module in pkgutil.walk_packages(amt_mm.__path__, 'amt_mm.'):
-    if '.mim' not in module.name:
+    # the metric of LVIS is mmdet's, which needs mmcv's operators
+    if not module.name.endswith(('.mim', 'lvis_metric')):
         __import__(module.name)
 
 from amt_mm.compatibility import computes_bfloat16
@@ -199,12 +219,12 @@ def test_scope_is_found_by_mmengine() -> None:
 
 def test_reason_is_seen_where_mmengine_hides_the_error() -> None:
     done = run(
-        'import importlib.metadata as metadata\n'
+        'import importlib.util as util\n'
         'from mmengine.registry import MODELS\n'
-        'real = metadata.version\n'
-        'def fake(name):\n'
-        '    return "9.9" if name == "onedl-mmpretrain" else real(name)\n'
-        'metadata.version = fake\n'
+        'real = util.find_spec\n'
+        'def fake(name, *args):\n'
+        '    return None if name == "mmpretrain" else real(name, *args)\n'
+        'util.find_spec = fake\n'
         'with MODELS.switch_scope_and_registry("amt_mm"): pass'
     )
-    assert 'but version 9.9 is installed: install it with' in done.stderr
+    assert 'but it is not installed: install with' in done.stderr

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmpretrain.structures import DataSample
-from torch.utils.flop_counter import FlopCounterMode
 
+from amt_mm.compatibility import flop_counter
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
 from amt_mm.saliency.map_file import record_dtype
@@ -81,15 +81,16 @@ def find_generator(cfg: Config) -> AMTMaskGenerator:
     raise ValueError('the train pipeline has no amt_mm.AMTMaskGenerator.')
 
 
-def count_macs(step: Any, part: str = '') -> tuple[int, int]:
+def count_macs(step: Any, part: Any = None) -> tuple[int, int]:
     """Count the multiply-accumulates of the matrix products in a call.
 
     Returns:
-        tuple[int, int]: All, and those of modules of the class ``part``.
+        tuple[int, int]: All, and those of the module ``part``.
     """
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter(part) as counter:
         step()
-    inside = sum(counter.get_flop_counts().get(part, {}).values())
+    inside = sum(
+        counter.get_flop_counts().get(type(part).__name__, {}).values())
     return counter.get_total_flops() // 2, inside // 2
 
 
@@ -159,7 +160,7 @@ def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
     sample.set_field(np.ones(grid, np.float32), 'saliency')
     return count_macs(
         lambda: model.loss(images, [sample])['loss'].backward(),
-        type(model.backbone).__name__)
+        model.backbone)
 
 
 def _learning_rate(cfg: Config, world_size: int) -> tuple[int, float, str]:

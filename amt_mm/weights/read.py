@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine import fileio
+from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from amt_mm.compatibility import mmengine_safe_globals, safe_globals
@@ -60,19 +61,21 @@ class _OneCycle:
 
 
 METHODS: dict[Any, set[str]] = {
-    _Log: {'mean', 'min', 'max', 'current'},
-    _OneCycle: {'_annealing_cos', '_annealing_linear'}
+    **dict.fromkeys([_Log, HistoryBuffer], {'mean', 'min', 'max', 'current'}),
+    **dict.fromkeys([_OneCycle, OneCycleParamScheduler],
+                    {'_annealing_cos', '_annealing_linear'})
 }
 
 
-def _method(owner: Any, name: str) -> None:
-    """Stand in for a method that mmengine saves by its name, and no other.
+def saved_method(owner: Any, name: str) -> Any:
+    """Return a method that mmengine saves by its name, and no other.
 
     By way of other attributes one comes to all that Python has, as by
-    ``getattr(getattr, '__self__').exec``.
+    ``getattr(getattr, '__self__').exec``. A stand-in has none.
     """
     if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
         raise UnpicklingError(f'GLOBAL builtins.getattr of {name!r}')
+    return getattr(owner, name, None)
 
 
 _ARRAY: Any = np.zeros(0).__reduce__()[0]
@@ -80,7 +83,7 @@ HARMLESS: tuple[Any, ...] = (
     # mmengine's log and schedulers
     (_Log, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.'
-     'OneCycleParamScheduler'), (_method, 'builtins.getattr'),
+     'OneCycleParamScheduler'), (saved_method, 'builtins.getattr'),
     # numpy's arrays and numbers
     np.ndarray, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
     np.dtypes.Int64DType,
@@ -197,7 +200,8 @@ def weights_only_loading(path: str | None = None,
     before = os.environ.get(SWITCH)
     # torch's own switch, which holds even where mmengine asks otherwise
     os.environ[SWITCH] = '1'
-    allowed = [*mmengine_safe_globals(), OneCycleParamScheduler]
+    allowed = [item for item in mmengine_safe_globals() if item != getattr]
+    allowed += [OneCycleParamScheduler, (saved_method, 'builtins.getattr')]
     try:
         if path:
             check_checkpoint(path)

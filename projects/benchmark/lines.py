@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amt_mm.compatibility import installed_version
+from amt_mm.families import installed_version
 
 from .item import Item, Result
 
