@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import LOADERS, fit_machine
+from amt_mm.engine.hooks.label_check_hook import check_categories
 from amt_mm.engine.stopping import graceful_shutdown
 from amt_mm.weights import weights_only_loading
 
@@ -148,6 +149,14 @@ def check_data(cfg: Config) -> None:
             f'{layout}. Put it there, or pass --cfg-options data_root=DIR.')
 
 
+def check_classes(cfg: Config) -> None:
+    """Stop if a COCO file lacks classes of the config."""
+    dataset = cfg.train_dataloader.dataset
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    if path.suffix == '.json' and path.is_file() and 'metainfo' in dataset:
+        check_categories(str(path), dataset.metainfo.classes)
+
+
 def main() -> None:
     """Parse, build, run."""
     args = parse_args()
@@ -181,6 +190,9 @@ def train(cfg: Config) -> None:
             f'There is no data set in {cfg.get("data_root")}, and it could '
             f'not be downloaded ({error.reason}): place it there by hand.'
         ) from error
+    except ValueError:  # mmdet's, where no class has an annotation
+        check_classes(cfg)
+        raise
 
 
 if __name__ == '__main__':

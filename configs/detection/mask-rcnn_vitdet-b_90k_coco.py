@@ -129,4 +129,8 @@ default_hooks = dict(
         by_epoch=False,
         interval=5000,
         max_keep_ckpts=2))
+custom_hooks = [
+    dict(type='NumClassCheckHook'),
+    dict(type='amt_mm.LabelCheckHook'),
+]
 log_processor = dict(by_epoch=False)

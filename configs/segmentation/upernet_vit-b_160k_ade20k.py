@@ -43,4 +43,5 @@ optim_wrapper = dict(
 
 default_hooks = dict(
     checkpoint=dict(type='amt_mm.AtomicCheckpointHook', max_keep_ckpts=2))
+custom_hooks = [dict(type='amt_mm.LabelCheckHook')]
 auto_scale_lr = dict(base_batch_size=16)

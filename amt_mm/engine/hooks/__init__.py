@@ -1,5 +1,6 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .epoch_seed_hook import EpochSeedHook
+from .label_check_hook import LabelCheckHook
 from .localization_hook import LocalizationHook
 from .mask_statistics_hook import MaskStatisticsHook
 from .non_finite_hook import NonFiniteHook
@@ -10,6 +11,6 @@ from .visualization_hook import AMTVisualizationHook
 
 __all__ = [
     'AMTVisualizationHook', 'AtomicCheckpointHook', 'EpochSeedHook',
-    'LocalizationHook', 'MaskStatisticsHook', 'NonFiniteHook', 'ProbeHook',
-    'SaliencyUpdateHook', 'UnreadableImagesHook'
+    'LabelCheckHook', 'LocalizationHook', 'MaskStatisticsHook',
+    'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook', 'UnreadableImagesHook'
 ]
