@@ -22,7 +22,8 @@ ALLOWED = {
         'masking', 'saliency', 'datasets', 'models', 'weights', 'evaluation',
         'visualization'},
 }
-EVERYWHERE = {'arguments', 'compatibility', 'progress', 'registry'}
+EVERYWHERE = {
+    'arguments', 'atomic_write', 'compatibility', 'progress', 'registry'}
 
 
 def imported_parts(path: Path) -> set[str]:

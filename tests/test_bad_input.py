@@ -675,7 +675,7 @@ CASES = [
          lambda tmp: train(tmp, pipeline=(
              LOAD, CROP, dict(MASK, ordering=dict(
                  type='amt_mm.RandomOrdering')), PACK)), ValueError,
-         'serves nobody: the train pipeline has no AMTMaskGenerator'),
+         'has no effect: the train pipeline has no AMTMaskGenerator'),
     Case('pipeline that does not crop with a box',
          lambda tmp: train(tmp, pipeline=(
              LOAD, dict(type='RandomResizedCrop', scale=32), MASK, PACK)),

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
-from amt_mm.saliency.map_file import record_dtype
+from amt_mm.saliency.store import record_dtype
 
 from .hooks.saliency_update_hook import SaliencyUpdateHook
 from .plan_summary import CostEstimate, Phase

@@ -225,8 +225,8 @@ def cell_means(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return means.reshape(*grid, -1)
 
 
-def min_max(values: np.ndarray) -> np.ndarray:
+def min_max(maps: np.ndarray, least_span: float = 1e-6) -> np.ndarray:
     """Scale maps (..., h, w) to [0, 1]; a constant becomes zeros."""
-    low = values.min((-2, -1), keepdims=True)
-    high = values.max((-2, -1), keepdims=True)
-    return (values - low) / np.maximum(high - low, np.float32(1e-6))
+    low = maps.min((-2, -1), keepdims=True)
+    high = maps.max((-2, -1), keepdims=True)
+    return (maps - low) / np.maximum(high - low, np.float32(least_span))
