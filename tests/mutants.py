@@ -228,10 +228,10 @@ MUTANTS = [
            'maps.values[index] = values',
            'maps.values[index.flip(0) if hasattr(index, "flip") '
            'else index[::-1]] = values', (RUNS, UPDATES)),
-    Mutant('saliency_costs_nothing', 'engine/plan_summary.py',
+    Mutant('saliency_costs_nothing', 'engine/cost.py',
            'return steps + len(self.updates) * self.saliency_macs',
            'return steps', (COSTS, )),
-    Mutant('rate_of_one_process', 'engine/cost.py',
+    Mutant('rate_of_one_process', 'engine/learning_rate.py',
            'real = cfg.train_dataloader.batch_size * world_size',
            'real = cfg.train_dataloader.batch_size',
            (COSTS, 'test_configs.py::test_effective_batch_and_rate')),
