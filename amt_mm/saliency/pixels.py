@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-FLOOR = 1e-3  # of every map: no token is out of reach of a weighted draw
-# RBD, in units of Lab: the spread of what looks alike, and how far to look
+FLOOR = 1e-3  # of every map, so that any token may be drawn
+# RBD, in units of Lab: the spread of similar colours, and the largest distance
 SIGMA, REACH = 10., 30.
 # of geodesic distances in a byte, so that two of them add up without overflow
 FAR = 127
@@ -75,7 +75,7 @@ def weigh_centre(maps: np.ndarray, centre_weight: float) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def centre_prior(height: int, width: int) -> np.ndarray:
-    """Return a read-only (height, width) map that looks at the centre.
+    """Return a read-only (height, width) map that is largest at the centre.
 
     A Gaussian of half the side, its maximum scaled to 1. Any other function
     that falls with the distance ranks the cells alike.
