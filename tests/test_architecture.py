@@ -23,7 +23,8 @@ ALLOWED = {
         'visualization'},
 }
 EVERYWHERE = {
-    'arguments', 'compatibility', 'families', 'progress', 'registry'}
+    'arguments', 'atomic_write', 'compatibility', 'families', 'progress',
+    'registry'}
 
 
 def imported_parts(path: Path) -> set[str]:

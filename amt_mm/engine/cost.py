@@ -1,76 +1,164 @@
-"""What a config will cost, said before it is paid."""
+"""Estimate what a pre-training run costs before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS, init_default_scope
 from mmpretrain.structures import DataSample
 
 from amt_mm.compatibility import flop_counter
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
-from amt_mm.saliency.map_file import record_dtype
+from amt_mm.saliency.store import record_dtype
 
-from .hooks.saliency_update_hook import SaliencyUpdateHook
-from .plan_summary import CostEstimate, Phase
+from .learning_rate import check_schedulers, peak_learning_rate
 from .sources import ModelSaliency, SaliencySource
 
-# of a phase whose counts change, the step is counted in so many epochs
+IMAGENET_SIZE = 1_281_167
+# if the counts of a phase change, a step is counted in so many of its epochs
 NUM_COUNTED = 9
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Epochs of one kind.
+
+    Where ratios are scheduled, ``counts`` are those of the phase's first epoch
+    and ``last_counts`` those of its last, and the rest is the epochs' mean.
+
+    Attributes:
+        name (str): What the phase is called.
+        epochs (int): Its length.
+        counts (TokenCounts): Masked, thrown and visible tokens of an image.
+        last_counts (TokenCounts): The same, in the last epoch.
+        macs (float): Multiply-accumulates of a training step, for one image.
+        encoder_macs (float): The encoder's share of them.
+    """
+
+    name: str
+    epochs: int
+    counts: TokenCounts
+    last_counts: TokenCounts
+    macs: float
+    encoder_macs: float
+
+    def __str__(self) -> str:
+        tokens = ' at first, at last '.join(
+            f'{c.masked} masked, {c.thrown} thrown, {c.visible} visible'
+            for c in dict.fromkeys((self.counts, self.last_counts)))
+        decoder_macs = self.macs - self.encoder_macs
+        return (f'{self.name:8s} {self.epochs:5d} epochs: {tokens} of '
+                f'{sum(self.counts)} tokens; '
+                f'{self.macs / 1e9:.4g} GMACs an image (encoder '
+                f'{self.encoder_macs / 1e9:.4g}, decoder '
+                f'{decoder_macs / 1e9:.4g})')
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """Tokens, schedule and cost of a whole pre-training run.
+
+    The multiply-accumulates are counted on the operations that run, forward
+    and backward, on tensors without data.
+
+    Attributes:
+        phases (tuple[Phase]): Warm-up, then training.
+        stock_macs (float): Multiply-accumulates of the same method that throws
+            nothing, at the warm-up ratios, for one image.
+        saliency_macs (int): Those of one image's saliency map.
+        map_bytes (int): Size of one image's map in the store.
+        updates (range): The 0-based epochs before which saliency is updated.
+        batch_size (int): Images of one optimiser step, over all processes.
+        lr (float): Peak learning rate, as it will be.
+        lr_rule (str): Where the rate comes from.
+    """
+
+    phases: tuple[Phase, ...]
+    stock_macs: float
+    saliency_macs: int
+    map_bytes: int
+    updates: range
+    batch_size: int
+    lr: float
+    lr_rule: str
+
+    @property
+    def total_macs(self) -> float:
+        """Multiply-accumulates of the whole run, for one image."""
+        steps = sum(phase.epochs * phase.macs for phase in self.phases)
+        return steps + len(self.updates) * self.saliency_macs
+
+    @property
+    def cost(self) -> float:
+        """Multiply-accumulates of the run over those of the stock method."""
+        epochs = sum(phase.epochs for phase in self.phases)
+        return self.total_macs / (epochs * self.stock_macs)
+
+    def __str__(self) -> str:
+        rows = [
+            f'  {phase}, {phase.macs / self.stock_macs:.3f} of stock'
+            for phase in self.phases if phase.epochs
+        ]
+        epochs = ', '.join(map(str, self.updates)) or 'never'
+        return '\n'.join([
+            'Plan of the run', *rows,
+            f'  saliency updated before epochs (0-based): {epochs}; '
+            f'{self.saliency_macs / 1e9:.4g} GMACs an image',
+            f'  saliency maps: {self.map_bytes} bytes an image, '
+            f'{self.map_bytes * IMAGENET_SIZE / 1e9:.2f} GB for the '
+            f'{IMAGENET_SIZE:,} of ImageNet-1K',
+            f'  whole run: {self.cost:.3f} of the multiply-accumulates of '
+            'the same method without throwing',
+            f'  effective batch size {self.batch_size}, peak learning rate '
+            f'{self.lr:.3g} ({self.lr_rule})'
+        ])
+
+
 def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
-    """Work out the plan of a config; needs no data and no weights.
+    """Estimate the cost of a config; needs no data and no weights.
+
+    Args:
+        cfg (Config): The config of a pre-training run.
+        world_size (int): Number of processes. Defaults to 1.
 
     Raises:
-        ValueError: If the train pipeline has no ``AMTMaskGenerator``.
+        ValueError: If the run is not counted in epochs, or ends before a
+            schedule of the learning rate begins, or if the train pipeline has
+            no ``AMTMaskGenerator``.
     """
     if 'max_epochs' not in cfg.train_cfg:
         raise ValueError('train_cfg must be an EpochBasedTrainLoop with '
                          f'max_epochs, got {dict(cfg.train_cfg)}.')
-    _check_schedulers(cfg)
+    check_schedulers(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     generator = find_generator(cfg)
-    source, updates, begin = _schedule(cfg, generator)
-    model = _meta_model(cfg)
-    images = torch.zeros(
-        (1, 3, *_input_size(model, generator)), device='meta')
+    source, updates, begin = _saliency_schedule(cfg, generator)
+    model = _build_on_meta(cfg)
+    h, w = (n * model.backbone.patch_size for n in generator.tokens)
+    images = torch.zeros((1, 3, h, w), device='meta')
 
     def macs(counts: TokenCounts) -> tuple[int, int]:
         return _step_macs(model, images, generator.tokens, counts)
 
     warmup = _per_token(generator, generator.warmup_counts)
     stock_macs = macs(warmup)
-    batch_size, lr, lr_rule = _learning_rate(cfg, world_size)
     return CostEstimate(
-        phases=(Phase('warm-up', begin, warmup, warmup, *stock_macs),
-                _training(generator, range(begin, cfg.train_cfg.max_epochs),
-                          macs)),
-        stock_macs=stock_macs[0],
-        saliency_macs=count_macs(
-            lambda: source.forward_for_flops(model, images))[0],
-        map_bytes=record_dtype(generator.tokens).itemsize,
-        updates=updates,
-        batch_size=batch_size,
-        lr=lr,
-        lr_rule=lr_rule)
+        (Phase('warm-up', begin, warmup, warmup, *stock_macs),
+         _training(generator, range(begin, cfg.train_cfg.max_epochs), macs)),
+        stock_macs[0],
+        count_macs(lambda: source.forward_for_flops(model, images))[0],
+        record_dtype(generator.tokens).itemsize,
+        updates,
+        *peak_learning_rate(cfg, world_size))
 
 
-def _check_schedulers(cfg: Config) -> None:
-    """Refuse a run that ends before a learning rate schedule begins."""
-    max_epochs = cfg.train_cfg.max_epochs
-    for index, scheduler in enumerate(cfg.get('param_scheduler') or ()):
-        begin = scheduler.get('begin', 0)
-        if scheduler.get('by_epoch', True) and begin >= max_epochs:
-            raise ValueError(
-                f'param_scheduler.{index}.begin must be < max_epochs, got '
-                f'{begin} and {max_epochs}: a shorter run needs a shorter '
-                'warm-up.')
+# ---- epochs
 
 
 def find_generator(cfg: Config) -> AMTMaskGenerator:
@@ -81,17 +169,28 @@ def find_generator(cfg: Config) -> AMTMaskGenerator:
     raise ValueError('the train pipeline has no amt_mm.AMTMaskGenerator.')
 
 
-def count_macs(step: Any, part: Any = None) -> tuple[int, int]:
-    """Count the multiply-accumulates of the matrix products in a call.
+def _dicts(node: Any) -> Iterator[dict]:
+    """Yield every dict inside of a config node."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for child in node if isinstance(node, (list, tuple)) else ():
+        yield from _dicts(child)
 
-    Returns:
-        tuple[int, int]: All, and those of the module ``part``.
-    """
-    with flop_counter(part) as counter:
-        step()
-    inside = sum(
-        counter.get_flop_counts().get(type(part).__name__, {}).values())
-    return counter.get_total_flops() // 2, inside // 2
+
+def _saliency_schedule(
+        cfg: Config,
+        generator: AMTMaskGenerator) -> tuple[SaliencySource, range, int]:
+    """Return the source, the update epochs and how many come before them."""
+    for hook in cfg.get('custom_hooks', []):
+        if generator.needs_saliency and \
+                str(hook.type).endswith('SaliencyUpdateHook'):
+            built = HOOKS.build(
+                {k: v for k, v in hook.items() if k != 'priority'})
+            updates = built.schedule(cfg.train_cfg.max_epochs)
+            begin = min(updates.start, cfg.train_cfg.max_epochs)
+            return built.source, updates, begin
+    return ModelSaliency(), range(0), 0
 
 
 def _training(generator: AMTMaskGenerator, epochs: range,
@@ -105,9 +204,9 @@ def _training(generator: AMTMaskGenerator, epochs: range,
     if generator.scheduled.is_constant:
         mean: Any = macs(counts_at(first))
     else:
-        turns = {*generator.scheduled.boundary_epochs} & {*epochs}
+        boundaries = generator.scheduled.boundary_epochs & {*epochs}
         counted = sorted({*np.linspace(first, last, NUM_COUNTED, dtype=int),
-                          *turns})
+                          *boundaries})
         costs = [macs(counts_at(int(epoch))) for epoch in counted]
         mean = [np.interp([*epochs] or [first], counted, cost).mean()
                 for cost in zip(*costs, strict=True)]
@@ -121,25 +220,24 @@ def _per_token(generator: AMTMaskGenerator,
     return TokenCounts(*(n * generator.scale**2 for n in cells))
 
 
-def _schedule(
-        cfg: Config,
-        generator: AMTMaskGenerator) -> tuple[SaliencySource, range, int]:
-    """Return the source, the update epochs and how many come before them."""
-    max_epochs = cfg.train_cfg.max_epochs
-    for hook in cfg.get('custom_hooks', []):
-        if generator.needs_saliency and \
-                str(hook.type).endswith('SaliencyUpdateHook'):
-            args = {k: v for k, v in hook.items() if k not in _KEYS}
-            built = SaliencyUpdateHook(**args)
-            updates = built.schedule(max_epochs)
-            return built.source, updates, min(updates.start, max_epochs)
-    return ModelSaliency(), range(0), 0
+# ---- multiply-accumulates
 
 
-_KEYS = ('type', '_scope_', 'priority')
+def count_macs(step: Callable[[], Any], part: Any = None) -> tuple[int, int]:
+    """Count the multiply-accumulates of the matrix products in a call.
+
+    Returns:
+        tuple[int, int]: All, and those of the module ``part``.
+    """
+    with flop_counter(part) as counter:
+        step()
+    inside = sum(
+        counter.get_flop_counts().get(type(part).__name__, {}).values())
+    return counter.get_total_flops() // 2, inside // 2
 
 
-def _meta_model(cfg: Config) -> Any:
+def _build_on_meta(cfg: Config) -> Any:
+    """Build the model of a config without memory for its weights."""
     model = cfg.model.to_dict()
     model.pop('compile_loss', None)  # only counted
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
@@ -147,13 +245,9 @@ def _meta_model(cfg: Config) -> Any:
         return MODELS.build(model)
 
 
-def _input_size(model: Any, generator: AMTMaskGenerator) -> tuple[int, int]:
-    h, w = generator.tokens
-    return h * model.backbone.patch_size, w * model.backbone.patch_size
-
-
 def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
                counts: TokenCounts) -> tuple[int, int]:
+    """Count a training step of one image, and the encoder's share."""
     flags = np.repeat(np.array([MASKED, THROWN, VISIBLE], np.int8), counts)
     sample = DataSample()
     sample.set_field(flags.reshape(grid), 'mask_plan')
@@ -161,31 +255,3 @@ def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
     return count_macs(
         lambda: model.loss(images, [sample])['loss'].backward(),
         model.backbone)
-
-
-def _learning_rate(cfg: Config, world_size: int) -> tuple[int, float, str]:
-    """Return effective batch size, peak rate, and how it was come by."""
-    wrapper = cfg.optim_wrapper
-    batch_size = cfg.train_dataloader.batch_size * world_size
-    batch_size *= wrapper.get('accumulative_counts', 1)
-    lr = wrapper.optimizer.lr
-    rule = cfg.get('auto_scale_lr') or {}
-    base = rule.get('base_batch_size')
-    if not base or base == batch_size:
-        return batch_size, lr, 'as in the config'
-    if rule.get('enable'):
-        # mmengine scales by the batch of one step, without accumulation
-        real = cfg.train_dataloader.batch_size * world_size
-        return batch_size, lr * real / base, f'{lr:.3g} scaled from {base}'
-    return batch_size, lr, (
-        f'meant for a batch of {base}: --auto-scale-lr would scale it')
-
-
-def _dicts(node: Any) -> Iterator[dict]:
-    """Yield every dict inside of a config node."""
-    if isinstance(node, dict):
-        yield node
-    children = node.values() if isinstance(node, dict) else node
-    if isinstance(node, (dict, list, tuple)):
-        for child in children:
-            yield from _dicts(child)

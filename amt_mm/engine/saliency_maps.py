@@ -1,4 +1,4 @@
-"""Make the map of every training image, which a source sees whole.
+"""Make the saliency map of every training image, uncropped.
 
 Shape letters: N images, B batch, (h, w) token grid.
 """
@@ -40,7 +40,7 @@ class Maps(NamedTuple):
         values (np.ndarray): (N, h, w) float16 in [0, 1]; (0, h, w) in a
             process that does not write.
         is_informative (np.ndarray): (N,) bool, whether a map is finite and not
-            constant. Others are zero, which counts as uniform.
+            constant. The others are set to zero, which counts as uniform.
     """
 
     values: np.ndarray
@@ -49,7 +49,7 @@ class Maps(NamedTuple):
 
 def make_maps(source: SaliencySource, loader: DataLoader,
               store: SaliencyStore, is_writer: bool) -> Maps:
-    """Run a source over a loader's images."""
+    """Make the maps of a loader's images on all processes together."""
     # only one process of a node writes, and needs the memory
     num_rows = store.num_images if is_writer else 0
     maps = Maps(
@@ -68,32 +68,27 @@ def make_maps(source: SaliencySource, loader: DataLoader,
 
 
 def zero_uninformative(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Zero the maps (B, h, w) that say nothing; also return which do."""
+    """Zero the maps (B, h, w) that are not finite.
+
+    Returns:
+        tuple: The maps, and (B,) bool, which of them are not all zero.
+    """
     finite = np.isfinite(maps).all((1, 2))
     is_informative = finite & (np.nan_to_num(maps).max((1, 2)) > 0)
     return np.where(is_informative[:, None, None], maps, 0), is_informative
 
 
-def explain_uniform_maps(dataset: BaseDataset) -> str:
-    """Say what most likely made many maps uniform."""
-    unreadable = getattr(dataset, 'unreadable', None)
-    if unreadable is not None and unreadable.any():
-        return (f'{int(unreadable.sum()):,} of the images cannot be read, '
-                'which makes their maps uniform.')
-    return 'A model that gives such maps has most likely diverged.'
-
-
 def whole_image_loader(dataset: BaseDataset, prepare: Prepare,
                        batch_size: int, num_workers: int,
                        context: Any) -> DataLoader:
-    """Load every image of a training set once, each process its share."""
+    """Load every whole image once, split over the processes."""
     return loader_in_order(
         whole_images(dataset, prepare), batch_size, num_workers, context)
 
 
 def loader_in_order(dataset: BaseDataset, batch_size: int, num_workers: int,
                     context: Any = None) -> DataLoader:
-    """Load a data set once, in its order, each process its share."""
+    """Load a data set once, in its order, split over the processes."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -107,9 +102,9 @@ def loader_in_order(dataset: BaseDataset, batch_size: int, num_workers: int,
 
 def whole_images(dataset: BaseDataset,
                  prepare: Prepare = SaliencySource.prepare) -> BaseDataset:
-    """Return the data set with whole images, resized as its crops are.
+    """Return the data set with uncropped images, resized as its crops are.
 
-    What comes before the crop stays; what comes after it is left out. The list
+    The transforms before the crop stay, those after it are left out. The list
     of samples is shared, not copied. ``prepare`` makes the ``inputs``.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from amt_mm.saliency.atomic_write import replacing
+from amt_mm.atomic_write import replacing
 
 from .features import iterate_features
 

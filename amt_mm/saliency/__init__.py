@@ -1,11 +1,15 @@
-"""Where the model looks: maps, not masks."""
+"""Saliency maps: from a model or from pixels, cropped, and stored."""
 
 from .attention import cls_attention, reduce_heads, vit_saliency
 from .entropy import entropies, mean_entropy
-from .errors import SaliencyMapsLostError, SaliencyStoreError
 from .geometry import compose, crop_map, flip_box
 from .pixels import PIXEL_METHODS, centre_prior, pixel_saliency
-from .store import SaliencyStore, fingerprint
+from .store import (
+    SaliencyMapsLostError,
+    SaliencyStore,
+    SaliencyStoreError,
+    fingerprint,
+)
 
 __all__ = [
     'PIXEL_METHODS', 'SaliencyMapsLostError', 'SaliencyStore',

@@ -1,7 +1,11 @@
-"""The saliency of an image: what its class token attends to (Eq. 3-4).
+"""The saliency of an image, from a ViT.
 
-Shape letters: B batch, L patch tokens, D width, H heads, E width of a
-head; in names of tensors over all tokens, L counts the class token too.
+It is the attention of the class token in the last block (Eq. 3-4), or how
+unlike the border of the image the tokens of a block are.
+
+Shape letters: B batch, (h, w) token grid, L patch tokens, N of them on the
+border, D width, H heads, E width of a head; in names of tensors over all
+tokens, L counts the class token too.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import BEiTViT
@@ -17,6 +22,11 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 
 from amt_mm.arguments import check_choice
+
+from .pixels import NEIGHBOURS, shortest_ways
+
+# tokens of the border that each token is compared with
+NUM_NEAREST = 5
 
 
 def cls_attention(block: Any,
@@ -76,7 +86,7 @@ def _full_precision(x: Tensor) -> AbstractContextManager:
 def vit_saliency(vit: Any,
                  images: Tensor,
                  reduction: str = 'mean_then_scale') -> Tensor:
-    """Return where a ViT looks: its last block's class-token attention.
+    """Return the class token's attention in a ViT's last block, as saliency.
 
     Args:
         vit (nn.Module): See :func:`vit_attention`.
@@ -122,8 +132,8 @@ def enter_blocks(
         and what all blocks take besides: BEiT's relative position bias.
     """
     if vit.cls_token is None:
-        raise ValueError('vit must have a class token (with_cls_token=True) '
-                         'to look with, got one without.')
+        raise ValueError('vit must have a class token '
+                         '(with_cls_token=True), got one without.')
     x, grid = vit.patch_embed(images)
     x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], dim=1)
     if vit.pos_embed is not None:
@@ -161,3 +171,56 @@ def min_max(x: Tensor) -> Tensor:
     low, high = x.aminmax(dim=-1, keepdim=True)
     span = high - low
     return (x - low) / span.clamp_min(1e-12)
+
+
+# ---- tokens
+
+
+def vit_tokens(vit: Any, images: Tensor, block: int = -1) -> Tensor:
+    """Return the patch tokens (B, h, w, D) that leave a block of a ViT.
+
+    Args:
+        vit (nn.Module): See :func:`vit_attention`.
+        images (Tensor): (B, C, H, W), normalised.
+        block (int): Index of the block, from the end if negative.
+            Defaults to -1.
+    """
+    x, grid, shared = enter_blocks(vit, images)
+    for layer in vit.layers[:block % len(vit.layers) + 1]:
+        x = layer(x, *shared)
+    return x[:, 1:].unflatten(1, grid)
+
+
+def border_contrast(tokens: Tensor) -> np.ndarray:
+    """Return how unlike the border each token is, (B, h, w).
+
+    That is one minus the mean cosine to the ``NUM_NEAREST`` tokens of the
+    border that are most like it.
+    """
+    tokens = F.normalize(tokens, dim=-1)
+    on_border = torch.ones(tokens.shape[1:3], dtype=torch.bool)
+    on_border[1:-1, 1:-1] = False
+    border_BND = tokens[:, on_border.to(tokens.device)]
+    cosines_BLN = tokens.flatten(1, 2) @ border_BND.mT
+    nearest = cosines_BLN.topk(min(NUM_NEAREST, border_BND.shape[1])).values
+    return (1 - nearest.mean(-1)).unflatten(1, tokens.shape[1:3]).cpu().numpy()
+
+
+def token_distance(tokens: Tensor) -> np.ndarray:
+    """Return the geodesic distance (B, h, w) of each token to the border.
+
+    A step to one of 8 neighbours is as long as two tokens differ in
+    direction; the one from the border outwards is free.
+    """
+    h, w = tokens.shape[1:3]
+    tokens = F.normalize(tokens, dim=-1)
+    padded = F.pad(tokens.permute(0, 3, 1, 2), (1, 1, 1, 1), 'replicate')
+    padded = padded.permute(0, 2, 3, 1)
+    steps = torch.stack([
+        (padded[:, y:y + h, x:x + w] - tokens).norm(dim=-1)
+        for y, x in NEIGHBOURS])
+    return shortest_ways(steps.cpu().numpy())
+
+
+FEATURE_METHODS: dict[str, Callable[[Tensor], np.ndarray]] = dict(
+    geodesic=token_distance, contrast=border_contrast)

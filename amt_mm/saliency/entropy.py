@@ -10,8 +10,8 @@ CHUNK = 1 << 14
 def mean_entropy(maps: np.ndarray) -> float:
     """Return the mean entropy of maps (N, h, w), as a share of the largest.
 
-    A map is taken as a distribution over its cells. 1 says that all cells
-    weigh the same, as in a map of zeros, and 0 that one cell has it all.
+    A map is taken as a distribution over its cells. It is 1 if all cells
+    weigh the same, as in a map of zeros, and 0 if one cell has all weight.
 
     Raises:
         ValueError: If there is no map.
@@ -24,7 +24,7 @@ def mean_entropy(maps: np.ndarray) -> float:
 
 
 def entropies(maps: np.ndarray) -> np.ndarray:
-    """Return the entropy of each map of a few, see :func:`mean_entropy`."""
+    """Return the entropy (N,) of each map, see :func:`mean_entropy`."""
     weights = maps.reshape(len(maps), -1).astype(np.float32)
     num_cells = weights.shape[1]
     if num_cells == 1:

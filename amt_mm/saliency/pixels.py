@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-FLOOR = 1e-3  # of every map: no token is out of reach of a weighted draw
-# RBD, in units of Lab: the spread of what looks alike, and how far to look
+FLOOR = 1e-3  # of every map, so that any token may be drawn
+# RBD, in units of Lab: the spread of similar colours, and the largest distance
 SIGMA, REACH = 10., 30.
 # of geodesic distances in a byte, so that two of them add up without overflow
 FAR = 127
@@ -75,7 +75,7 @@ def weigh_centre(maps: np.ndarray, centre_weight: float) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def centre_prior(height: int, width: int) -> np.ndarray:
-    """Return a read-only (height, width) map that looks at the centre.
+    """Return a read-only (height, width) map that is largest at the centre.
 
     A Gaussian of half the side, its maximum scaled to 1. Any other function
     that falls with the distance ranks the cells alike.
@@ -225,8 +225,8 @@ def cell_means(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return means.reshape(*grid, -1)
 
 
-def min_max(values: np.ndarray) -> np.ndarray:
+def min_max(maps: np.ndarray, least_span: float = 1e-6) -> np.ndarray:
     """Scale maps (..., h, w) to [0, 1]; a constant becomes zeros."""
-    low = values.min((-2, -1), keepdims=True)
-    high = values.max((-2, -1), keepdims=True)
-    return (values - low) / np.maximum(high - low, np.float32(1e-6))
+    low = maps.min((-2, -1), keepdims=True)
+    high = maps.max((-2, -1), keepdims=True)
+    return (maps - low) / np.maximum(high - low, np.float32(least_span))

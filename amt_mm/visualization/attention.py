@@ -15,6 +15,7 @@ from torch import Tensor
 
 from amt_mm.saliency import entropies
 from amt_mm.saliency.attention import vit_attention
+from amt_mm.saliency.pixels import min_max
 
 from .sheet import draw_table, scale_entry
 from .tiles import draw_saliency
@@ -53,7 +54,7 @@ def draw_attention(images: Sequence[np.ndarray],
     rows = []
     for number, image in enumerate(images):
         shown = _fit(image)
-        rows.append([shown, *(draw_saliency(shown, scaled(own[number]))
+        rows.append([shown, *(draw_saliency(shown, min_max(own[number], 1e-12))
                               for own in maps.values())])
     return draw_table(['image', *maps], rows, [scale_entry(SCALE)])
 
@@ -69,12 +70,6 @@ def draw_heads(images: Sequence[np.ndarray],
     heads = {f'head {number}': attention[:, number]
              for number in range(attention.shape[1])}
     return draw_attention(images, {'mean': attention.mean(1), **heads})
-
-
-def scaled(values: np.ndarray) -> np.ndarray:
-    """Scale a map to [0, 1]; a constant becomes zeros."""
-    low, high = values.min(), values.max()
-    return (values - low) / max(high - low, 1e-12)
 
 
 def effective_num_patches(maps: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
+from amt_mm.saliency.pixels import min_max
 
 from .panels import Panel
 
@@ -47,10 +48,11 @@ def training_panels(model: Any, dataset: BaseDataset,
     fallback = model.saliency(inputs).float().cpu().numpy()
     model.train(was_training)
     return [
-        Panel(image, _scaled(sample.get('saliency', own)), sample.mask_plan,
-              picture) for image, sample, own, picture in zip(
-                  to_pixels(model, inputs), data_samples, fallback, pictures,
-                  strict=True)
+        Panel(image, min_max(sample.get('saliency', own), 1e-12),
+              sample.mask_plan, picture)
+        for image, sample, own, picture in zip(
+            to_pixels(model, inputs), data_samples, fallback, pictures,
+            strict=True)
     ]
 
 
@@ -62,9 +64,3 @@ def to_pixels(model: Any, inputs: Tensor) -> list[np.ndarray]:
         pixels = pixels.flip(1)
     pixels = pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     return list(pixels.cpu().numpy())
-
-
-def _scaled(weights: np.ndarray) -> np.ndarray:
-    """Scale a map to [0, 1]."""
-    low, high = weights.min(), weights.max()
-    return (weights - low) / max(high - low, 1e-12)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from amt_mm.saliency import SaliencyStore
-from amt_mm.saliency.map_file import record_dtype
+from amt_mm.saliency.store import record_dtype
 
 from .item import Result, Setting, item
 from .step import clock

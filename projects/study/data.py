@@ -9,9 +9,9 @@ from pathlib import Path
 from mmpretrain.datasets import CIFAR10
 from PIL import Image
 
+from amt_mm.atomic_write import replacing
 from amt_mm.datasets import TinyImageNet
 from amt_mm.datasets.download import open_or_download
-from amt_mm.saliency.atomic_write import replacing
 
 CLASSES = 200  # of Tiny ImageNet
 EVERY = 5  # of these is taken

@@ -20,9 +20,9 @@ from amt_mm.arguments import (
     check_str,
     optional,
 )
+from amt_mm.atomic_write import replacing
 from amt_mm.datasets.find_images import find_images
 from amt_mm.datasets.image_folder import EXTENSIONS
-from amt_mm.saliency.atomic_write import replacing
 
 ROW_CHECKS: dict[str, Check] = dict(
     like=optional(check_str),

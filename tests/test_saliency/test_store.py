@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from amt_mm.atomic_write import part_of
 from amt_mm.saliency import (
     SaliencyMapsLostError,
     SaliencyStore,
     SaliencyStoreError,
     fingerprint,
 )
-from amt_mm.saliency.atomic_write import part_of
 
 NUM, GRID, ID = 6, (3, 4), fingerprint(['a.jpg', 'b.jpg'])
 
@@ -53,49 +53,33 @@ def test_nothing_before_the_first_generation(tmp_path: Path) -> None:
     assert store.generation is None and store.generations == []
 
 
-def test_round_trip(store: SaliencyStore) -> None:
+@pytest.mark.parametrize('chunk', [1 << 16, 4])
+def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                    chunk: int) -> None:
+    monkeypatch.setattr('amt_mm.saliency.store.CHUNK', chunk)
+    store = _store(tmp_path)
+    store.reset()
+    store.write(2, _maps(2))
+    store.verify(2)
     expected = _maps(2).astype(np.float16)
     for reader in (store, _store(store.root)):
         for i in range(NUM):
             np.testing.assert_array_equal(reader.read(i), expected[i])
         assert reader.generation == 2 and reader.generations == [2]
     assert store.read(0).dtype == np.float16
-    store.verify(2)
-
-
-def test_maps_take_two_bytes_a_cell_and_four_an_image(
-        store: SaliencyStore) -> None:
-    payload = store.path(2).stat().st_size - NUM * (3 * 4 * 2 + 4)
-    assert 0 < payload <= 192  # numpy's header
-
-
-def test_numpy_reads_the_maps(store: SaliencyStore) -> None:
-    maps = np.load(store.path(2), allow_pickle=False)['map']
-    np.testing.assert_array_equal(maps, _maps(2).astype(np.float16))
+    with pytest.raises(ValueError, match='read-only'):
+        store.read(0)[:] = 0
+    # numpy reads them too, of two bytes a cell and four an image
+    records = np.load(store.path(2), allow_pickle=False)
+    np.testing.assert_array_equal(records['map'], expected)
+    header = store.path(2).stat().st_size - NUM * (3 * 4 * 2 + 4)
+    assert 0 < header <= 192
 
 
 @pytest.mark.parametrize('index', [-1, NUM])
 def test_an_index_out_of_range(store: SaliencyStore, index: int) -> None:
     with pytest.raises(IndexError, match=rf'in \[0, 6\), got {index}'):
         store.read(index)
-
-
-def test_more_maps_than_are_written_at_once(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('amt_mm.saliency.map_file.CHUNK', 4)
-    store = _store(tmp_path)
-    store.reset()
-    store.write(2, _maps(2))
-    store.verify(2)
-    for i in range(NUM):
-        np.testing.assert_array_equal(store.read(i),
-                                      _maps(2)[i].astype(np.float16))
-
-
-def test_a_map_is_read_only(
-        store: SaliencyStore) -> None:
-    with pytest.raises(ValueError, match='read-only'):
-        store.read(0)[:] = 0
 
 
 @pytest.mark.parametrize('keep, held', [(1, [8]), (2, [6, 8]),
@@ -195,17 +179,8 @@ def test_clean_removes_what_a_killed_writer_left(
 # ---- damage
 
 
-def test_a_flipped_bit_is_found(store: SaliencyStore) -> None:
-    content = bytearray(store.path(2).read_bytes())
-    content[-5] ^= 1
-    store.path(2).write_bytes(content)
-    with pytest.raises(SaliencyMapsLostError, match='epoch_0002.npy is damag'):
-        _store(store.root).verify(2)
-
-
 @pytest.mark.parametrize('position', [-1, -5, -28])
-def test_a_flipped_bit_is_found_by_the_reader_of_that_map(
-        store: SaliencyStore, position: int) -> None:
+def test_a_flipped_bit_is_found(store: SaliencyStore, position: int) -> None:
     store.read(0)
     with open(store.path(2), 'r+b') as file:
         file.seek(position, os.SEEK_END)
@@ -218,6 +193,8 @@ def test_a_flipped_bit_is_found_by_the_reader_of_that_map(
                            match='0002.npy: the map of image 5 is damaged.*Re'
                            'sume from the last checkpoint'):
             reader.read(5)
+        with pytest.raises(SaliencyMapsLostError, match='0002.npy is damaged'):
+            reader.verify(2)
 
 
 def test_records_that_changed_places_are_found(store: SaliencyStore) -> None:
@@ -265,16 +242,8 @@ def test_links_in_the_store_are_not_followed(
     store.verify(4)
 
 
-@pytest.mark.parametrize('size', [0, 5, 64, 128, 150])
-def test_a_truncated_file_is_found(store: SaliencyStore, size: int) -> None:
-    os.truncate(store.path(2), size)
-    for call in (lambda s: s.read(0), lambda s: s.verify(2)):
-        with pytest.raises(SaliencyMapsLostError, match='epoch_0002.npy'):
-            call(_store(store.root))
-
-
-def _replace_maps(store: SaliencyStore, maps: np.ndarray) -> None:
-    with open(store.path(2), 'wb') as file:
+def _save(path: Path, maps: np.ndarray) -> None:
+    with open(path, 'wb') as file:
         np.save(file, maps, allow_pickle=True)
 
 
@@ -294,10 +263,18 @@ def _records(maps: np.ndarray) -> np.ndarray:
 ])
 def test_wrong_arrays_are_refused(store: SaliencyStore, maps: np.ndarray,
                                   got: str) -> None:
-    _replace_maps(store, maps)
+    _save(store.path(2), maps)
     message = rf'must hold \(6,\) records .*, got .*({got})'
     with pytest.raises(SaliencyMapsLostError, match=message):
         _store(store.root).read(0)
+
+
+def _replace(path: Path, content) -> None:
+    path.unlink()
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content)
 
 
 class Trap:
@@ -307,13 +284,10 @@ class Trap:
         Trap.sprung = True
 
 
-def test_a_pickle_is_never_loaded(store: SaliencyStore) -> None:
+def _pickle(path: Path) -> None:
     trap = Trap()
     trap.state = 1
-    _replace_maps(store, np.array([trap] * NUM, object))
-    with pytest.raises(SaliencyMapsLostError, match='cannot read'):
-        _store(store.root).read(0)
-    assert not Trap.sprung
+    _save(path, np.array([trap] * NUM, object))
 
 
 def _savez(path: Path) -> None:
@@ -321,84 +295,53 @@ def _savez(path: Path) -> None:
         np.savez(file, a=np.zeros(3))
 
 
-def _write_header(path: Path, shape: str) -> None:
+def _header(shape: str) -> bytes:
     text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}}}"
-    header = text.ljust(117).encode() + b'\n'
-    path.write_bytes(b'\x93NUMPY\x01\x00v\x00' + header)
+    return b'\x93NUMPY\x01\x00v\x00' + text.ljust(117).encode() + b'\n'
 
 
-@pytest.mark.parametrize('make', [
-    _savez, lambda path: _write_header(path, '(-6,)'),
-    lambda path: _write_header(path, '(10**30,)'),
-    lambda path: _write_header(path, '(10**12, 10**12)'),
-    os.mkfifo, Path.mkdir, lambda path: path.symlink_to('/dev/zero'),
+@pytest.mark.parametrize('content', [
+    0, 5, 64, 128, 150, _header('(-6,)'), _header('(10**30,)'),
+    _header('(10**12, 10**12)'), lambda path: None, os.mkfifo, Path.mkdir,
+    _pickle, _savez, lambda path: path.symlink_to('/dev/zero'),
     lambda path: path.symlink_to(__file__)])
-def test_hostile_maps_are_refused(store: SaliencyStore, make) -> None:
-    store.path(2).unlink()
-    make(store.path(2))
+def test_other_files_in_place_of_the_maps(store: SaliencyStore,
+                                          content) -> None:
+    _replace(store.path(2), store.path(2).read_bytes()[:content]
+             if isinstance(content, int) else content)
     for call in (lambda s: s.read(0), lambda s: s.verify(2)):
         with pytest.raises(SaliencyMapsLostError, match='epoch_0002.npy'):
             call(_store(store.root))
+    assert not Trap.sprung
 
 
-@pytest.mark.parametrize('change', [
-    dict(current=True), dict(current=-1), dict(current=2.),
+@pytest.mark.parametrize('content', [
+    b'', b'{', b'[]', b'null', b'3', b'\xff\xfe\x00', b'[' * 10**5,
+    b' ' * (1 << 20) + b'{}',
+    b'{"num_images": 6, "grid": 3, "dataset_id": "x", "format": 1}',
+    dict(format=1), dict(current=True), dict(current=-1), dict(current=2.),
     dict(generations={' 2 ': dict(crc32=1)}),
     dict(generations={'-1': dict(crc32=1)}),
     dict(generations={'../../x': dict(crc32=1)}),
     dict(generations={'2': dict(crc32=float('inf'))}),
     dict(generations={'2': dict(crc32=float('nan'))}),
     dict(generations={'2': 3}), dict(generations=[2]), dict(grid=3),
-])
-def test_hostile_manifests_are_refused(store: SaliencyStore,
-                                       change: dict) -> None:
-    manifest = json.loads(store.manifest.read_text())
-    store.manifest.write_text(json.dumps({**manifest, **change}))
-    for call in (lambda s: s.read(0), lambda s: s.activate(2)):
-        with pytest.raises(SaliencyMapsLostError, match='manifest.json'):
-            call(_store(store.root))
-
-
-@pytest.mark.parametrize('make', [
-    os.mkfifo, Path.mkdir, lambda path: path.symlink_to('/dev/zero'),
-    lambda path: path.write_text('[' * 10**5),
-    lambda path: path.write_text(' ' * (1 << 20) + '{}')])
+    os.mkfifo, Path.mkdir, lambda path: path.symlink_to('/dev/zero')])
 def test_other_files_in_place_of_the_manifest(store: SaliencyStore,
-                                              make) -> None:
-    store.manifest.unlink()
-    make(store.manifest)
-    with pytest.raises(SaliencyMapsLostError, match='manifest.json'):
-        store.read(0)
-
-
-def test_a_missing_store_says_who_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(SaliencyMapsLostError, match='SaliencyUpdateHook mak'):
-        _store(tmp_path / 'none').read(0)
-
-
-def test_missing_maps_are_found(store: SaliencyStore) -> None:
-    store.path(2).unlink()
-    with pytest.raises(SaliencyMapsLostError, match='epoch_0002.npy'):
-        _store(store.root).read(0)
-
-
-@pytest.mark.parametrize('content', [
-    b'', b'{', b'[]', b'null', b'3', b'{"format": 1}', b'\xff\xfe\x00',
-    b'{"num_images": 6, "grid": 3, "dataset_id": "x", "format": 1}'])
-def test_garbage_in_the_manifest_is_found(store: SaliencyStore,
-                                          content: bytes) -> None:
-    store.manifest.write_bytes(content)
+                                              content) -> None:
+    held = json.loads(store.manifest.read_text())
+    if isinstance(content, dict):
+        content = json.dumps({**held, **content}).encode()
+    _replace(store.manifest, content)
     for call in (lambda s: s.read(0), lambda s: s.generation,
                  lambda s: s.verify(2), lambda s: s.activate(2)):
         with pytest.raises(SaliencyMapsLostError, match='manifest.json'):
             call(_store(store.root))
 
 
-def test_another_format_is_refused(store: SaliencyStore) -> None:
-    manifest = json.loads(store.manifest.read_text())
-    store.manifest.write_text(json.dumps({**manifest, 'format': 1}))
-    with pytest.raises(SaliencyMapsLostError, match='format must be 2, got 1'):
-        _store(store.root).read(0)
+def test_a_missing_store_says_who_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(SaliencyMapsLostError, match='SaliencyUpdateHook mak'):
+        _store(tmp_path / 'none').read(0)
 
 
 @pytest.mark.parametrize('changes, message', [

@@ -231,5 +231,5 @@ def _grid(input_size: Any, side: int, side_name: str) -> tuple[int, int]:
 
 
 def _divide(whole: int, part: int, name: str, part_name: str) -> int:
-    """Divide without remainder, or say what does not divide."""
+    """Divide without remainder, or raise ValueError."""
     return check_multiple(name, whole, part, part_name) // part

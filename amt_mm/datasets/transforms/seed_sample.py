@@ -19,7 +19,7 @@ class SeedSample(BaseTransform):
     came before in that process, and a resumed run differs from one that was
     never stopped. Put first in a pipeline, this makes the random numbers a
     function of (seed, epoch, sample): the same after a resume, and with any
-    number of workers or processes. ``EpochSeedHook`` tells it the epoch. The
+    number of workers or processes. ``EpochSeedHook`` sets the epoch. The
     repeats that ``RepeatSampler`` asks for each have numbers of their own.
 
     **Required Keys:**
@@ -40,7 +40,7 @@ class SeedSample(BaseTransform):
         self.seed_and_epoch = torch.full((2, ), -1).share_memory_()
 
     def set(self, seed: int, epoch: int) -> None:
-        """Tell all workers the seed of the run and the epoch."""
+        """Set the seed of the run and the epoch in all workers."""
         self.seed_and_epoch[0], self.seed_and_epoch[1] = seed, epoch
 
     def transform(self, results: dict) -> dict:

@@ -28,19 +28,19 @@ from mmengine.runner import (
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from amt_mm.arguments import check_sides
+from amt_mm.atomic_write import (
+    ENDING,
+    put_in_place,
+    remove,
+    remove_parts,
+    replacing,
+)
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
 from amt_mm.engine.launch import any_rank, is_node_leader
 from amt_mm.engine.resumed_schedule import follow_config
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.engine.starting_weights import SCHEME, start_from
 from amt_mm.registry import HOOKS
-from amt_mm.saliency.atomic_write import (
-    ENDING,
-    remove,
-    remove_parts,
-    replacing,
-    sync_folder,
-)
 from amt_mm.weights import open_weights
 from amt_mm.weights.grid import check_adapt
 
@@ -227,11 +227,11 @@ class AtomicCheckpointHook(CheckpointHook):
                 **self.args)
         with _raise_on_all_ranks(part, path):
             if is_main_process():
-                _put_in_place(part, path)
+                put_in_place(part, path)
         with _raise_on_all_ranks(part, path):
             # still there, unless the main process's node shares the folder
             if is_node_leader() and part.exists():
-                _put_in_place(part, path)
+                put_in_place(part, path)
 
 
 @contextmanager
@@ -256,16 +256,6 @@ def _raise_on_all_ranks(part: Path, path: Path) -> Iterator[None]:
 
 def _is_training(runner: Runner) -> bool:
     return isinstance(runner._train_loop, BaseLoop)
-
-
-def _put_in_place(part: Path, path: Path) -> None:
-    for file in (part.iterdir() if part.is_dir() else [part]):
-        with open(file, 'rb') as saved:
-            os.fsync(saved.fileno())
-    if path.is_dir():
-        remove(path)
-    os.replace(part, path)
-    sync_folder(path.parent)
 
 
 def _agree_on_checkpoint(runner: Runner, folder: Path) -> str | None:

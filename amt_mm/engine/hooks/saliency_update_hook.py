@@ -1,16 +1,18 @@
-"""Make the saliency maps anew, every so many epochs."""
+"""Update the saliency maps every few epochs."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import barrier
+from mmengine.dataset import BaseDataset
+from mmengine.dist import all_gather_object, barrier, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from amt_mm.arguments import (
@@ -22,21 +24,11 @@ from amt_mm.arguments import (
     check_str,
     optional,
 )
-from amt_mm.datasets.training_set import (
-    find_transforms,
-    sample_paths,
-    unwrap,
-)
+from amt_mm.datasets.training_set import find_transforms, sample_paths, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine.launch import any_rank, is_node_leader
-from amt_mm.engine.run_checks import (
-    check_data_of_run,
-    check_run,
-    check_same_data,
-)
-from amt_mm.engine.saliency_log import log_update
 from amt_mm.engine.saliency_maps import (
-    explain_uniform_maps,
+    Maps,
     make_maps,
     whole_image_loader,
     whole_images,
@@ -47,33 +39,55 @@ from amt_mm.saliency import (
     SaliencyStore,
     SaliencyStoreError,
     fingerprint,
+    mean_entropy,
 )
 
 GENERATION_KEY, DATA_KEY = 'saliency_generation', 'saliency_data_set'
 
 
+@dataclass
+class MapState:
+    """Which generations of maps a run uses.
+
+    Attributes:
+        is_resumed (bool): Whether the run goes on from a checkpoint.
+        current (int, optional): The generation in use, None in the warm-up.
+        dataset_id (str, optional): The fingerprint in the checkpoint.
+        needs_rebuild (bool): Whether the current generation is missing or
+            damaged on any node.
+        checkpointed (deque): The generations of the last two checkpoints: the
+            last one may not have reached the disk.
+    """
+
+    is_resumed: bool = False
+    current: int | None = None
+    dataset_id: str | None = None
+    needs_rebuild: bool = False
+    checkpointed: deque[int | None] = field(
+        default_factory=lambda: deque(maxlen=2))
+
+
 @HOOKS.register_module()
 class SaliencyUpdateHook(Hook):
-    """Make the saliency maps of the training set, every ``interval`` epochs.
+    """Update the saliency maps of the training set every ``interval`` epochs.
 
     Source: AMT, section 3.2. Before the 0-based epochs ``begin``,
     ``begin + interval``, ... every image is resized whole to the input size
-    and shown to the model in eval mode with nothing masked; the maps go to a
-    :class:`SaliencyStore`, which the pipeline's ``AMTMaskGenerator`` reads.
-    A checkpoint names the maps in use, so that a resumed run goes on with
-    them, and follows the schedule of its present config: maps that are overdue
-    by it are made at once, and before ``begin`` none are used. Another
-    ``source`` may take the model's place; the maps of one that
-    does not learn are made once, before ``begin``.
+    and passed through the model in eval mode with nothing masked; the maps go
+    to a :class:`SaliencyStore`, which the pipeline's ``AMTMaskGenerator``
+    reads. A checkpoint names the current maps, so that a resumed run goes on
+    with them. It follows the schedule of its present config: overdue maps are
+    made at once, and before ``begin`` none are used. Another ``source`` may
+    take the model's place; the maps of a static one are made once, before
+    ``begin``.
 
     Args:
         interval (int | float): Epochs between two updates, as a number or,
             in (0, 1), as a share of the run. Defaults to 40; the paper's 40
-            of 400 epochs are 0.1. It has no effect where the source does not
-            learn.
+            of 400 epochs are 0.1. It has no effect on a static source.
         begin (int | float, optional): The first update comes before this
             0-based epoch, or after this share. Defaults to ``interval``, or
-            to 0 where the source does not learn.
+            to 0 for a static source.
         batch_size (int, optional): Images per forward pass and process.
             Defaults to that of the training loader.
         num_workers (int, optional): Workers that load the images.
@@ -112,13 +126,7 @@ class SaliencyUpdateHook(Hook):
         self.max_uniform_share = check_number('max_uniform_share',
                                               max_uniform_share, '[0, 1]')
         self.store_dir = optional(check_str)('store_dir', store_dir)
-        self.resumed: int | None = None
-        self.resumed_data: str | None = None
-        self.is_resumed = False
-        # the maps in use, and those that the last two checkpoints name: the
-        # last may not have reached the disk
-        self.in_use: int | None = None
-        self.named: deque[int | None] = deque(maxlen=2)
+        self.state = MapState()
 
     def schedule(self, max_epochs: int) -> range:
         """Return the 0-based epochs before which the maps are made."""
@@ -135,11 +143,11 @@ class SaliencyUpdateHook(Hook):
     # ---- the run
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember which maps the resumed run had in use."""
-        self.is_resumed = runner._resume
-        self.resumed = checkpoint.get(GENERATION_KEY)
-        self.resumed_data = checkpoint.get(DATA_KEY)
-        self.named.append(self.resumed)
+        """Read which maps the resumed run used."""
+        if runner._resume:
+            self.state = MapState(True, checkpoint.get(GENERATION_KEY),
+                                  checkpoint.get(DATA_KEY))
+            self.state.checkpointed.append(self.state.current)
 
     def before_train(self, runner: Runner) -> None:
         """Open the store and connect it to the pipeline."""
@@ -148,8 +156,8 @@ class SaliencyUpdateHook(Hook):
             g for g in find_transforms(dataset, AMTMaskGenerator)
             if g.needs_saliency
         ]
-        check_run(runner, generators)
-        whole_images(dataset)  # refuses a pipeline without the crop
+        _check_run(runner, generators)
+        whole_images(dataset)  # raises an error if the pipeline has no crop
         self.epochs = self.schedule(runner.max_epochs)
         if not self.epochs:
             runner.logger.warning(
@@ -160,64 +168,63 @@ class SaliencyUpdateHook(Hook):
             self.store_dir or Path(runner.work_dir) / 'saliency',
             len(dataset), generators[0].tokens,
             fingerprint(sample_paths(dataset)))
-        check_same_data(self.store)
+        _check_same_data(self.store)
         for generator in generators:
             generator.store = self.store
         self.source.setup(runner, dataset, self.store.grid)
-        if self.is_resumed and self.resumed is not None and \
-                self.due(runner.epoch) is None:
+        if self.state.current is not None and self.due(runner.epoch) is None:
             runner.logger.info(
-                f'the maps of epoch {self.resumed} are put aside: by the '
-                f'config they begin with epoch {self.epochs.start}, and the '
-                f'run is at {runner.epoch}.')
-            self.resumed = None
+                f'the maps of epoch {self.state.current} are not used: in the '
+                f'config the first update is before epoch {self.epochs.start},'
+                f' and the run is at epoch {runner.epoch}.')
+            self.state.current = None
         if is_node_leader():
             self.store.clean()
         barrier()  # nodes may share the folder
-        lost = is_node_leader() and self._restore(runner)
-        self.lost = any_rank(lost)  # others may hold what one has lost
-        self.in_use = self.resumed if self.is_resumed else None
+        is_lost = is_node_leader() and not self._restore(runner)
+        self.state.needs_rebuild = any_rank(is_lost)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Make the maps anew where the schedule, or a loss, asks for it."""
-        due = self.due(runner.epoch)
-        if due is not None and (self.in_use is None or self.in_use < due):
+        """Update the maps if they are due or lost."""
+        due, current = self.due(runner.epoch), self.state.current
+        if due is not None and (current is None or current < due):
             self.update(runner, runner.epoch)
-        elif self.lost:
-            self.update(runner, int(self.resumed))  # type: ignore[arg-type]
-        self.lost = False
+        elif current is not None and self.state.needs_rebuild:
+            self.update(runner, current)
+        self.state.needs_rebuild = False
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write into the checkpoint which maps are in use."""
-        checkpoint[GENERATION_KEY] = self.in_use
+        checkpoint[GENERATION_KEY] = self.state.current
         checkpoint[DATA_KEY] = self.store.dataset_id
-        self.named.append(self.in_use)
+        self.state.checkpointed.append(self.state.current)
 
     def _restore(self, runner: Runner) -> bool:
-        """Put the resumed run's maps in use; True if they are lost."""
-        if not self.is_resumed:
+        """Make the maps of the run the current ones; False if lost."""
+        if not self.state.is_resumed:
             self.store.reset()
-            return False
+            return True
+        current = self.state.current
         try:
-            if self.resumed is not None:
-                self.store.verify(self.resumed)
-            self.store.activate(self.resumed)
+            if current is not None:
+                self.store.verify(current)
+            self.store.activate(current)
         except SaliencyMapsLostError as error:
-            check_data_of_run(self.store, self.resumed_data)
+            _check_data_of_run(self.store, self.state.dataset_id)
             self.store.reset()
-            if self.resumed is None:
-                return False
+            if current is None:
+                return True
             how = '' if self.source.is_static else (
                 ' with the resumed weights, so training differs from the run '
                 'that was stopped')
             runner.logger.warning(
                 f'the saliency maps of the resumed run are lost: {error} '
                 f'They are made anew{how}.')
-            return True
-        return False
+            return False
+        return True
 
     def update(self, runner: Runner, generation: int) -> None:
-        """Make all maps with the present weights and put them in use."""
+        """Make all maps with the present weights and use them."""
         start = time.perf_counter()
         num_images = self.store.num_images
         runner.logger.info(
@@ -230,16 +237,17 @@ class SaliencyUpdateHook(Hook):
                 f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
                 f' of {num_images:,} maps are constant or not finite, more '
                 f'than max_uniform_share {self.max_uniform_share}. '
-                f'{explain_uniform_maps(unwrap(runner.train_dataloader.dataset))}')
+                + _why_uniform(unwrap(runner.train_dataloader.dataset)))
         self._write(generation, maps.values)
-        log_update(runner, maps, time.perf_counter() - start)
+        _log_update(runner, maps, num_uniform, time.perf_counter() - start)
 
     def _write(self, generation: int, maps: np.ndarray) -> None:
-        """Put new maps in use on each node, or fail in all processes."""
+        """Write new maps on each node, or raise an error on all ranks."""
         error = None
         if is_node_leader():
             try:
-                self.store.write(generation, maps, self.keep, self.named)
+                self.store.write(generation, maps, self.keep,
+                                 self.state.checkpointed)
             except (OSError, SaliencyStoreError) as caught:
                 error = caught
         if any_rank(error is not None):
@@ -247,12 +255,12 @@ class SaliencyUpdateHook(Hook):
             raise SaliencyStoreError(
                 f'cannot write the saliency maps '
                 f'{self.store.path(generation)}: {reason}. Those in use, '
-                f'of generation {self.in_use}, are whole: mend the disk and '
-                'resume from the last checkpoint.') from error
-        self.in_use = generation
+                f'of generation {self.state.current}, are whole: mend the disk'
+                ' and resume from the last checkpoint.') from error
+        self.state.current = generation
 
     def loader(self, runner: Runner) -> DataLoader:
-        """Load every image once, whole, each process its share."""
+        """Load every whole image once, split over the processes."""
         train = runner.train_dataloader
         num_workers = train.num_workers if self.num_workers is None \
             else self.num_workers
@@ -260,3 +268,75 @@ class SaliencyUpdateHook(Hook):
             unwrap(train.dataset), self.source.prepare,
             self.batch_size or train.batch_size, num_workers,
             train.multiprocessing_context if num_workers else None)
+
+
+def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
+    """Raise an error if the run has no epochs, or no use for the maps."""
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        raise ValueError(
+            'SaliencyUpdateHook counts epochs: train_cfg must be an '
+            'EpochBasedTrainLoop, got '
+            f'{type(runner.train_loop).__name__}.')
+    if not generators:
+        raise ValueError(
+            'SaliencyUpdateHook has no effect: the train pipeline has no '
+            'AMTMaskGenerator with an ordering, or with_saliency=True for a '
+            'loss, that needs saliency. Remove the hook.')
+    if len({g.tokens for g in generators}) > 1:
+        raise ValueError('all AMTMaskGenerators must have one token grid, got '
+                         f'{[g.tokens for g in generators]}.')
+
+
+def _check_same_data(store: SaliencyStore) -> None:
+    """Raise an error if processes train on different lists of images."""
+    lists = all_gather_object((store.num_images, store.dataset_id[:12]))
+    if len(set(lists)) > 1:
+        raise ValueError(
+            'all processes must train on the same images in the same order, '
+            f'got by rank (images, fingerprint) {lists}: the data differ '
+            'between nodes.')
+
+
+def _check_data_of_run(store: SaliencyStore, begun_with: str | None) -> None:
+    """Raise an error if the run began with other images.
+
+    A store that is lost cannot say so.
+    """
+    if begun_with not in (None, store.dataset_id):
+        raise SaliencyStoreError(
+            'the resumed run belongs to another data set: the fingerprint of '
+            f'its images is {str(begun_with)[:12]}..., training has '
+            f'{store.num_images} of {store.dataset_id[:12]}... Use the data '
+            'set that the run began with, or start afresh.')
+
+
+def _why_uniform(dataset: BaseDataset) -> str:
+    """Name the most likely cause of many uniform maps."""
+    unreadable = getattr(dataset, 'unreadable', None)
+    if unreadable is not None and unreadable.any():
+        return (f'{int(unreadable.sum()):,} of the images cannot be read, '
+                'which makes their maps uniform.')
+    return 'A model with such maps has most likely diverged.'
+
+
+def _log_update(runner: Runner, maps: Maps, num_uniform: int,
+                seconds: float) -> None:
+    """Write one line to the log, and scalars to the visualizer.
+
+    These are ``saliency/entropy`` (see :func:`mean_entropy`),
+    ``saliency/uniform``, the number of uniform maps, and
+    ``saliency/seconds``. Their step is the 0-based epoch that follows.
+    """
+    runner.logger.info(
+        f'saliency updated: epoch {runner.epoch}, '
+        f'{len(maps.is_informative):,} images, {num_uniform:,} uniform, '
+        f'{seconds:.0f} s')
+    if is_main_process():
+        scalars = {
+            'saliency/entropy': mean_entropy(maps.values),
+            'saliency/uniform': num_uniform,
+            'saliency/seconds': seconds,
+            'epoch': runner.epoch,
+        }
+        runner.visualizer.add_scalars(
+            scalars, step=runner.epoch, file_path=f'{runner.timestamp}.json')

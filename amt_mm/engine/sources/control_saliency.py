@@ -1,4 +1,4 @@
-"""Maps to hold the model's own against: what if it looked elsewhere?
+"""Controls to compare the model's own maps with.
 
 Shape letters: B batch, (h, w) token grid.
 """
@@ -26,12 +26,7 @@ from .saliency_source import SaliencySource
 
 
 class ControlSaliency(SaliencySource):
-    """Maps that are known without a look at the pixels."""
-
-    def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
-        """Take the images and the grid of the run."""
-        self.dataset, self.grid = dataset, grid
+    """Maps that depend on the index of an image, and not on its pixels."""
 
     def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the map of each image."""
@@ -46,7 +41,7 @@ class ControlSaliency(SaliencySource):
 
 @SALIENCY_SOURCES.register_module()
 class CentreSaliency(ControlSaliency):
-    """The centre of every image, whatever it shows: a Gaussian."""
+    """The same Gaussian at the centre of every image."""
 
     def map_of(self, index: int) -> Tensor:
         """Return the same map for all."""
@@ -55,7 +50,7 @@ class CentreSaliency(ControlSaliency):
 
 @SALIENCY_SOURCES.register_module()
 class RandomSaliency(ControlSaliency):
-    """Uniform noise, one map an image, which stays.
+    """Uniform noise: one fixed map for each image.
 
     Args:
         seed (int): Of the noise. Defaults to 0.
@@ -74,8 +69,8 @@ class RandomSaliency(ControlSaliency):
 class BoxSaliency(ControlSaliency):
     """The true boxes of the objects: what the best saliency could be.
 
-    A token counts 1 inside of a box and ``outside`` beyond, in parts where the
-    edge crosses it; without a box, all tokens count alike.
+    A token weighs 1 inside of a box and ``outside`` beyond, in proportion
+    where an edge crosses it; without a box, the map is uniform.
 
     Args:
         ann_file (str): Lines of ``PATH XMIN YMIN XMAX YMAX``, in pixels of
@@ -89,7 +84,7 @@ class BoxSaliency(ControlSaliency):
         self.outside = check_number('outside', outside, '[0, 1)')
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
+              grid: tuple[int, int]) -> None:
         """Read the boxes of all images."""
         super().setup(runner, dataset, grid)
         root = Path(str(dataset.data_root or ''))

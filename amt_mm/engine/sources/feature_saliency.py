@@ -1,4 +1,4 @@
-"""The tokens of the model in training tell the object from the border.
+"""Saliency from the tokens of the model in training.
 
 Shape letters: B batch, (h, w) token grid, D width.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amt_mm.arguments import check_choice, check_int, check_number
 from amt_mm.registry import SALIENCY_SOURCES
-from amt_mm.saliency.features import FEATURE_METHODS, vit_tokens
+from amt_mm.saliency.attention import FEATURE_METHODS, vit_tokens
 from amt_mm.saliency.pixels import weigh_centre
 
 from .model_saliency import ModelSaliency
@@ -27,10 +27,10 @@ NUM_IMAGES = 256
 
 @SALIENCY_SOURCES.register_module()
 class FeatureSaliency(ModelSaliency):
-    """What is unlike the border of the image, in the tokens of the model.
+    """How unlike the border of the image the tokens of the model are.
 
     The mean token of each position, over the first ``NUM_IMAGES`` images of
-    each process, is taken away first: it tells of the position alone.
+    each process, is subtracted first: it depends on the position alone.
 
     Args:
         block (int): The block whose tokens are compared, from the end if
@@ -52,8 +52,8 @@ class FeatureSaliency(ModelSaliency):
                                           '[0, inf)')
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
-        """Take the model of the run."""
+              grid: tuple[int, int]) -> None:
+        """Get the model of the run, and check the block."""
         super().setup(runner, dataset, grid)
         depth = len(self.model.backbone.layers)
         check_int('block of FeatureSaliency', self.block, -depth, depth - 1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from amt_mm.datasets.training_set import relative_path, sample_paths
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.geometry import crop_map
 
-from .saliency_source import SaliencySource
+from .saliency_source import WorkerSaliency
 
 # of a map: half of what an image may have, as float64 takes its room
 MAX_VALUES = 89_478_485
@@ -32,7 +31,7 @@ SUFFIXES = ('.png', '.jpg', '.npy')
 
 
 @SALIENCY_SOURCES.register_module()
-class FolderSaliency(SaliencySource):
+class FolderSaliency(WorkerSaliency):
     """Maps that lie in a folder, read once.
 
     The map of ``data_root/a/b.jpeg`` is ``root/a/b`` with one of the endings
@@ -58,9 +57,9 @@ class FolderSaliency(SaliencySource):
         self.root = Path(root)
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
+              grid: tuple[int, int]) -> None:
         """Check that each image has one map, before any is read."""
-        self.grid = grid
+        super().setup(runner, dataset, grid)
         self.data_root = str(dataset.data_root or '')
         check_names(self.root, Path(self.data_root),
                     list(sample_paths(dataset)))
@@ -86,14 +85,9 @@ class FolderSaliency(SaliencySource):
         summed = crop_map(whole, size=self.grid)
         return torch.from_numpy(summed / max(summed.max(), 1e-12)).float()
 
-    def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the maps that the workers read."""
-        for batch in loader:
-            yield batch['sample_idx'], batch['inputs']
-
 
 def check_names(root: Path, data_root: Path, images: list[str]) -> None:
-    """Refuse a folder that does not hold one map for each image."""
+    """Raise an error unless a folder holds one map for each image."""
     found = {
         os.path.join(folder, name)
         for folder, _, names in os.walk(root) for name in names
@@ -176,7 +170,7 @@ def _read_picture(path: Path) -> np.ndarray:
 
 def check_shape(path: Path, shape: tuple[int, ...], image: tuple[int, int],
                 grid: tuple[int, int]) -> None:
-    """Refuse a map that has neither its image's shape nor the grid's."""
+    """Raise ValueError if a map fits neither its image nor the grid."""
     h, w = shape
     # both sides may be rounded by less than one
     same_aspect = abs(w * image[0] - h * image[1]) < sum(image)

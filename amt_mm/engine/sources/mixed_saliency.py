@@ -51,7 +51,7 @@ class MixedSaliency(SaliencySource):
 
     Args:
         sources (Sequence[dict]): Configs of two or more sources, of which at
-            most one looks through the model in training.
+            most one uses the model in training.
         weights (Sequence[float | dict], optional): One for each source, >= 0:
             exponents in a product, shares in a mixture. Defaults to ones.
         combine (str): ``'product'`` or ``'mixture'``.
@@ -68,8 +68,8 @@ class MixedSaliency(SaliencySource):
         self.sources = [SALIENCY_SOURCES.build(cfg) for cfg in sources]
         if sum(isinstance(s, ModelSaliency) for s in self.sources) > 1:
             raise ValueError(
-                'at most one of the sources may look through the model in '
-                f'training, got {[type(s).__name__ for s in self.sources]}.')
+                'at most one of the sources may use the model in training, '
+                f'got {[type(s).__name__ for s in self.sources]}.')
         weights = [1.] * len(sources) if weights is None else weights
         if not isinstance(weights, (list, tuple)) or \
                 len(weights) != len(sources):
@@ -90,7 +90,7 @@ class MixedSaliency(SaliencySource):
                 for weight in self.scheduled.at(epoch).values()]
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
+              grid: tuple[int, int]) -> None:
         """Connect each source."""
         self.runner = runner
         for source in self.sources:
@@ -118,7 +118,7 @@ class MixedSaliency(SaliencySource):
             yield parts[0][0], _scale(self.combine(maps, weights))
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
-        """Do the arithmetic of each source."""
+        """Run the forward passes of each source."""
         for source in self.sources:
             source.forward_for_flops(model, images)
 

@@ -1,4 +1,4 @@
-"""The model in training tells where it looks."""
+"""Saliency from the model in training."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner, autocast
+from mmpretrain.utils import get_ori_model
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -21,8 +21,7 @@ from .saliency_source import SaliencySource
 
 def unwrap_model(runner: Runner) -> Any:
     """Return the model inside of its distributed wrapper."""
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model
+    return get_ori_model(runner.model)
 
 
 def precision_of(runner: Runner) -> dict[str, Any]:
@@ -37,8 +36,8 @@ def precision_of(runner: Runner) -> dict[str, Any]:
 def full_params(model: Any) -> Iterator[None]:
     """Gather the weights of a model that is sharded over the processes.
 
-    Meanwhile the modules that an ``auto_wrap_policy`` wrapped take the place
-    of their wrappers, which cannot run while the weights are gathered.
+    Meanwhile the modules that an ``auto_wrap_policy`` wrapped replace their
+    wrappers, which cannot run while the weights are gathered.
     """
     if not isinstance(model, FullyShardedDataParallel):
         yield
@@ -64,8 +63,8 @@ class ModelSaliency(SaliencySource):
     is_static = False
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
-        """Take the model of the run."""
+              grid: tuple[int, int]) -> None:
+        """Get the model of the run."""
         self.model = unwrap_model(runner)
         self.wrapped = runner.model
         self.precision = precision_of(runner)
@@ -76,7 +75,7 @@ class ModelSaliency(SaliencySource):
 
     @torch.no_grad()
     def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what the model looks at, with its present weights."""
+        """Yield the saliency of the model with its present weights."""
         model, was_training = self.model, self.model.training
         model.eval()
         with full_params(self.wrapped):
@@ -89,9 +88,9 @@ class ModelSaliency(SaliencySource):
         model.train(was_training)
 
     def saliency_of(self, model: Any, images: Tensor) -> Tensor:
-        """Return where a model looks (B, h, w) in images (B, C, H, W)."""
+        """Return the maps (B, h, w) of images (B, C, H, W)."""
         return model.saliency(images)
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
-        """Show images to the model."""
+        """Run the forward pass of the maps."""
         self.saliency_of(model, images)

@@ -1,26 +1,22 @@
-"""Where the pixels alone say that an object is.
+"""Saliency from pixels alone.
 
 Shape letters: B batch, (h, w) token grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
-from mmengine.dataset import BaseDataset
-from mmengine.runner import Runner
 from torch import Tensor
 
 from amt_mm.arguments import check_choice, check_number
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.pixels import PIXEL_METHODS, pixel_saliency
 
-from .saliency_source import SaliencySource
+from .saliency_source import WorkerSaliency
 
 
 @SALIENCY_SOURCES.register_module()
-class PixelSaliency(SaliencySource):
+class PixelSaliency(WorkerSaliency):
     """Maps from the pixels of each image, without a model, made once.
 
     The loader's workers make them, in about a millisecond an image. Three
@@ -41,17 +37,7 @@ class PixelSaliency(SaliencySource):
         self.centre_weight = check_number('centre_weight', centre_weight,
                                           '[0, inf)')
 
-    def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
-        """Take the grid of the run."""
-        self.grid = grid
-
     def prepare(self, results: dict) -> Tensor:  # type: ignore[override]
         """Make the map of a sample, in a worker, as (h, w) in [0, 1]."""
         return torch.from_numpy(pixel_saliency(
             results['img'], self.grid, self.method, self.centre_weight))
-
-    def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the maps that the workers made."""
-        for batch in loader:
-            yield batch['sample_idx'], batch['inputs']

@@ -1,4 +1,4 @@
-"""What every source of saliency maps does.
+"""The base classes of the sources of saliency maps.
 
 Shape letters: B batch, C channels, (h, w) token grid.
 """
@@ -25,14 +25,15 @@ class SaliencySource:
     is_static = True
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
-        """Get ready before the training; refuse what cannot work.
+              grid: tuple[int, int]) -> None:
+        """Prepare before the training; raise an error if that cannot work.
 
         Args:
             runner (Runner): The run that will use the maps.
             dataset (BaseDataset): Its training set.
             grid (tuple[int]): (h, w) that each map must have.
         """
+        self.dataset, self.grid = dataset, grid
 
     @staticmethod
     def prepare(results: dict) -> Tensor:
@@ -49,3 +50,12 @@ class SaliencySource:
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Run the forward passes of the maps, whose cost is counted."""
+
+
+class WorkerSaliency(SaliencySource):
+    """Maps (h, w) that ``prepare`` makes in the loader's workers."""
+
+    def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the maps as the workers made them."""
+        for batch in loader:
+            yield batch['sample_idx'], batch['inputs']

@@ -1,4 +1,4 @@
-"""A frozen, already trained ViT tells where it looks."""
+"""Saliency from a frozen, already trained ViT."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .saliency_source import SaliencySource
 class TeacherSaliency(SaliencySource):
     """The maps of a trained ViT, made once.
 
-    The idea of a teacher that tells what to mask is that of `SemMAE
+    A teacher that decides what to mask is the idea of `SemMAE
     <https://arxiv.org/abs/2206.10207>`_ and `MILAN
     <https://arxiv.org/abs/2208.06049>`_; the map is AMT's, Eq. 3-4.
 
@@ -43,8 +43,8 @@ class TeacherSaliency(SaliencySource):
             grid of the plan.
         head_reduction (str): See :class:`amt_mm.models.AMTMAE`.
             Defaults to ``'mean_then_scale'``.
-        data_preprocessor (dict, optional): How the teacher wants its images
-            normalised. Defaults to that of the model in training.
+        data_preprocessor (dict, optional): How images are normalised
+            for the teacher. Defaults to that of the model in training.
 
     Raises:
         ValueError: If the checkpoint cannot be read, or belongs to another
@@ -63,7 +63,7 @@ class TeacherSaliency(SaliencySource):
         self.data_preprocessor = data_preprocessor
 
     def setup(self, runner: Runner, dataset: BaseDataset,
-                grid: tuple[int, int]) -> None:
+              grid: tuple[int, int]) -> None:
         """Load the teacher; it waits on the CPU."""
         with torch.random.fork_rng(devices=[]):
             self.vit = self.build()
@@ -101,7 +101,7 @@ class TeacherSaliency(SaliencySource):
 
     @torch.no_grad()
     def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what the teacher looks at."""
+        """Yield the saliency of the teacher."""
         vit = self.vit.to(self.preprocess.device)
         for batch in loader:
             data = dict(inputs=batch['inputs'], data_samples=None)
@@ -112,6 +112,6 @@ class TeacherSaliency(SaliencySource):
         self.vit.cpu()
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
-        """Show images to a teacher without weights."""
+        """Run the forward pass of a teacher without weights."""
         with images.device:
             vit_saliency(self.build(), images, self.head_reduction)

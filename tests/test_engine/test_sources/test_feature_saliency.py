@@ -13,7 +13,7 @@ from tiny_run import log_of, loss_trace, store_of
 
 from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import FeatureSaliency
-from amt_mm.saliency.features import border_contrast, vit_tokens
+from amt_mm.saliency.attention import border_contrast, vit_tokens
 from amt_mm.saliency.pixels import weigh_centre
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 from socket import gethostname
 from typing import BinaryIO
@@ -15,17 +16,20 @@ ENDING = '.part'
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that takes the place of ``path`` when complete."""
+    """Open a file to write that takes the place of ``path`` when complete.
+
+    Raises:
+        OSError: If it cannot be written, or ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
     part = part_of(path)
     try:
         # a link that lies there must not be followed
         part.unlink(missing_ok=True)
         with open(part, 'xb') as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
+        put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -36,14 +40,20 @@ def part_of(path: Path) -> Path:
     return path.with_name(f'{path.name}.{gethostname()}.{os.getpid()}{ENDING}')
 
 
-def sync_folder(folder: Path) -> None:
-    """Have a rename survive a loss of power, where the system can do that."""
-    with suppress(OSError):
-        file = os.open(folder, os.O_RDONLY)
+def put_in_place(part: Path, path: Path) -> None:
+    """Rename a file, or a folder of files, once its content is on disk."""
+    for written in part.iterdir() if part.is_dir() else [part]:
+        with open(written, 'rb') as file:
+            os.fsync(file.fileno())
+    if path.is_dir():
+        remove(path)
+    os.replace(part, path)
+    with suppress(OSError):  # where the system can do that to a folder
+        folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(file)
+            os.fsync(folder)
         finally:
-            os.close(file)
+            os.close(folder)
 
 
 def remove_parts(folder: Path) -> None:
