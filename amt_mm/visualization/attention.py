@@ -1,4 +1,4 @@
-"""Where the class token of one or several encoders looks.
+"""The attention of the class token of one or several encoders.
 
 Shape letters: N images, H heads, (h, w) token grid; pictures are uint8 RGB.
 """
@@ -17,7 +17,7 @@ from amt_mm.saliency import entropies
 from amt_mm.saliency.attention import vit_attention
 
 from .sheet import draw_table, scale_entry
-from .tiles import draw_saliency
+from .tiles import draw_saliency, scaled
 
 LONG_SIDE = 224
 SCALE = 'least to greatest attention of each picture'
@@ -69,12 +69,6 @@ def draw_heads(images: Sequence[np.ndarray],
     heads = {f'head {number}': attention[:, number]
              for number in range(attention.shape[1])}
     return draw_attention(images, {'mean': attention.mean(1), **heads})
-
-
-def scaled(values: np.ndarray) -> np.ndarray:
-    """Scale a map to [0, 1]; a constant becomes zeros."""
-    low, high = values.min(), values.max()
-    return (values - low) / max(high - low, 1e-12)
 
 
 def effective_num_patches(maps: np.ndarray) -> np.ndarray:

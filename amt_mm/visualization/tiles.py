@@ -11,6 +11,12 @@ GREY, GREY_EDGE = 150, 182
 DARK, HATCH = 24, 112
 
 
+def scaled(values: np.ndarray) -> np.ndarray:
+    """Scale a map to [0, 1]; a constant becomes zeros."""
+    low, high = values.min(), values.max()
+    return (values - low) / max(high - low, 1e-12)
+
+
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     """Repeat every pixel ``factor`` times in both directions."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from amt_mm.masking.plan import MaskPlan
 
 from .panels import Panel
+from .tiles import scaled
 
 
 @torch.no_grad()
@@ -47,7 +48,7 @@ def training_panels(model: Any, dataset: BaseDataset,
     fallback = model.saliency(inputs).float().cpu().numpy()
     model.train(was_training)
     return [
-        Panel(image, _scaled(sample.get('saliency', own)), sample.mask_plan,
+        Panel(image, scaled(sample.get('saliency', own)), sample.mask_plan,
               picture) for image, sample, own, picture in zip(
                   to_pixels(model, inputs), data_samples, fallback, pictures,
                   strict=True)
@@ -62,9 +63,3 @@ def to_pixels(model: Any, inputs: Tensor) -> list[np.ndarray]:
         pixels = pixels.flip(1)
     pixels = pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     return list(pixels.cpu().numpy())
-
-
-def _scaled(weights: np.ndarray) -> np.ndarray:
-    """Scale a map to [0, 1]."""
-    low, high = weights.min(), weights.max()
-    return (weights - low) / max(high - low, 1e-12)
