@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
 from amt_mm.arguments import check_choice
 from amt_mm.registry import DATASETS
 
-from .find_images import find_images, read_names
 from .levels import log_levels
 from .printable import printable
 from .transforms.load_image import UnreadableImageError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm',
               '.tif', '.tiff')
+# of pictures that a user may expect to be taken
+PICTURES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.ppm', '.pgm',
+            '.pbm', '.tif', '.tiff', '.gif', '.avif', '.heic', '.heif', '.jp2',
+            '.jxl', '.dng', '.cr2', '.nef', '.arw', '.psd', '.svg')
 ON_UNREADABLE = ('skip', 'raise')
 MAX_FAILURES = 100
 
@@ -83,17 +89,20 @@ class ImageFolder(CustomDataset):
 
     def _find_samples(self) -> list[str]:
         """List the images below the folder, and say what is left out."""
-        names, left_out = find_images(self.img_prefix, self.is_valid_file)
+        files = [*walk_files(self.img_prefix)]
+        names = sorted(filter(self.is_valid_file, files))
         if not names:
             raise FileNotFoundError(
                 f'data_root {self.data_root!r} holds no image: no file below '
                 f'it ends in {sorted(self.extensions)}, its extensions.')
-        if left_out:
-            counts = ', '.join(
-                f'{n:,} {ending}' for ending, n in left_out.most_common())
+        endings = Counter(
+            path.suffix.lower() for path in map(Path, {*files} - {*names})
+            if not path.name.startswith('.'))
+        if left_out := [f'{endings[e]:,} {e}' for e in PICTURES if endings[e]]:
             print_log(
-                f'pictures of {printable(self.img_prefix)} left out: {counts}.'
-                ' To take them, name their endings in extensions.',
+                f'pictures of {printable(self.img_prefix)} left out: '
+                f'{", ".join(left_out)}. To take them, name their endings in '
+                'extensions.',
                 logger='current',
                 level=logging.WARNING)
         return names
@@ -138,3 +147,51 @@ class ImageFolder(CustomDataset):
         # and two unreadable samples could name each other for ever
         tries = max(1, self.failures_in_a_row)
         return int(np.random.randint(len(self), size=tries)[-1])
+
+
+def walk_files(root: str) -> Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it.
+
+    Links are followed. One that leads nowhere, and what is no regular file, is
+    listed as any other: whoever reads it says that it cannot be read.
+
+    Raises:
+        OSError: If a folder below cannot be read.
+        ValueError: If a link leads to a folder that it lies in.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(root, onerror=stop,
+                                          followlinks=True):
+        for link in (Path(folder, name) for name in folders):
+            if link.is_symlink() and link.resolve() in {
+                    parent.resolve() for parent in link.absolute().parents}:
+                raise ValueError(
+                    f'the link {printable(link)} leads to a folder that it '
+                    'lies in, so its images would be listed without end.')
+        below = os.path.relpath(folder, root)
+        for name in names:
+            yield os.path.normpath(os.path.join(below, name))
+
+
+def read_names(ann_file: str, data_root: str, prefix: str) -> list[str]:
+    """Read the paths of images, one a line; blank lines are left out.
+
+    Raises:
+        ValueError: If a line is no path below ``data_root``.
+    """
+    try:
+        lines: Sequence[str] = list_from_file(ann_file)
+    except UnicodeDecodeError as error:
+        raise ValueError(f'ann_file must be UTF-8, got {printable(ann_file)}: '
+                         f'{error}') from error
+    root = os.path.abspath(data_root)
+    for number, name in enumerate(lines, 1):
+        path = os.path.abspath(os.path.join(prefix, name))
+        if os.path.commonpath((path, root)) != root:
+            raise ValueError(
+                f'line {number} of ann_file {printable(ann_file)} must be '
+                f'below data_root {printable(root)}, got {printable(name)}')
+    return [name for name in lines if name.strip()]

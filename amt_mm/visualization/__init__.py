@@ -1,6 +1,5 @@
 """Pictures of saliency, plan and reconstruction."""
 
-from .amt_visualizer import AMTVisualizer
 from .attention import (
     cls_attention_maps,
     draw_attention,
@@ -20,7 +19,7 @@ from .plan_samples import draw_plans, sample_plans
 from .training_panels import to_pixels, training_panels
 
 __all__ = [
-    'PROJECTIONS', 'AMTVisualizer', 'Panel', 'Section', 'check_projection',
+    'PROJECTIONS', 'Panel', 'Section', 'check_projection',
     'cls_attention_maps', 'draw_attention', 'draw_embedding', 'draw_heads',
     'draw_panel', 'draw_plans', 'draw_sheet', 'effective_num_patches',
     'project', 'sample_plans', 'thumbnail_side', 'to_pixels',

@@ -1,4 +1,4 @@
-"""Where the class token of one or several encoders looks.
+"""The attention of the class token of one or several encoders.
 
 Shape letters: N images, H heads, (h, w) token grid; pictures are uint8 RGB.
 """

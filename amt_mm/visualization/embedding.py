@@ -1,4 +1,4 @@
-"""Draw images at places that tell how alike their features are.
+"""Draw images near those whose features are alike.
 
 Shape letters: N images, D width.
 """
@@ -24,7 +24,7 @@ THUMBNAILS = 24, 160  # least and largest side
 
 
 def check_projection(name: str) -> None:
-    """Refuse a projection whose package is not installed."""
+    """Raise ModuleNotFoundError if a projection's package is absent."""
     module, package = PROJECTIONS[name]
     if find_spec(module) is None:
         raise ModuleNotFoundError(

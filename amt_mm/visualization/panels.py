@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from amt_mm.masking.plan import MASKED, THROWN, VISIBLE
+from amt_mm.masking.plan import ROLES
 
-from .sheet import TEXT_HEIGHT, draw_table, legend_entry, scale_entry
+from .sheet import TEXT_HEIGHT, Entry, draw_table, scale_entry
 from .tiles import draw_plan, draw_saliency, enlarge
 
 # (H, W) image, (h, w) grid of the map or the plan; pictures are uint8 RGB
@@ -35,7 +35,7 @@ class Panel:
     reconstruction: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Raise ValueError if it cannot be drawn."""
         _check_picture('image', self.image)
         _check_grid('saliency_map', self.saliency_map)
         _check_grid('plan', self.plan)
@@ -44,10 +44,10 @@ class Panel:
         if not (low >= 0 and high <= 1):
             raise ValueError('saliency_map must be in [0, 1], got values from '
                              f'{low} to {high}.')
-        wrong = np.setdiff1d(self.plan, (VISIBLE, MASKED, THROWN))
+        wrong = np.setdiff1d(self.plan, [*ROLES.values()])
         if wrong.size:
-            raise ValueError(f'plan must hold only {VISIBLE}, {MASKED} and '
-                             f'{THROWN}, got {wrong[:5].tolist()}.')
+            raise ValueError(f'plan must hold only {[*ROLES.values()]}, got '
+                             f'{wrong[:5].tolist()}.')
         if self.reconstruction is None:
             return
         _check_picture('reconstruction', self.reconstruction)
@@ -95,18 +95,17 @@ def draw_tiles(panel: Panel) -> list[np.ndarray]:
     return tiles
 
 
-def legend_entries(panels: Sequence[Panel]) -> list[np.ndarray]:
+def legend_entries(panels: Sequence[Panel]) -> list[Entry]:
     """Return the keys to the colour scale and the plan with their texts."""
     side = TEXT_HEIGHT
     roles = np.concatenate([panel.plan.ravel() for panel in panels])
     entries = [scale_entry('saliency 0 to 1')]
     sample = cv2.resize(
         panels[0].image, (side, side), interpolation=cv2.INTER_AREA)
-    names = dict(visible=VISIBLE, masked=MASKED, thrown=THROWN)
-    for name, role in names.items():
+    for name, role in ROLES.items():
         key = draw_plan(sample, np.full((1, 1), role))
         share = 100 * np.mean(roles == role)
-        entries.append(legend_entry(key, f'{name} {share:.0f} %'))
+        entries.append((key, f'{name} {share:.0f} %'))
     return entries
 
 

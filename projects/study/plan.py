@@ -21,8 +21,7 @@ from amt_mm.arguments import (
     optional,
 )
 from amt_mm.atomic_write import replacing
-from amt_mm.datasets.find_images import find_images
-from amt_mm.datasets.image_folder import EXTENSIONS
+from amt_mm.datasets.image_folder import EXTENSIONS, walk_files
 
 ROW_CHECKS: dict[str, Check] = dict(
     like=optional(check_str),
@@ -106,9 +105,9 @@ class Study:
         """Draw the training images, once and for all."""
         path = self.drawn
         if not path.exists():
-            names, _ = find_images(str(self.folder('train')),
-                                   lambda name: name.lower().endswith(
-                                       EXTENSIONS))
+            names = sorted(
+                name for name in walk_files(str(self.folder('train')))
+                if name.lower().endswith(EXTENSIONS))
             most = check_int('data.max_train', self.data['max_train'], 1,
                              len(names))
             drawn = np.random.default_rng(0).permutation(len(names))[:most]

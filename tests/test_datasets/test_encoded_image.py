@@ -168,7 +168,7 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     for name, line in zip(bombs(), lines, strict=True):
         assert f'cannot read the image {name}: ' in line
         assert 'MemoryError' not in line
-        if name not in ('screen.gif', 'ispe.avif'):  # Pillow's own words
+        if not name.endswith(('.webp', '.avif')):  # Pillow's own words
             assert f'have 1 to max_pixels {MAX_PIXELS:,} pixels, got' in line
 
 
@@ -378,10 +378,10 @@ REFUSED = {
                  "must be 255 or 65535, got b'15'"),
     'header.jpg': (b'\xff\xd8\xff\xe0\0\x10JFIF', 'header is damaged'),
     'no_size.ppm': (b'P6 # only a comment', 'header is damaged'),
-    'no_pixels.png': (png(0, 5), 'got 0 x 5 = 0'),
+    'no_pixels.png': (png(0, 5), 'header is damaged'),
     'short.tif': (b'II*\0\xff\xff\xff\xff', 'header is damaged'),
     'no_height.jpg': (with_jpeg_size(encode(noise(), 'JPEG'), 64, 0),
-                      'got 64 x 0 = 0'),
+                      'header is damaged'),
     'float.pfm': (b'Pf 2 2 -1.0\n' + bytes(16), 'no image'),
 }
 

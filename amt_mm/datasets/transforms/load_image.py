@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 from typing import Any
 
 import cv2
 import mmcv
 import numpy as np
-from mmcv.image.io import imread_flags, supported_backends
+from mmcv.image.io import imread_flags
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from PIL import Image
 
-from amt_mm.arguments import (
-    Check,
-    check_all,
-    check_bool,
-    check_choice,
-    check_dict,
-    check_int,
-    optional,
-)
+from amt_mm.arguments import check_bool, check_int
 from amt_mm.datasets.encoded_image import (
     MAX_PIXELS,
-    Kind,
+    Header,
+    Wanted,
     check_file,
     check_image,
+    check_pixels,
 )
-from amt_mm.datasets.image_formats import Wanted, jpeg_size
 from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
 
-CHECKS: dict[str, Check] = dict(
-    to_float32=check_bool,
-    color_type=partial(check_choice, choices=imread_flags),
-    imdecode_backend=partial(check_choice, choices=supported_backends),
-    ignore_empty=check_bool,
-    backend_args=optional(check_dict))
 WHITE = 65535
 
 
@@ -94,7 +80,6 @@ class LoadImage(LoadImageFromFile):
                  keep_all: bool = False,
                  white_level: int = WHITE,
                  **kwargs: Any) -> None:
-        check_all(CHECKS, kwargs)
         super().__init__(**kwargs)
         self.max_pixels = check_int('max_pixels', max_pixels, 1)
         self.keep_last = check_bool('keep_last', keep_last)
@@ -129,12 +114,11 @@ class LoadImage(LoadImageFromFile):
         """
         try:
             content = self._read(path)
-            kind = check_image(content, self.max_pixels)
-            if kind.check_pixels:
-                kind.check_pixels(content, self.wanted)
+            header = check_image(content, self.max_pixels)
+            check_pixels(header, self.wanted)
         except Exception:  # transform says what is wrong with it
             return None
-        if kind.decoder != 'cv2' or kind.size is jpeg_size:
+        if header.by_pillow or header.kind == 'JPEG':
             return None
         image = cv2.imdecode(np.frombuffer(content, np.uint8),
                              cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
@@ -149,8 +133,8 @@ class LoadImage(LoadImageFromFile):
             image = self._all.get(path)
             if image is None:
                 content = self._read(path)
-                kind = check_image(content, self.max_pixels)
-                image = self._decode(content, kind, results)
+                header = check_image(content, self.max_pixels)
+                image = self._decode(content, header, results)
         except Exception as error:  # each decoder has errors of its own
             if self.ignore_empty:
                 return None
@@ -173,13 +157,12 @@ class LoadImage(LoadImageFromFile):
             return client.get(path)
         return fileio.get(path, backend_args=self.backend_args)
 
-    def _decode(self, content: bytes, kind: Kind,
+    def _decode(self, content: bytes, header: Header,
                 results: dict) -> np.ndarray:
-        """Decode an image that was looked at."""
-        if kind.check_pixels:
-            kind.check_pixels(content, self.wanted)
+        """Decode an image whose header was checked."""
+        check_pixels(header, self.wanted)
         flag, backend = self.color_type, self.imdecode_backend
-        if kind.decoder == 'pillow':
+        if header.by_pillow:
             backend = 'pillow'
         elif backend == 'pillow':
             _check_mode(content)

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from amt_mm.arguments import check_dict
-from amt_mm.datasets.encoded_image import Kind
-from amt_mm.datasets.image_formats import jpeg_orientation, jpeg_size
+from amt_mm.datasets.encoded_image import Header
 from amt_mm.registry import TRANSFORMS
 
 from .load_image import LoadImage
@@ -89,38 +88,37 @@ class LoadResizedCrop(LoadImage):
         twin.crop = self.crop.uncropped()
         return twin
 
-    def _decode(self, content: bytes, kind: Kind,
+    def _decode(self, content: bytes, header: Header,
                 results: dict) -> np.ndarray:
         """Draw the crop, and decode no finer than it needs."""
-        found = self._header(content) if kind.size is jpeg_size else None
-        if found is not None:
-            shape, orientation = found
+        shape, divided = self._shape(header)
+        if shape:
             crop = self.crop.rand_crop_params(np.broadcast_to(0, shape))
-            reduction = reduction_for(crop, self.crop.scale,
-                                      shape if orientation > 1 else ())
+            reduction = reduction_for(crop, self.crop.scale, divided)
             image = self._pixels(content, FLAGS[reduction], 'cv2')
             # else the decoder saw another orientation: the crop is redrawn
             if image.shape[:2] == tuple(ceil(n / reduction) for n in shape):
                 results['drawn'] = Drawn(crop, shape, reduction)
                 return image
-        return super()._decode(content, kind, results)
+        return super()._decode(content, header, results)
 
-    def _header(self, content: bytes) -> tuple[tuple[int, int], int] | None:
-        """Return (H, W) and orientation of a JPEG that may be reduced."""
-        if self.keep_all or (self.color_type,
-                             self.imdecode_backend) != ('color', 'cv2'):
-            return None
-        width, height = jpeg_size(content)
-        if min(width, height) < 2 * min(self.crop.scale):
-            return None
+    def _shape(self, header: Header) -> tuple[Any, tuple[int, ...]]:
+        """Return (H, W) of a JPEG that may be reduced, and what divides it."""
+        how = self.color_type, self.imdecode_backend
+        height, width = header.height, header.width
+        if (self.keep_all or how != ('color', 'cv2') or header.kind != 'JPEG'
+                or min(width, height) < 2 * min(self.crop.scale)):
+            return None, ()
         try:
-            orientation = jpeg_orientation(content)
+            orientation = header.orientation
         except Exception:  # Pillow's reader of tags has many
-            return None
-        if orientation not in range(1, 9):
-            return None
-        return ((width, height) if orientation in SIDEWAYS else
-                (height, width)), orientation
+            return None, ()
+        if orientation == 1:
+            return (height, width), ()
+        if orientation not in range(2, 9):
+            return None, ()
+        shape = (width, height) if orientation in SIDEWAYS else (height, width)
+        return shape, shape
 
 
 def reduction_for(crop: Crop, size: tuple[int, int],

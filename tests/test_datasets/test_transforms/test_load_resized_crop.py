@@ -171,7 +171,8 @@ def test_a_decoder_that_sees_another_orientation(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / 'x.jpg'
     path.write_bytes(encode(_photograph(300, 420), 'JPEG'))
-    monkeypatch.setattr(f'{MODULE}.jpeg_orientation', lambda content: 6)
+    monkeypatch.setattr(
+        'amt_mm.datasets.encoded_image.Header.orientation', 6)
     results = _load(path, 0, CROP, True)
     # the crop is one of the image as it was decoded
     assert results['ori_shape'] == (300, 420)

@@ -1,16 +1,11 @@
-"""Pictures of the plan: pixels of every tile, layout, and the backends."""
+"""Pictures of the plan: pixels of every tile, and the layout."""
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
-from mmengine.registry import VISUALIZERS
-from mmengine.visualization import BaseVisBackend
 
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE
-from amt_mm.visualization import AMTVisualizer, Panel, draw_panel, draw_sheet
+from amt_mm.visualization import Panel, draw_panel, draw_sheet
 from amt_mm.visualization.tiles import (
     GREY,
     colour_scale,
@@ -167,45 +162,3 @@ def test_bad_panel(changes: dict, message: str) -> None:
 def test_empty_sheet() -> None:
     with pytest.raises(ValueError, match='at least one panel, got 0'):
         draw_sheet([])
-
-
-def test_local_backend_receives_the_sheet(tmp_path: Path) -> None:
-    visualizer = VISUALIZERS.build(
-        dict(
-            type='amt_mm.AMTVisualizer',
-            name='test_local_backend',
-            vis_backends=[dict(type='LocalVisBackend')],
-            save_dir=str(tmp_path)))
-    assert isinstance(visualizer, AMTVisualizer)
-    panels = [_panel()]
-    visualizer.add_panels('masks', panels, step=3)
-    path = tmp_path / 'vis_data' / 'vis_image' / 'masks_3.png'
-    stored = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    np.testing.assert_array_equal(stored, draw_sheet(panels))
-
-
-def test_every_backend_receives_the_sheet() -> None:
-
-    class Recorder(BaseVisBackend):
-
-        def __init__(self) -> None:
-            self.calls: list[tuple] = []
-
-        def _init_env(self) -> None:
-            pass
-
-        @property
-        def experiment(self) -> Recorder:
-            return self
-
-        def add_image(self, name, image, step=0, **kwargs) -> None:
-            self.calls.append((name, image.shape, step))
-
-    class Other(Recorder):
-        pass
-
-    backends = [Recorder(), Other()]
-    panels = [_panel(), _panel()]
-    AMTVisualizer(vis_backends=backends).add_panels('masks', panels, 7)
-    expected = [('masks', draw_sheet(panels).shape, 7)]
-    assert [backend.calls for backend in backends] == [expected, expected]
