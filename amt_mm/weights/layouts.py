@@ -101,7 +101,8 @@ class Weights:
         meta (dict): What the file says of them, as far as it is known:
             ``grid``, ``image_size``, ``patch_size``, ``num_heads``, and the
             config of the run as ``cfg``.
-        notes (tuple[str, ...]): What was read otherwise than as ours.
+        library (str): Whose names it had, ``''`` if ours.
+        notes (tuple[str, ...]): What else the log is to say.
         versions (dict): Those of the layers that wrote the tensors.
     """
 
@@ -109,6 +110,7 @@ class Weights:
     encoder: dict[str, Tensor]
     others: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
+    library: str = ''
     notes: tuple[str, ...] = ()
     versions: Any = None
 
@@ -119,15 +121,12 @@ class Weights:
         return {**own, **{key: value for key, value in self.others.items()
                           if not (own and key.startswith(PREFIX))}}
 
-    @property
-    def is_foreign(self) -> bool:
-        """Whether another library named the tensors."""
-        return any('names of' in note for note in self.notes)
-
     def source(self) -> str:
         """Return the path, and in brackets what was read otherwise."""
-        return f'{self.path} ({"; ".join(self.notes)})' if self.notes \
-            else self.path
+        notes = list(self.notes)
+        if self.library:
+            notes.append(f'names of {self.library}')
+        return f'{self.path} ({"; ".join(notes)})' if notes else self.path
 
     def check(self) -> None:
         """Raise ValueError if there is no encoder."""
@@ -155,16 +154,15 @@ def open_weights(checkpoint: dict[str, Any], path: str,
     """
     state, notes = find_state(checkpoint, path)
     own, others, inner = split_encoder(state, prefix)
-    names = {name for name in map(whose_names, own) if name}
-    if names:
-        notes.append(f'names of {" and ".join(sorted(names))}')
+    library = next(filter(None, map(whose_names, own)), '')
+    if library:
         own = {_ours(key): value for key, value in own.items()}
         others = {_ours_of_decoder(key): value
                   for key, value in others.items()}
     if inner not in ('', prefix):
         notes.append(f'the encoder is below {inner!r}')
     return Weights(path, join_qkv(own), join_qkv(others),
-                   find_meta(checkpoint), tuple(notes),
+                   find_meta(checkpoint), library, tuple(notes),
                    getattr(checkpoint.get('state_dict'), '_metadata', None))
 
 
@@ -179,9 +177,9 @@ def find_state(checkpoint: dict[str, Any],
         notes.append('averaged weights (EMA)')
     for name in (*averaged, 'state_dict', 'model', 'student', ''):
         found = checkpoint.get(name) if name else checkpoint
-        state = {WRAPPERS.sub('', key): value for key, value in found.items()
-                 if isinstance(value, Tensor)} \
-            if isinstance(found, dict) else {}
+        state = {WRAPPERS.sub('', str(key)): value
+                 for key, value in found.items() if isinstance(value, Tensor)
+                 } if isinstance(found, dict) else {}
         if state and (name not in AVERAGED or any(map(PATCHES.match, state))):
             if name in AVERAGED:
                 notes.append(f'averaged weights, {name!r}')
@@ -204,12 +202,14 @@ def split_encoder(
             not name.startswith(prefix), bool(SECOND.search(name))))
         own = [key for key in state if key.startswith(inner)
                and not HEADS.match(key.removeprefix(inner))]
-    decoder = f'{inner}decoder_embed.weight'
-    if decoder in state and f'{inner}mask_token' in own:
-        own.remove(f'{inner}mask_token')  # of MAE, whose encoder has none
-    others = {key.removeprefix(inner) if key.startswith(inner + 'decoder_')
-              or key == f'{inner}mask_token' else key: value
-              for key, value in state.items() if key not in set(own)}
+    token = f'{inner}mask_token'
+    if f'{inner}decoder_embed.weight' in state and token in own:
+        own.remove(token)  # of MAE, whose encoder has none
+    encoder = set(own)
+    others = {
+        key.removeprefix(inner)
+        if key == token or key.startswith(f'{inner}decoder_') else key:
+        value for key, value in state.items() if key not in encoder}
     return {key.removeprefix(inner): state[key] for key in own}, others, inner
 
 
@@ -249,11 +249,9 @@ def _ours(key: str, blocks: str = 'layers') -> str:
 def _ours_of_decoder(key: str) -> str:
     """Rename what is of a decoder of MAE or SimMIM; leave all else."""
     inner = re.sub(r'^decoder\.(?=decoder_|mask_token)', '', key)
-    if inner.startswith('decoder_norm.'):
-        inner = inner.replace('decoder_norm.', 'decoder_ln1.')
     if inner.startswith('decoder_') or inner == 'mask_token':
-        return NECK + _ours(inner, 'decoder_blocks').replace(
-            'decoder_ln1.', 'ln1.')
+        return NECK + _ours(inner.replace('decoder_norm.', 'norm.'),
+                            'decoder_blocks')
     return NECK + key if key.startswith('decoder.0.') else key
 
 

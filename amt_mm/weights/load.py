@@ -176,7 +176,7 @@ def fit_encoder(
     check_sizes(module, state, weights)
     return state, {**resized, **fit_positions(
         module, state, weights.meta, what, grid, assume_own_grid,
-        weights.is_foreign)}
+        bool(weights.library))}
 
 
 def as_layers_of(module: nn.Module,

@@ -38,6 +38,9 @@ RUNS = {
     'mae_amt_vit-l_400e_in1k': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-s_400e_in1k': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-s_custom': ((48, 0, 16), (28, 26, 10)),
+    'mae_amt_vit-b_custom': ((48, 0, 16), (28, 26, 10)),
+    'mae_amt_vit-l_custom': ((48, 0, 16), (28, 26, 10)),
+    'mae_amt_vit-h14_custom': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-t_30e_demo': ((48, 0, 16), (28, 26, 10)),
 }
 # without saliency there is no warm-up

@@ -104,36 +104,8 @@ def test_position_embedding_of_another_size(pretrained, size):
     assert f'pos_embed (1, 17, 24) -> (1, {length}, 24)' in report
 
 
-def test_bare_state_dict(tmp_path):
-    torch.manual_seed(1)
-    source = vit()
-    torch.save({**source.state_dict(), 'head.weight': torch.zeros(3)},
-               tmp_path / 'plain.pth')
-    target = vit()
-    assert 'left head.weight;' in load_encoder(
-        target, str(tmp_path / 'plain.pth'), grid=(4, 4))
-    for key, value in source.state_dict().items():
-        assert torch.equal(value, target.state_dict()[key])
-
-
-def test_safetensors(tmp_path):
-    save_file = pytest.importorskip('safetensors.torch').save_file
-    source, target = vit(), vit()
-    save_file(source.state_dict(), tmp_path / 'encoder.safetensors')
-    load_encoder(target, str(tmp_path / 'encoder.safetensors'), grid=(4, 4))
-    assert torch.equal(source.pos_embed, target.pos_embed)
-    (tmp_path / 'bad.safetensors').write_bytes(b'{}' * 40)
-    with pytest.raises(ValueError, match='cannot read .*bad.safetensors'):
-        load_encoder(target, str(tmp_path / 'bad.safetensors'))
-
-
 @pytest.mark.parametrize('change, message', [
-    (dict(arch=dict(ARCH, num_layers=2)), 'depth 3 instead of 2'),
-    (dict(arch=dict(ARCH, num_layers=4)), 'depth 3 instead of 4'),
-    (dict(arch=dict(ARCH, embed_dims=48)), 'width 24 instead of 48'),
     (dict(arch=dict(ARCH, feedforward_channels=96)), 'size mismatch'),
-    (dict(patch_size=16), 'patch_size 8 instead of 16'),
-    (dict(in_channels=1), 'in_channels 3 instead of 1'),
     (dict(qkv_bias=False), 'the model lacks layers.0.attn.qkv.bias'),
     (dict(patch_size=4, arch=dict(ARCH, embed_dims=48)),
      'width 24 instead of 48, patch_size 8 instead of 4'),
@@ -148,14 +120,6 @@ def test_another_kind_of_network_is_refused(pretrained):
     swin = SwinTransformer(arch, img_size=32, patch_size=8)
     with pytest.raises(ValueError, match='file lacks .*stages'):
         load_encoder(swin, pretrained)
-
-
-def test_a_checkpoint_without_an_encoder(tmp_path):
-    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match=(
-            "other.pth holds no encoder: its keys should begin with "
-            r"'backbone\.' .*, got weight, bias\.")):
-        load_encoder(vit(), str(tmp_path / 'other.pth'))
 
 
 @pytest.mark.parametrize('name', ['', None])
@@ -189,22 +153,3 @@ def test_code_in_a_checkpoint_is_named_and_not_run(tmp_path):
             r'posix.mkdir, and only tensors and plain data are read\.')):
         read_state_dict(str(path))
     assert not HARM.exists()
-
-
-@pytest.mark.parametrize('content', [
-    b'', b'no checkpoint', None, dict(state_dict={}), dict(epoch=3), [1]])
-def test_files_that_are_no_checkpoint(tmp_path, content):
-    path = tmp_path / 'file.pth'
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-    with pytest.raises(ValueError, match='file.pth'):
-        read_state_dict(str(path))
-
-
-def test_a_truncated_checkpoint(pretrained):
-    path = Path(pretrained)
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match='cannot read the checkpoint .*mae'):
-        load_encoder(vit(), pretrained)

@@ -120,7 +120,7 @@ def test_sizes_of_the_timm_models(sizes, name):
     assert block.norm1.eps == 1e-6
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', ['mae, not square', 'maskfeat'])
 def test_mmpretrain_reads_the_encoder(name, tmp_path):
     config = CONFIGS[name]
     model, out, usage = exported(config, tmp_path, to_mmpretrain)

@@ -6,8 +6,9 @@ that the backbone gives after loading them.
 
 from __future__ import annotations
 
+import io
+import sys
 from argparse import Namespace
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +216,15 @@ def test_decoder_of_mae(kind, tmp_path):
             assert torch.equal(model.state_dict()[key], value), key
 
 
-def test_simmim_of_its_release(tmp_path):
+class CfgNode(dict):
+    """As yacs has it: a dictionary with attributes."""
+
+
+def test_simmim_of_its_release(tmp_path, monkeypatch):
     """Blocks of BEiT, into ours and into a plain ViT."""
+    monkeypatch.setattr(CfgNode, '__module__', 'yacs.config')
+    for name in ('yacs', 'yacs.config'):
+        monkeypatch.setitem(sys.modules, name, sys.modules[__name__])
     source = shaken(AMTBEiTPretrainViT, arch=ARCH, img_size=32,
                     patch_size=SIDE)
     state = {
@@ -226,7 +234,8 @@ def test_simmim_of_its_release(tmp_path):
         .replace('norm1.', 'norm.' if key.startswith('ln') else 'norm1.'):
         value for key, value in source.state_dict().items()}
     state['decoder.0.weight'] = torch.ones(192, 32, 1, 1)
-    config = OrderedDict(lr=1)
+    config = CfgNode(lr=CfgNode(base=1))
+    config.is_frozen = False
     torch.save(dict(model=state, config=config), tmp_path / 'simmim.pth')
     target = AMTBEiTPretrainViT(arch=ARCH, img_size=32, patch_size=SIDE)
     report = load_encoder(target, str(tmp_path / 'simmim.pth'))
@@ -258,6 +267,12 @@ def test_a_detector_takes_a_release(tmp_path):
 
 def wide(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(state, pos_embed=torch.zeros(1, 1 + 4 * 5, 32))
+
+
+def cut(state: dict[str, Tensor]) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()[:-1000]
 
 
 BAD = {
@@ -300,7 +315,11 @@ BAD = {
     'text': (lambda: b'text, not a checkpoint',
              'damaged, or no file of torch or safetensors: '),
     'nothing': (lambda: b'', 'damaged, or no file of torch'),
-    'truncated': (lambda: b'PK', 'damaged, or no file of torch'),
+    'truncated': (lambda: cut(STATE), 'damaged, or no file of torch'),
+    'safetensors': (lambda: b'{}' * 40, 'cannot read the checkpoint .*header'),
+    'list': (lambda: [1], 'holds no weights: it has nothing'),
+    'no ViT': (lambda: nn.Linear(2, 2).state_dict(), 'holds no encoder: its '
+               r"keys should begin with 'backbone\.' .*, got weight, bias\."),
     'folder': (lambda: None, 'the folder holds none of model.safetensors'),
 }
 

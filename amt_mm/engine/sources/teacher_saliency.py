@@ -35,9 +35,9 @@ class TeacherSaliency(SaliencySource):
     <https://arxiv.org/abs/2208.06049>`_; the map is AMT's, Eq. 3-4.
 
     Args:
-        checkpoint (str): Path or URL of its weights: an mmpretrain checkpoint
-            or the state dict of the backbone alone. Only tensors and plain
-            data are read from it.
+        checkpoint (str): File, URL or folder of its weights; see
+            :func:`amt_mm.weights.load_encoder`. Only tensors and plain data
+            are read from it.
         backbone (dict): Config of an mmpretrain ``VisionTransformer`` with a
             class token. Its patches on the input of the run must give the
             grid of the plan.

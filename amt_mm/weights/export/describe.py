@@ -25,9 +25,6 @@ BLOCK = ('ln1.weight', 'ln1.bias', 'attn.qkv.weight', 'attn.qkv.bias',
          'ffn.layers.0.0.weight', 'ffn.layers.0.0.bias', 'ffn.layers.1.weight',
          'ffn.layers.1.bias')
 STEM = ('cls_token', 'pos_embed', PROJECTION, 'patch_embed.projection.bias')
-FRAME = ('mask_token', 'decoder_pos_embed', 'decoder_embed.weight',
-         'decoder_embed.bias', 'ln1.weight', 'ln1.bias',
-         'decoder_pred.weight', 'decoder_pred.bias')
 
 
 @dataclass(frozen=True)
@@ -54,18 +51,6 @@ class PlainViT:
         return (f'ViT of {self.depth} layers, width {self.width}, '
                 f'{self.num_heads} heads, patches of {self.patch_size}, '
                 f'images of {h} x {w}')
-
-
-@dataclass(frozen=True)
-class MAEDecoder:
-    """Sizes of MAE's decoder, and what its loss compares."""
-
-    width: int
-    depth: int
-    num_heads: int
-    hidden_width: int
-    norm_pix: bool
-    mask_ratio: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +106,7 @@ class Checkpoint:
         meta = {**self.weights.meta, 'cfg': self.config}
         known = find_grid(self.encoder, meta, self.told_grid)
         return known or (square_grid(self.encoder)
-                         if self.weights.is_foreign else None)
+                         if self.weights.library else None)
 
     @cached_property
     def decoder(self) -> dict[str, Tensor]:
@@ -135,11 +120,6 @@ class Checkpoint:
     def vit(self) -> PlainViT:
         """What the encoder is."""
         return describe_vit(self)
-
-    @cached_property
-    def mae_decoder(self) -> MAEDecoder:
-        """What the decoder is."""
-        return describe_decoder(self)
 
     @cached_property
     def normalization(self) -> Normalization:
@@ -320,42 +300,6 @@ def norm_eps(config: dict[str, Any],
     norm = config.get('norm_cfg')
     # mmpretrain's own default where a norm_cfg names none
     return float(norm.get('eps', 1e-5) if isinstance(norm, dict) else stated)
-
-
-def describe_decoder(checkpoint: Checkpoint) -> MAEDecoder:
-    """Describe a decoder, by the config of the whole model.
-
-    It tells the heads, and what the pixels are normalised by.
-
-    Raises:
-        ValueError: If there is no such config, or it is no decoder of MAE.
-    """
-    vit, state = checkpoint.vit, checkpoint.decoder
-    model = part(checkpoint.config, 'model')
-    neck, head = part(model, 'neck'), part(model, 'head')
-    if not neck or not head:
-        raise ValueError(
-            'the checkpoint holds no config, and its tensors tell neither the '
-            "decoder's heads nor its loss: pass --config, or --encoder-only.")
-    depth = count_blocks(state, 'decoder_blocks')
-    check_keys(state, [*FRAME, *block_keys('decoder_blocks', depth)])
-    if norm_eps(neck) != vit.eps:
-        raise ValueError('norm_cfg of encoder and decoder must have the same '
-                         f'eps, got {vit.eps} and {norm_eps(neck)}.')
-    outputs = len(state['decoder_pred.weight'])
-    if outputs != vit.patch_size**2 * vit.in_channels:
-        raise ValueError(
-            f'its decoder must predict {vit.in_channels} x {vit.patch_size} x '
-            f'{vit.patch_size} pixels of a patch, got {outputs} numbers.')
-    width = state['mask_token'].shape[-1]
-    return MAEDecoder(
-        width=width,
-        depth=depth,
-        # mmpretrain's own defaults where a config does not name them
-        num_heads=check_heads(neck.get('decoder_num_heads', 16), width),
-        hidden_width=len(state['decoder_blocks.0.ffn.layers.0.0.weight']),
-        norm_pix=bool(head.get('norm_pix', False)),
-        mask_ratio=part(model, 'backbone').get('mask_ratio', 0.75))
 
 
 def find_normalization(state: dict[str, Tensor],

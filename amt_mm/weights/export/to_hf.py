@@ -12,10 +12,22 @@ from typing import Any
 
 from torch import Tensor
 
+from ..config_text import part
 from ..layouts import HF, HF_BLOCK, rename
-from .describe import Checkpoint
+from .describe import (
+    Checkpoint,
+    block_keys,
+    check_heads,
+    check_keys,
+    count_blocks,
+    norm_eps,
+)
 from .write import save_tensors, staging
 
+# of the decoder, besides its blocks
+FRAME = ('mask_token', 'decoder_pos_embed', 'decoder_embed.weight',
+         'decoder_embed.bias', 'ln1.weight', 'ln1.bias',
+         'decoder_pred.weight', 'decoder_pred.bias')
 BICUBIC = 3  # PIL.Image.Resampling
 # without noise even a model that masks nothing shuffles its patches
 MAE_USAGE = """\
@@ -116,24 +128,50 @@ def model_config(checkpoint: Checkpoint, has_decoder: bool) -> dict[str, Any]:
 
 
 def decoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what ``config.json`` says of a decoder."""
-    decoder, (h, w) = checkpoint.mae_decoder, checkpoint.vit.image_size
-    if h != w:
-        raise ValueError('ViTMAE of transformers takes square images, got '
-                         f'{h} x {w}: pass --encoder-only.')
-    if not checkpoint.vit.qkv_bias:
-        raise ValueError('ViTMAE of transformers has one qkv_bias for both, '
-                         'got False in the encoder and True in the decoder: '
-                         'pass --encoder-only.')
+    """Return what ``config.json`` says of a decoder of MAE.
+
+    The config of the whole model tells its heads, and what the pixels are
+    normalised by.
+
+    Raises:
+        ValueError: If there is no such config, or transformers has no such
+            model.
+    """
+    vit, state = checkpoint.vit, checkpoint.decoder
+    model = part(checkpoint.config, 'model')
+    neck, head = part(model, 'neck'), part(model, 'head')
+    depth = count_blocks(state, 'decoder_blocks')
+    check_keys(state, [*FRAME, *block_keys('decoder_blocks', depth)])
+    outputs, width = state['decoder_pred.weight'].shape
+    h, w = vit.image_size
+    for is_wrong, problem in (
+        (not neck or not head, 'the checkpoint holds no config, and its '
+         "tensors tell neither the decoder's heads nor its loss: pass "
+         '--config, or --encoder-only.'),
+        (norm_eps(neck) != vit.eps, 'norm_cfg of encoder and decoder must have'
+         f' the same eps, got {vit.eps} and {norm_eps(neck)}.'),
+        (outputs != vit.patch_size**2 * vit.in_channels, 'its decoder must '
+         f'predict {vit.in_channels} x {vit.patch_size} x {vit.patch_size} '
+         f'pixels of a patch, got {outputs} numbers.'),
+        (h != w, 'ViTMAE of transformers takes square images, got '
+         f'{h} x {w}: pass --encoder-only.'),
+        (not vit.qkv_bias, 'ViTMAE of transformers has one qkv_bias for both, '
+         'got False in the encoder and True in the decoder: pass '
+         '--encoder-only.')):
+        if is_wrong:
+            raise ValueError(problem)
     return dict(
         architectures=['ViTMAEForPreTraining'],
         model_type='vit_mae',
-        decoder_hidden_size=decoder.width,
-        decoder_num_hidden_layers=decoder.depth,
-        decoder_num_attention_heads=decoder.num_heads,
-        decoder_intermediate_size=decoder.hidden_width,
-        mask_ratio=decoder.mask_ratio,
-        norm_pix_loss=decoder.norm_pix)
+        decoder_hidden_size=width,
+        decoder_num_hidden_layers=depth,
+        # mmpretrain's own defaults where a config does not name them
+        decoder_num_attention_heads=check_heads(
+            neck.get('decoder_num_heads', 16), width),
+        decoder_intermediate_size=len(
+            state['decoder_blocks.0.ffn.layers.0.0.weight']),
+        mask_ratio=part(model, 'backbone').get('mask_ratio', 0.75),
+        norm_pix_loss=bool(head.get('norm_pix', False)))
 
 
 def processor_config(checkpoint: Checkpoint) -> dict[str, Any]:
