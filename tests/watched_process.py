@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
+
+from tool_process import SERVER
 
 HANG, CRASH = 'hang', 'crash'
 START_LIMIT = 300.  # seconds to import the libraries, on a busy machine
@@ -27,9 +28,8 @@ def watched(call: Callable[[Any], Any], arguments: Sequence[Any],
 
 def _until_it_fails(call: Callable[[Any], Any], arguments: Sequence[Any],
                     limit: float) -> list[Any]:
-    context = get_context('spawn')
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(call, arguments, theirs))
+    ours, theirs = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=_serve, args=(call, arguments, theirs))
     process.start()
     theirs.close()  # so that its end is seen
     results: list[Any] = []
