@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from tool_process import run_tool
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r'^ *```(python|bash)\n(.*?)^ *```$', re.M | re.S)
@@ -66,12 +69,19 @@ def commands(text: str) -> list[str]:
     return [re.sub(' +', ' ', line.strip()) for line in lines if line.strip()]
 
 
-def run(command: str, folder: Path) -> None:
-    """Run a command as the reader would; fail with what it printed."""
+def run(command: str, folder: Path, fresh: bool = True) -> None:
+    """Run a command as the reader would; fail with what it printed.
+
+    One that is not to be fresh is forked with the libraries imported.
+    """
     env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1',
            'PYTHONPATH': f'{folder}:{ROOT}', 'PORT': '29517'}
-    done = subprocess.run(['bash', '-c', command], cwd=folder, env=env,
-                          capture_output=True, text=True, timeout=280)
+    python, *words = shlex.split(command)
+    if not fresh and python == sys.executable and words[0][:6] == 'tools/':
+        done = run_tool(words, env, folder, 280)
+    else:
+        done = subprocess.run(['bash', '-c', command], cwd=folder, env=env,
+                              capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, \
         f'{command}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}'
 
@@ -86,7 +96,10 @@ def shrunk(command: str) -> str:
 
 
 def follow(page: Path, folder: Path) -> int:
-    """Do what a page says; return how many commands were run."""
+    """Do what a page says; return how many commands were run.
+
+    The first of them is a process of its own, and the others are forked.
+    """
     count = 0
     for language, text in BLOCK.findall(page.read_text()):
         if language == 'python':
@@ -96,7 +109,7 @@ def follow(page: Path, folder: Path) -> int:
         for command in commands(text):
             if any(re.search(words, command) for words in ELSEWHERE):
                 continue
-            run(shrunk(command), folder)
+            run(shrunk(command), folder, fresh=not count)
             count += 1
     return count
 
@@ -106,5 +119,5 @@ def reader_folder(folder: Path) -> Path:
     for name in ('configs', 'tools', 'docs'):
         (folder / name).symlink_to(ROOT / name)
     (folder / 'my_small.py').write_text(MODEL)
-    run(f'{sys.executable} {DATA}', folder)
+    run(f'{sys.executable} {DATA}', folder, fresh=False)
     return folder

@@ -31,8 +31,8 @@ def train_together(configs, local_ranks=None, inspect=None,
         local_ranks (list, optional): LOCAL_RANK by rank; a 0 begins a node.
         inspect (callable, optional): Is called with (rank, runner) at the
             end, in the process.
-        start_method (str): ``'spawn'`` where the loss is compiled: torch
-            cannot fork a process that has compiled anything.
+        start_method (str): ``'forkserver'`` where the loss is compiled:
+            torch cannot fork a process that has compiled anything.
 
     Returns:
         list: By rank the traceback of what was raised, or None.

@@ -153,24 +153,13 @@ def installed(tmp_path: Path, site_packages: Path) -> Mim:
     return Mim(tmp_path, site_packages / 'amt_mm/.mim/configs', environ)
 
 
-def test_editable_amt_mm_by_name(editable: Mim) -> None:
-    done = editable.train('amt_mm', CONFIG)
+def test_editable_amt_mm_by_name_in_two_processes(editable: Mim) -> None:
+    launch = '--gpus', '2', '--launcher', 'pytorch'
+    done = editable.train('amt_mm', CONFIG, *launch)
     if 'multiple config files' in done.stdout:
         pytest.skip('the checkout holds runs or builds with the same config')
     assert_trained(done, editable.folder / 'amt_mm')
-
-
-def test_editable_amt_mm_in_two_processes(editable: Mim) -> None:
-    launch = '--gpus', '2', '--launcher', 'pytorch'
-    config = str(editable.configs / CONFIG)
-    done = editable.train('amt_mm', config, *launch)
-    assert_trained(done, editable.folder / 'amt_mm')
     assert 'effective batch size 8,' in done.stdout
-
-
-def test_editable_mmpretrain(editable: Mim) -> None:
-    done = editable.train('mmpretrain', str(editable.configs / CONFIG))
-    assert_trained(done, editable.folder / 'mmpretrain')
 
 
 def test_wheel_mmpretrain(installed: Mim) -> None:

@@ -125,6 +125,16 @@ def test_sdist_builds_the_same_wheel(
         assert sorted(again.namelist()) == sorted(wheel.namelist())
 
 
+def test_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert citation['version'] == amt_mm.__version__
+    paper = citation['preferred-citation']
+    readme = (ROOT / 'README.md').read_text()
+    assert paper['title'].lower() in readme.lower()
+    assert ' and '.join(f'{a["family-names"]}, {a["given-names"]}'
+                        for a in paper['authors']) in readme
+
+
 def test_model_index_names_what_is_there() -> None:
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     for metafile in index['Import']:

@@ -17,7 +17,8 @@ README = (ROOT / 'README.md').read_text()
 # but for what is generated, and tested where that is done
 PAGES = {
     path: path.read_text()
-    for path in (ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')))
+    for path in (ROOT / 'README.md', ROOT / 'CONTRIBUTING.md',
+                 *sorted((ROOT / 'docs').glob('*.md')))
     if path.name != 'performance.md'
 }
 TEXT = '\n'.join(PAGES.values())

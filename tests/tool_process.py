@@ -39,5 +39,6 @@ def _main(argv, env, cwd, prints):
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd or os.getcwd())
+    sys.path[:0] = env.get('PYTHONPATH', '').split(':')
     sys.argv = argv
     runpy.run_path(argv[0], run_name='__main__')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_run import NUM_IMAGES
+from tiny_run import NUM_IMAGES, loss_trace
 
 from projects.demo.demo_data import write_demo_data
 
@@ -25,7 +27,10 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def tiny_cfg(images, tmp_path):
-    """Return a function that makes the config of a tiny run."""
+    """Return a function that makes the config of a tiny run.
+
+    Of one process: a test whose subject is the workers adds ``WORKERS``.
+    """
 
     def make(work_dir='run', **options):
         cfg = Config.fromfile(CONFIG)
@@ -42,7 +47,8 @@ def tiny_cfg(images, tmp_path):
             'model.neck.decoder_embed_dim': 32,
             'train_dataloader.dataset.data_root': str(images),
             'train_dataloader.batch_size': 4,
-            'train_dataloader.num_workers': 2,
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
             'optim_wrapper.type': 'OptimWrapper',
             'train_cfg.max_epochs': 5,
             'param_scheduler': [],
@@ -62,6 +68,35 @@ def tiny_cfg(images, tmp_path):
         return cfg
 
     return make
+
+
+@pytest.fixture(scope='session')
+def finished_runs(tmp_path_factory):
+    """Return a folder and what ``finished`` knows of the runs in it."""
+    return tmp_path_factory.mktemp('finished'), {}
+
+
+@pytest.fixture
+def finished(tiny_cfg, run, tmp_path, finished_runs):
+    """Return a function that gives what ``run(tiny_cfg(name))`` leaves.
+
+    A run of that many epochs is trained once a session, and its work dir is
+    copied. The function returns the copy and the losses of the run.
+    """
+    root, losses = finished_runs
+
+    def copy(epochs=5, name='run'):
+        work_dir = root / str(epochs)
+        if epochs not in losses:
+            cfg = tiny_cfg('first', **{'train_cfg.max_epochs': epochs})
+            cfg.work_dir = str(work_dir)
+            losses[epochs] = np.array(loss_trace(run(cfg)))
+        shutil.copytree(work_dir, tmp_path / name)
+        last = tmp_path / name / f'epoch_{epochs}.pth'
+        (tmp_path / name / 'last_checkpoint').write_text(str(last))
+        return tmp_path / name, losses[epochs]
+
+    return copy
 
 
 @pytest.fixture

@@ -35,8 +35,6 @@ def fifty_steps(tiny_cfg, name, num, **options):
     cfg = tiny_cfg(name, **options, **{
         'train_cfg.max_epochs': 10, 'train_dataloader.dataset.indices': 20,
         'train_dataloader.batch_size': 4 // num,
-        'train_dataloader.num_workers': 0,
-        'train_dataloader.persistent_workers': False,
         'default_hooks.checkpoint.interval': 99})
     cfg.custom_hooks.append(dict(type='CountGraphs'))
     return cfg
@@ -61,7 +59,7 @@ def test_one_graph_for_all_plans_of_the_same_counts(tiny_cfg, num):
             'model.compile_loss': BACKEND})):
         cfg = fifty_steps(tiny_cfg, name, num, **options)
         assert train_together([cfg] * num, inspect=_save_run,
-                              start_method='spawn') == [None] * num
+                              start_method='forkserver') == [None] * num
         found[name] = [torch.load(f'{cfg.work_dir}/{rank}.pth')
                        for rank in range(num)]
     for plain, compiled in zip(*found.values(), strict=True):

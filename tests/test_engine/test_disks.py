@@ -77,23 +77,18 @@ def fill(disk, leave):
     return action
 
 
-UNDISTURBED = []
-
-
-def assert_same_trace(runner, tiny_cfg, run):
-    """Compare with a run that was never stopped, trained once."""
-    if not UNDISTURBED:
-        UNDISTURBED.append(loss_trace(run(tiny_cfg('full'))))
+def assert_same_trace(runner, finished):
+    """Compare with a run that was never stopped."""
     np.testing.assert_array_equal(
-        np.array(loss_trace(runner)), np.array(UNDISTURBED[0]))
+        np.array(loss_trace(runner)), finished(name='full')[1])
 
 
-def assert_goes_on(cfg, tiny_cfg, run):
+def assert_goes_on(cfg, finished, run):
     """Resume, and compare with a run that was never stopped."""
     cfg.custom_hooks.pop()
     cfg.merge_from_dict(dict(resume=True, experiment_name='resumed'))
     resumed = run(cfg)
-    assert_same_trace(resumed, tiny_cfg, run)
+    assert_same_trace(resumed, finished)
     assert not list(Path(cfg.work_dir).rglob('*.part'))
     for path in Path(cfg.work_dir).glob('epoch_*.pth'):
         assert find_damage(path) is None
@@ -104,8 +99,7 @@ def assert_goes_on(cfg, tiny_cfg, run):
 
 def sabotaged(tiny_cfg, **when):
     # without workers: a limit would hold for the memory they share, too
-    cfg = tiny_cfg('run', **{'train_dataloader.num_workers': 0,
-                             'train_dataloader.persistent_workers': False})
+    cfg = tiny_cfg('run')
     cfg.custom_hooks.append(dict(type='Sabotage', **when))
     return cfg
 
@@ -114,7 +108,7 @@ def sabotaged(tiny_cfg, **when):
 
 
 @pytest.mark.parametrize('is_disk', [False, True], ids=['limit', 'disk'])
-def test_no_room_for_maps(tiny_cfg, run, request, is_disk):
+def test_no_room_for_maps(tiny_cfg, run, finished, request, is_disk):
     """Before epoch 3, where generation 3 takes the place of 1."""
     cfg = sabotaged(tiny_cfg, before_epoch=3)
     action, reason = limit_files(500), 'File too large'
@@ -129,11 +123,11 @@ def test_no_room_for_maps(tiny_cfg, run, request, is_disk):
     if is_disk:
         (disk / 'ballast').unlink()
     assert not list(Path(cfg.work_dir).rglob('*.part'))
-    assert_goes_on(cfg, tiny_cfg, run)
+    assert_goes_on(cfg, finished, run)
 
 
 @pytest.mark.parametrize('is_disk', [False, True], ids=['limit', 'disk'])
-def test_no_room_for_a_checkpoint(tiny_cfg, run, request, is_disk):
+def test_no_room_for_a_checkpoint(tiny_cfg, run, finished, request, is_disk):
     cfg = sabotaged(tiny_cfg, after_epoch=2)
     action, reason = limit_files(100_000), 'File too large'
     if is_disk:
@@ -147,7 +141,7 @@ def test_no_room_for_a_checkpoint(tiny_cfg, run, request, is_disk):
         (disk / 'ballast').unlink()
     assert sorted(p.name for p in Path(cfg.work_dir).glob('*_*.pth*')) == [
         'epoch_1.pth', 'epoch_2.pth']
-    assert_goes_on(cfg, tiny_cfg, run)
+    assert_goes_on(cfg, finished, run)
 
 
 def test_a_folder_that_cannot_be_written(small_disk, tool, images):
@@ -191,12 +185,11 @@ def change(path, damage):
         shutil.rmtree(path.parent)
 
 
-@pytest.mark.parametrize('damage, message', [
-    ('truncate', r'epoch_0001.npy: the map of image \d+ is damaged'),
-    ('flip', r'epoch_0001.npy: the map of image \d+ is damaged'),
-    ('folder', 'no saliency store at .*manifest.json is missing'),
+@pytest.mark.parametrize('damage, message, num_workers', [
+    ('truncate', r'epoch_0001.npy: the map of image \d+ is damaged', 0),
+    ('flip', r'epoch_0001.npy: the map of image \d+ is damaged', 2),
+    ('folder', 'no saliency store at .*manifest.json is missing', 2),
 ])
-@pytest.mark.parametrize('num_workers', [0, 2])
 def test_maps_damaged_under_a_running_job(tiny_cfg, run, damage, message,
                                           num_workers):
     cfg = sabotaged(tiny_cfg, after_epoch=1)
@@ -213,13 +206,14 @@ def test_maps_damaged_under_a_running_job(tiny_cfg, run, damage, message,
     assert find_damage(Path(cfg.work_dir, 'epoch_2.pth')) is None
 
 
-def test_maps_deleted_under_a_running_job_stay_readable(tiny_cfg, run):
+def test_maps_deleted_under_a_running_job_stay_readable(
+        tiny_cfg, run, finished):
     """Workers that live on hold the file; then the next update comes."""
     cfg = sabotaged(tiny_cfg, after_epoch=1)
     cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
     with sabotage(lambda runner: change(store_of(runner).path(1), 'delete')):
         runner = run(cfg)
-    assert_same_trace(runner, tiny_cfg, run)
+    assert_same_trace(runner, finished)
 
 
 # ---- checkpoints that are damaged before a resume
@@ -239,35 +233,31 @@ def spoil(path, damage):
 
 
 @pytest.mark.parametrize('damage', ['truncate', 'empty', 'flip', 'delete'])
-def test_a_damaged_checkpoint_is_passed_over(tiny_cfg, run, damage):
-    cfg = tiny_cfg('run', **{'train_cfg.max_epochs': 3})
-    run(cfg)
-    spoil(Path(cfg.work_dir, 'epoch_3.pth'), damage)
+def test_a_damaged_checkpoint_is_passed_over(tiny_cfg, run, finished, damage):
+    spoil(finished(3)[0] / 'epoch_3.pth', damage)
     cfg = tiny_cfg('run', resume=True, experiment_name='resumed',
                    log_level='INFO')
     resumed = run(cfg)
     log = log_of(resumed)
     assert 'passed over: ' in log and 'resuming from' in log
     assert 'resumed epoch: 2' in log
-    assert_same_trace(resumed, tiny_cfg, run)
+    assert_same_trace(resumed, finished)
 
 
 @pytest.mark.parametrize('content', [None, b'', b'/elsewhere/epoch_3.pth'])
-def test_last_checkpoint_may_be_lost_or_moved(tiny_cfg, run, content):
-    cfg = tiny_cfg('run', **{'train_cfg.max_epochs': 3})
-    run(cfg)
-    pointer = Path(cfg.work_dir, 'last_checkpoint')
+def test_last_checkpoint_may_be_lost_or_moved(tiny_cfg, run, finished,
+                                              content):
+    pointer = finished(3)[0] / 'last_checkpoint'
     pointer.unlink() if content is None else pointer.write_bytes(content)
     resumed = run(tiny_cfg('run', resume=True, experiment_name='resumed',
                            log_level='INFO'))
     assert 'resumed epoch: 3' in log_of(resumed)
 
 
-def test_nothing_that_can_be_resumed_is_said(tiny_cfg, run):
-    cfg = tiny_cfg('run', **{'train_cfg.max_epochs': 2})
-    run(cfg)
+def test_nothing_that_can_be_resumed_is_said(tiny_cfg, run, finished):
+    work_dir, _ = finished(2)
     for epoch in (1, 2):
-        spoil(Path(cfg.work_dir, f'epoch_{epoch}.pth'), 'truncate')
+        spoil(work_dir / f'epoch_{epoch}.pth', 'truncate')
     cfg = tiny_cfg('run', resume=True, experiment_name='resumed')
     with pytest.raises(CheckpointLostError, match='epoch_2.pth .*epoch_1.pth '
                        '.*To start afresh, give another work_dir'):

@@ -21,11 +21,8 @@ from amt_mm.engine.hooks import ProbeHook
 from amt_mm.engine.sources.model_saliency import full_params
 from amt_mm.saliency import SaliencyStore
 
-ALONE = {
-    'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False,
-    'randomness': dict(seed=0, _delete_=True),
-}
+# the same seed on each rank
+ALONE = {'randomness': dict(seed=0, _delete_=True)}
 
 
 @HOOKS.register_module(force=True)
@@ -68,17 +65,16 @@ def _weights(path):
     return torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize('num', [2, 3])
-def test_processes_make_the_maps_of_one(tiny_cfg, run, tmp_path, num):
+def test_processes_make_the_maps_of_one(tiny_cfg, run, tmp_path):
     # 22 images divide neither by 3 processes nor by their batches of 4
     options = {**ALONE, 'train_cfg.max_epochs': 2,
                'optim_wrapper.optimizer.lr': 0.}
     alone = run(tiny_cfg('alone', **options))
     cfg = tiny_cfg('together', **options)
-    assert train_together([cfg] * num, inspect=_save) == [None] * num
+    assert train_together([cfg] * 3, inspect=_save) == [None] * 3
     expected = np.load(store_of(alone).path(1))['map']
     assert expected.shape == (NUM_IMAGES, 4, 4) and expected.std() > 0.1
-    for rank in range(num):
+    for rank in range(3):
         found = np.load(f'{cfg.work_dir}/maps_{rank}.npy')
         np.testing.assert_allclose(found, expected, atol=1e-3)
     assert not list(tmp_path.rglob('*.part'))
@@ -106,8 +102,7 @@ def test_a_checkpoint_that_one_node_cannot_save_stops_all(
         assert not list(Path(cfg.work_dir).glob('*.part'))
 
 
-@pytest.mark.parametrize('num', [2, 3])
-def test_gradients_are_those_of_the_joint_batch(tiny_cfg, run, num):
+def test_gradients_are_those_of_the_joint_batch(tiny_cfg, run):
     def make(name, batch_size):
         cfg = tiny_cfg(name, **ALONE, **{
             'train_cfg.max_epochs': 1, 'train_dataloader.batch_size':
@@ -116,9 +111,9 @@ def test_gradients_are_those_of_the_joint_batch(tiny_cfg, run, num):
         return cfg
 
     expected = _gradients(run(make('alone', 12)))
-    cfg = make('together', 12 // num)
-    assert train_together([cfg] * num, inspect=_save) == [None] * num
-    for rank in range(num):
+    cfg = make('together', 4)
+    assert train_together([cfg] * 3, inspect=_save) == [None] * 3
+    for rank in range(3):
         found = _weights(f'{cfg.work_dir}/gradients_{rank}.pth')
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():
@@ -167,23 +162,19 @@ def test_resume_with_another_number_of_processes(tiny_cfg, run):
             second['state_dict'][name], weight, rtol=1e-3, atol=1e-5)
 
 
-def test_a_node_without_the_checkpoint_is_told(tiny_cfg, run):
-    options = {**ALONE, 'train_cfg.max_epochs': 1, 'resume': True}
-    run(tiny_cfg('node0', **options))
-    nodes = [tiny_cfg(f'node{n}', experiment_name=f'again{n}', **options)
-             for n in (0, 1)]
-    for cfg in nodes:
-        cfg.train_cfg.max_epochs = 2
+def test_a_node_without_the_checkpoint_is_told(tiny_cfg, finished):
+    finished(1, 'node0')
+    nodes = [tiny_cfg(f'node{n}', resume=True, **ALONE) for n in (0, 1)]
     for text in train_together(nodes, [0, 0]):
         assert 'resumes from epoch_1.pth, which the processes [1] do not' in \
             text
 
 
-def test_processes_that_resume_apart_are_refused(tiny_cfg, run):
-    first = run(tiny_cfg('first', **ALONE, **{'train_cfg.max_epochs': 2}))
+def test_processes_that_resume_apart_are_refused(tiny_cfg, finished):
+    work_dir, _ = finished(2)
     configs = [
         tiny_cfg('both', resume=True, experiment_name=f'both{epoch}',
-                 load_from=f'{first.work_dir}/epoch_{epoch}.pth', **ALONE)
+                 load_from=f'{work_dir}/epoch_{epoch}.pth', **ALONE)
         for epoch in (1, 2)
     ]
     for text in train_together(configs):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from mmpretrain.structures import DataSample
-from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
+from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
 
 from amt_mm.datasets.transforms import SeedSample
 from amt_mm.engine.hooks.mask_statistics_hook import salient_shares
@@ -38,12 +38,8 @@ def test_no_shares_without_maps():
 def test_number_of_workers_changes_nothing(tiny_cfg, run):
     """Augmentation and plan belong to the sample, not to its worker."""
     traces = []
-    for workers in (0, 2):
-        cfg = tiny_cfg(f'workers{workers}', **{
-            'train_cfg.max_epochs': 3,
-            'train_dataloader.num_workers': workers,
-            'train_dataloader.persistent_workers': workers > 0
-        })
+    for name, workers in (('none', {}), ('two', WORKERS)):
+        cfg = tiny_cfg(name, **workers, **{'train_cfg.max_epochs': 3})
         traces.append(loss_trace(run(cfg)))
     np.testing.assert_array_equal(traces[0], traces[1])
 
@@ -69,12 +65,12 @@ def test_seed_sample_draws_by_seed_epoch_and_sample():
     assert draw(1, 1, 1) == draw(1, 1, 1)
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_unreadable_files_are_reported_once(tiny_cfg, run, images, tmp_path,
                                             context):
     data = shutil.copytree(images, tmp_path / 'data')
     (data / 'bad.jpg').write_bytes(b'no image')
-    cfg = tiny_cfg(**{
+    cfg = tiny_cfg(**WORKERS, **{
         'train_dataloader.dataset.data_root': str(data),
         'train_dataloader.multiprocessing_context': context,
         'train_cfg.max_epochs': 3

@@ -132,7 +132,7 @@ def test_a_compiled_loss_is_the_loss(tiny_method, name):
         if is_compiled:
             cfg.model.compile_loss = dict(backend='aot_eager')
         assert train_together([cfg], inspect=_save_losses,
-                              start_method='spawn') == [None]
+                              start_method='forkserver') == [None]
         found.append(torch.load(f'{cfg.work_dir}/found.pth'))
     plain, compiled = found
     assert compiled['losses'] == pytest.approx(plain['losses'], rel=1e-5)
@@ -206,11 +206,12 @@ STRATEGIES = {
 }
 
 
-@pytest.mark.parametrize('strategy', STRATEGIES)
-@pytest.mark.parametrize('name', [
-    'mae_amt_vit-b_400e_in1k', 'simmim_amt_vit-b_200e_in1k',
-    'maskfeat_amt_vit-b_300e_in1k'])
-def test_every_strategy_with_every_method(tiny_method, run, name, strategy):
+@pytest.mark.parametrize('name, strategy', [
+    *(('mae_amt_vit-b_400e_in1k', strategy) for strategy in STRATEGIES),
+    ('simmim_amt_vit-b_200e_in1k', 'hint'),
+    ('maskfeat_amt_vit-b_300e_in1k', 'hint')])
+def test_strategies(tiny_method, run, name, strategy):
+    """All with MAE; the others read the same plans, and take one."""
     cfg = tiny_method(name)
     changes = STRATEGIES[strategy]
     cfg.train_dataloader.dataset.pipeline[4].update(changes)

@@ -21,7 +21,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_a_run_on_odd_files(tiny_cfg, run, tmp_path, context):
     data = tmp_path / 'data'
     data.mkdir()

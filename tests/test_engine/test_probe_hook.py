@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
-from tiny_run import log_of, loss_trace, scalars_of
+from processes import train_together
+from tiny_run import WORKERS, log_of, loss_trace, scalars_of
 
 from amt_mm.engine.hooks import ProbeHook
 
@@ -152,11 +151,8 @@ def test_shuffled_labels_are_chance(probed_cfg, run, classes, tmp_path):
                for _, knn, linear in probes_of(runner))
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_the_run_is_the_one_without_the_probe(probed_cfg, run, workers):
-    options = {'train_dataloader.num_workers': workers,
-               'train_dataloader.persistent_workers': workers > 0,
-               'train_cfg.max_epochs': 3, f'{PROBE}k': 5}
+def test_the_run_is_the_one_without_the_probe(probed_cfg, run):
+    options = {**WORKERS, 'train_cfg.max_epochs': 3}
     probed = run(probed_cfg('probed', **options))
     plain = probed_cfg('plain', **options)
     plain.default_hooks.pop('probe')
@@ -168,8 +164,7 @@ def test_the_run_is_the_one_without_the_probe(probed_cfg, run, workers):
 
 
 def test_a_probe_leaves_no_trace(probed_cfg, run):
-    runner = run(probed_cfg(**{'train_dataloader.num_workers': 0,
-                               'train_dataloader.persistent_workers': False}))
+    runner = run(probed_cfg())
     model = runner.model.train()
     before = (torch.get_rng_state(), np.random.get_state()[1].tolist(),
               {k: v.clone() for k, v in model.state_dict().items()},
@@ -280,17 +275,6 @@ def test_a_diverged_model_is_told_not_scored(probed_cfg, run):
             'not finite') in log_of(runner)
 
 
-def _train(rank, cfg, port):
-    os.environ.update(
-        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank),
-        LOCAL_RANK=str(rank), WORLD_SIZE='2')
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2)
-    Runner.from_cfg(cfg).train()
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
 def test_two_processes_report_what_one_does(probed_cfg, run, classes,
                                             tmp_path):
     """45 images do not divide by two, nor 36 and 9 by the batch."""
@@ -303,13 +287,11 @@ def test_two_processes_report_what_one_does(probed_cfg, run, classes,
         Image.blend(Image.fromarray(noise).resize((32, 32)),
                     Image.open(path).resize((32, 32)), 0.1).save(where)
     options = {'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.lr': 0.,
-               'train_dataloader.num_workers': 0,
-               'train_dataloader.persistent_workers': False,
                'randomness': dict(seed=0, _delete_=True),
                f'{PROBE}dataset': str(hard), 'log_level': 'INFO'}
     alone = run(probed_cfg('alone', **options))
     cfg = probed_cfg('together', **options)
-    mp.spawn(_train, args=(cfg, 20000 + (os.getpid() + 7) % 20000), nprocs=2)
+    assert train_together([cfg] * 2) == [None] * 2
     logs = list((tmp_path / 'together').rglob('vis_data/scalars.json'))
     both = [line for log in logs for line in map(
         json.loads, log.read_text().splitlines()) if 'probe/knn_top1' in line]

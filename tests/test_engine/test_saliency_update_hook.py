@@ -10,7 +10,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import Runner
-from tiny_run import NUM_IMAGES, log_of, loss_trace, scalars_of, store_of
+from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.saliency_maps import whole_images
@@ -46,12 +46,10 @@ def recorded(runner):
     return sorted(set(hook.counts))
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_workers_see_every_update(tiny_cfg, run, context):
-    cfg = tiny_cfg(**{
-        'train_dataloader.multiprocessing_context': context,
-        'train_dataloader.persistent_workers': True
-    })
+    cfg = tiny_cfg(**WORKERS, **{
+        'train_dataloader.multiprocessing_context': context})
     cfg.custom_hooks.append(dict(type='RecordPlans'))
     runner = run(cfg)
     # 16 tokens: 75 % masked before epoch 1, then 45 % and 40 %
@@ -87,8 +85,6 @@ def test_updates_leave_training_numbers_alone(tiny_cfg, run):
     for name, begin in (('with', 1), ('without', 9)):
         cfg = tiny_cfg(name, **{
             'train_cfg.max_epochs': 2,
-            'train_dataloader.num_workers': 0,
-            'train_dataloader.persistent_workers': False,
             # draws from torch's generator in every iteration
             'model.backbone.drop_path_rate': 0.5})
         # the same plans with and without maps
@@ -105,31 +101,26 @@ def test_updates_leave_training_numbers_alone(tiny_cfg, run):
 
 @pytest.mark.parametrize('stop_after', [1, 2, 4])
 def test_resume_has_the_trace_of_an_uninterrupted_run(
-        tiny_cfg, run, stop_after):
-    full = loss_trace(run(tiny_cfg('full')))
-    cfg = tiny_cfg('stopped', **{'train_cfg.max_epochs': stop_after})
-    cfg.custom_hooks[1].update(interval=2, begin=1)
-    run(cfg)
-    cfg = tiny_cfg('stopped', resume=True, experiment_name='resumed')
-    resumed = loss_trace(run(cfg))
-    np.testing.assert_array_equal(np.array(resumed), np.array(full))
+        tiny_cfg, run, finished, stop_after):
+    _, full = finished(name='full')
+    finished(stop_after, 'stopped')
+    resumed = run(tiny_cfg('stopped', resume=True))
+    np.testing.assert_array_equal(np.array(loss_trace(resumed)), full)
 
 
-def test_resume_uses_the_map_in_use(tiny_cfg, run):
+def test_resume_uses_the_map_in_use(tiny_cfg, run, finished):
     """A checkpoint from before the last update gets the older maps back."""
-    full = run(tiny_cfg())
-    cfg = tiny_cfg(resume=True, load_from=f'{full.work_dir}/epoch_2.pth',
-                   experiment_name='again')
+    work_dir, full = finished()
+    cfg = tiny_cfg(resume=True, load_from=f'{work_dir}/epoch_2.pth')
     cfg.train_cfg.max_epochs = 3
     runner = run(cfg)
     assert store_of(runner).generation == 1
-    np.testing.assert_array_equal(
-        np.array(loss_trace(runner)), np.array(loss_trace(full))[:18])
+    np.testing.assert_array_equal(np.array(loss_trace(runner)), full[:18])
 
 
-def test_fresh_start_forgets_old_maps(tiny_cfg, run):
-    run(tiny_cfg())
-    cfg = tiny_cfg(experiment_name='fresh')
+def test_fresh_start_forgets_old_maps(tiny_cfg, run, finished):
+    finished()
+    cfg = tiny_cfg()
     cfg.train_cfg.max_epochs = 1
     cfg.custom_hooks.append(dict(type='RecordPlans'))
     runner = run(cfg)
@@ -138,11 +129,9 @@ def test_fresh_start_forgets_old_maps(tiny_cfg, run):
 
 
 @pytest.mark.parametrize('damage', ['delete', 'truncate', 'flip', 'manifest'])
-def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, damage,
-                                                caplog):
-    first = run(tiny_cfg(**{'train_cfg.max_epochs': 2}))
-    store = store_of(first)
-    path = store.path(1)
+def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, finished,
+                                                damage):
+    path = finished(2)[0] / 'saliency' / 'epoch_0001.npy'
     if damage == 'delete':
         path.unlink()
     elif damage == 'truncate':
@@ -152,8 +141,8 @@ def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, damage,
         content[-3] ^= 4
         path.write_bytes(content)
     else:
-        store.manifest.write_text('{')
-    cfg = tiny_cfg(resume=True, experiment_name='after')
+        path.with_name('manifest.json').write_text('{')
+    cfg = tiny_cfg(resume=True)
     cfg.train_cfg.max_epochs = 3
     runner = run(cfg)
     assert 'are lost' in log_of(runner)
@@ -161,38 +150,29 @@ def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, damage,
     store_of(runner).verify(1)
 
 
-def test_another_data_set_is_refused(tiny_cfg, run, images):
-    run(tiny_cfg(**{'train_cfg.max_epochs': 2}))
-    cfg = tiny_cfg(resume=True, experiment_name='other')
+@pytest.mark.parametrize('is_lost', [False, True])
+def test_another_data_set_is_refused(tiny_cfg, run, finished, is_lost):
+    work_dir, _ = finished(2)
+    if is_lost:
+        (work_dir / 'saliency' / 'manifest.json').unlink()
+    cfg = tiny_cfg(resume=True)
     cfg.train_dataloader.dataset.indices = list(range(NUM_IMAGES))[::-1]
-    with pytest.raises(SaliencyStoreError, match='another data set'):
+    with pytest.raises(SaliencyStoreError, match=(
+            'another data set.* has 22' if is_lost else 'another data set')):
         run(cfg)
 
 
-def test_another_data_set_is_refused_where_the_store_is_lost(
-        tiny_cfg, run):
-    first = run(tiny_cfg(**{'train_cfg.max_epochs': 2}))
-    store_of(first).manifest.unlink()
-    cfg = tiny_cfg(resume=True, experiment_name='other')
-    cfg.train_dataloader.dataset.indices = list(range(NUM_IMAGES))[::-1]
-    with pytest.raises(SaliencyStoreError, match='another data set.* has 22'):
-        run(cfg)
-
-
-def test_checkpoint_names_the_generation(tiny_cfg, run):
-    runner = run(tiny_cfg())
+def test_what_a_run_leaves(finished):
+    """Checkpoints name their maps, and statistics are logged."""
+    work_dir, _ = finished()
     named = [
-        torch.load(f'{runner.work_dir}/epoch_{n}.pth',
+        torch.load(work_dir / f'epoch_{n}.pth',
                    weights_only=False)['saliency_generation']
         for n in range(1, 6)
     ]
     assert named == [None, 1, 1, 3, 3]
-
-
-def test_statistics_are_logged(tiny_cfg, run):
-    runner = run(tiny_cfg())
-    content = scalars_of(runner).read_text()
-    lines = [json.loads(line) for line in content.splitlines()]
+    scalars = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
+    lines = [json.loads(line) for line in scalars.splitlines()]
     train = [line for line in lines if 'loss' in line]
     first = [line for line in train if line['epoch'] == 1]
     later = [line for line in train if line['epoch'] > 1]
@@ -247,8 +227,7 @@ def test_a_share_of_the_run_follows_its_new_length(
         tiny_cfg, run, first, stop, second, plans, generation):
     def make(epochs, *hooks):
         cfg = tiny_cfg('run', resume=True, **{
-            'train_cfg.max_epochs': epochs, 'train_dataloader.num_workers': 0,
-            'train_dataloader.persistent_workers': False,
+            'train_cfg.max_epochs': epochs,
             'train_dataloader.dataset.indices': 8})
         cfg.experiment_name += f'-{first}-{len(hooks)}'
         cfg.custom_hooks[1].update(interval=.5, begin=.5)

@@ -13,9 +13,7 @@ def test_a_wide_run_fits_a_square_model(tiny_cfg, run):
     """4 x 16 tokens are as many as 8 x 8."""
     cfg = tiny_cfg(**{
         'model.backbone.img_size': (32, 128),
-        'model.neck.num_patches': (4, 16), 'train_cfg.max_epochs': 1,
-        'train_dataloader.num_workers': 0,
-        'train_dataloader.persistent_workers': False})
+        'model.neck.num_patches': (4, 16), 'train_cfg.max_epochs': 1})
     pipeline = cfg.train_dataloader.dataset.pipeline
     pipeline[2].scale = pipeline[4].input_size = (32, 128)
     runner = run(cfg)

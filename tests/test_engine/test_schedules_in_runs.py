@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_saliency_update_hook import recorded
+from tiny_run import WORKERS
 
 from amt_mm.engine import estimate_cost
 
@@ -13,12 +14,10 @@ def linear(start, end, until, begin=0):
                 begin=begin, until=until)
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_persistent_workers_follow_the_schedule(tiny_cfg, run, context):
-    cfg = tiny_cfg(**{
-        'train_dataloader.multiprocessing_context': context,
-        'train_dataloader.persistent_workers': True
-    })
+    cfg = tiny_cfg(**WORKERS, **{
+        'train_dataloader.multiprocessing_context': context})
     cfg.train_dataloader.dataset.pipeline[4].update(
         mask_ratio=linear(.75, .375, until=4, begin=1),
         throw_ratio=linear(0., .375, until=4, begin=1),
@@ -53,8 +52,7 @@ def test_plan_averages_the_cost(tiny_cfg):
 def test_a_resumed_run_follows_the_schedule_of_its_config(tiny_cfg, run):
     def make(epochs, until):
         cfg = tiny_cfg('run', resume=True, **{
-            'train_cfg.max_epochs': epochs, 'train_dataloader.num_workers': 0,
-            'train_dataloader.persistent_workers': False,
+            'train_cfg.max_epochs': epochs,
             'train_dataloader.dataset.indices': 8})
         cfg.experiment_name += f'-{epochs}'
         cfg.train_dataloader.dataset.pipeline[4].update(

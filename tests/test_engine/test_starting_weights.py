@@ -38,9 +38,7 @@ def started(tiny_cfg, run):
     def train(name, epochs=1, **options):
         cfg = tiny_cfg(name, **{
             'train_cfg.max_epochs': epochs, 'log_level': 'INFO',
-            'train_dataloader.num_workers': 0, 'resume': None,
-            'train_dataloader.persistent_workers': False,
-            'train_dataloader.dataset.indices': 4, **options})
+            'resume': None, 'train_dataloader.dataset.indices': 4, **options})
         cfg.experiment_name += f'-{next(number)}'
         cfg.custom_hooks = [dict(type='amt_mm.EpochSeedHook'),
                             dict(type='RecordStart')]

@@ -18,10 +18,6 @@ from amt_mm.engine.hooks import AMTVisualizationHook
 from amt_mm.engine.hooks.visualization_hook import random_numbers_kept
 
 HOOK = dict(type='amt_mm.AMTVisualizationHook', interval=2, num_images=3)
-ALONE = {
-    'train_dataloader.num_workers': 0,
-    'train_dataloader.persistent_workers': False,
-}
 
 
 @VISBACKENDS.register_module(force=True)
@@ -42,7 +38,7 @@ class Collect(BaseVisBackend):
 
 
 def test_the_run_is_the_one_without_pictures(tiny_cfg, run):
-    plain, seen = tiny_cfg('plain', **ALONE), tiny_cfg('seen', **ALONE)
+    plain, seen = tiny_cfg('plain'), tiny_cfg('seen')
     seen.default_hooks.visualization = HOOK
     plain, seen = run(plain), run(seen)
     np.testing.assert_array_equal(loss_trace(plain), loss_trace(seen))
@@ -57,9 +53,9 @@ def test_the_run_is_the_one_without_pictures(tiny_cfg, run):
 
 
 def test_the_same_images_in_every_sheet_and_after_a_resume(tiny_cfg, run):
-    first = tiny_cfg('run', **ALONE, **{'train_cfg.max_epochs': 2})
+    first = tiny_cfg('run', **{'train_cfg.max_epochs': 2})
     first.default_hooks.visualization = HOOK
-    second = tiny_cfg('run', resume=True, **ALONE)
+    second = tiny_cfg('run', resume=True)
     second.default_hooks.visualization = HOOK
     second.experiment_name += '-resumed'
     sheets = [mmcv.imread(path, channel_order='rgb')
@@ -77,7 +73,7 @@ def test_the_same_images_in_every_sheet_and_after_a_resume(tiny_cfg, run):
 
 def test_every_backend_gets_them(tiny_cfg, run):
     Collect.pictures.clear()
-    cfg = tiny_cfg(**ALONE, **{'train_cfg.max_epochs': 1})
+    cfg = tiny_cfg(**{'train_cfg.max_epochs': 1})
     cfg.default_hooks.visualization = dict(HOOK, name='seen')
     cfg.visualizer.vis_backends = [
         dict(type='LocalVisBackend'), dict(type='Collect')]
@@ -99,7 +95,7 @@ def _drawn(rank, runner):
     {}, dict(runner_type='FlexibleRunner',
              strategy=dict(type='amt_mm.AMTFSDPStrategy'))])
 def test_several_processes_draw_once(tiny_cfg, monkeypatch, options):
-    cfg = tiny_cfg('together', **ALONE, **options, **{
+    cfg = tiny_cfg('together', **options, **{
         'train_cfg.max_epochs': 2})
     cfg.default_hooks.visualization = HOOK
     cfg.visualizer.vis_backends = [dict(type='Collect')]
@@ -110,8 +106,8 @@ def test_several_processes_draw_once(tiny_cfg, monkeypatch, options):
 
 
 def test_fewer_images_than_asked_for(tiny_cfg, run):
-    cfg = tiny_cfg(**ALONE, **{'train_cfg.max_epochs': 1,
-                               'train_dataloader.dataset.indices': 4})
+    cfg = tiny_cfg(**{'train_cfg.max_epochs': 1,
+                      'train_dataloader.dataset.indices': 4})
     cfg.default_hooks.visualization = dict(HOOK, num_images=9, at_start=False)
     path, = pictures_of(run(cfg))
     assert path.name == 'panels_1.png'

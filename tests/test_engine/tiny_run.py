@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 NUM_IMAGES = 22
+WORKERS = {
+    'train_dataloader.num_workers': 2,
+    'train_dataloader.persistent_workers': True,
+}
 
 
 def loss_trace(runner):

@@ -37,7 +37,7 @@ def write_maps(images: Path, root: Path) -> dict[str, np.ndarray]:
     return maps
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_run_with_a_folder(tiny_cfg, run, images, tmp_path, context):
     maps = write_maps(images, tmp_path / 'maps')
     cfg = tiny_cfg(**{'train_dataloader.multiprocessing_context': context,

@@ -63,7 +63,7 @@ def test_weights_follow_a_schedule():
         middle, expected / expected.amax((1, 2), keepdim=True))
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_pixels_first_and_features_later(tiny_cfg, run, context):
     """Each source prepares its own inputs, in workers."""
     cfg = tiny_cfg(**{'train_dataloader.multiprocessing_context': context})

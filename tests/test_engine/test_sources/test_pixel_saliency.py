@@ -21,7 +21,7 @@ def use_pixels(cfg, **options):
     return cfg
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_run(tiny_cfg, run, images, context):
     cfg = use_pixels(tiny_cfg(**{
         'train_dataloader.multiprocessing_context': context,

@@ -30,7 +30,7 @@ def teacher():
     return vit
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_run_with_a_teacher(tiny_cfg, run, teacher, tmp_path, context):
     torch.save(dict(state_dict={
         f'backbone.{k}': v for k, v in teacher.state_dict().items()
