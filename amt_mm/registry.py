@@ -39,6 +39,8 @@ STRATEGIES = _child(root.STRATEGIES, 'engine.fsdp_strategy')
 # apart, as it needs mmdet
 METRICS = _child(root.METRICS, 'evaluation.lvis_metric')
 TASK_UTILS = _child(root.TASK_UTILS, 'masking')
+VISBACKENDS = _child(root.VISBACKENDS, 'visualization')
+VISUALIZERS = _child(root.VISUALIZERS, 'visualization')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'weights')
 
 

@@ -17,11 +17,12 @@ from .page import Section, write_page
 from .panels import Panel, draw_panel, draw_sheet
 from .plan_samples import draw_plans, sample_plans
 from .training_panels import to_pixels, training_panels
+from .visualizers import AMTMLflowVisBackend, AMTVisualizer
 
 __all__ = [
-    'PROJECTIONS', 'Panel', 'Section', 'check_projection',
-    'cls_attention_maps', 'draw_attention', 'draw_embedding', 'draw_heads',
-    'draw_panel', 'draw_plans', 'draw_sheet', 'effective_num_patches',
-    'project', 'sample_plans', 'thumbnail_side', 'to_pixels',
-    'training_panels', 'write_page'
+    'AMTMLflowVisBackend', 'AMTVisualizer', 'PROJECTIONS', 'Panel', 'Section',
+    'check_projection', 'cls_attention_maps', 'draw_attention',
+    'draw_embedding', 'draw_heads', 'draw_panel', 'draw_plans', 'draw_sheet',
+    'effective_num_patches', 'project', 'sample_plans', 'thumbnail_side',
+    'to_pixels', 'training_panels', 'write_page'
 ]
