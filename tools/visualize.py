@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Load, cls_attention_maps, draw."""
+    """Load, look, draw."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
     cfg = Config.fromfile(args.config)

@@ -141,7 +141,8 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
     source, updates, begin = _saliency_schedule(cfg, generator)
     model = _build_on_meta(cfg)
     h, w = (n * model.backbone.patch_size for n in generator.tokens)
-    images = torch.zeros((1, 3, h, w), device='meta')
+    channels = model.backbone.patch_embed.projection.in_channels
+    images = torch.zeros((1, channels, h, w), device='meta')
 
     def macs(counts: TokenCounts) -> tuple[int, int]:
         return _step_macs(model, images, generator.tokens, counts)

@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS
 
+from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.weights import load_encoder
 
 from .saliency_maps import whole_images
@@ -98,13 +99,16 @@ def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
     """
     pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
         without_wrappers(cfg.train_dataloader.dataset).pipeline
+    loader = cfg.get('train_dataloader') or evaluation_loader(cfg)
+    extensions = without_wrappers(loader.dataset).get('extensions', EXTENSIONS)
     if not any('Load' in step['type'] for step in pipeline):
         raise ValueError(
             "the config's pipeline must load images from files, by "
             'amt_mm.LoadImage or LoadImageFromFile, got '
             f'{[step["type"] for step in pipeline]}.')
     images = DATASETS.build(dict(
-        type='amt_mm.ImageFolder', data_root=folder, pipeline=pipeline))
+        type='amt_mm.ImageFolder', data_root=folder, pipeline=pipeline,
+        extensions=extensions))
     return images if evaluation_loader(cfg) else whole_images(images)
 
 

@@ -1,6 +1,7 @@
 """One file per method of masked image modelling; the parts of a detector."""
 
 from .base import BaseAMT
+from .data_preprocessor import AMTDataPreprocessor
 from .mae import (
     AMTMAE,
     AMTMAEPretrainDecoder,
@@ -19,8 +20,8 @@ from .simple_fpn import SimpleFPN
 from .vitdet import ViTDet
 
 __all__ = [
-    'AMTBEiTPretrainViT', 'AMTHOGGenerator', 'AMTMAE', 'AMTMAEPretrainDecoder',
-    'AMTMAEPretrainHead', 'AMTMAEViT', 'AMTMaskFeat', 'AMTMaskFeatViT',
-    'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder', 'AMTSimMIMViT',
-    'BaseAMT', 'SimpleFPN', 'ViTDet'
+    'AMTBEiTPretrainViT', 'AMTDataPreprocessor', 'AMTHOGGenerator', 'AMTMAE',
+    'AMTMAEPretrainDecoder', 'AMTMAEPretrainHead', 'AMTMAEViT', 'AMTMaskFeat',
+    'AMTMaskFeatViT', 'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder',
+    'AMTSimMIMViT', 'BaseAMT', 'SimpleFPN', 'ViTDet'
 ]

@@ -6,6 +6,7 @@ Shape letters: B batch, C channels, (h, w) token grid.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -54,10 +55,12 @@ class BaseAMT(BaseSelfSupervisor):
                  **kwargs: Any) -> None:
         if isinstance(backbone, dict):
             backbone = MODELS.build(backbone)
+        self._check_kind('backbone', type(backbone))
         for name, sizes in self.of_backbone.items():
-            if isinstance(kwargs.get(name), dict):
-                kwargs[name] = {**{key: attrgetter(path)(backbone) for
-                                   key, path in sizes.items()}, **kwargs[name]}
+            if isinstance(cfg := kwargs.get(name), dict):
+                self._check_kind(name, MODELS.get(cfg['type']))
+                kwargs[name] = {**{key: attrgetter(path)(backbone)
+                                   for key, path in sizes.items()}, **cfg}
         super().__init__(backbone=backbone, **kwargs)
         self.head_reduction = check_choice('head_reduction', head_reduction,
                                            HEAD_REDUCTIONS)
@@ -66,15 +69,21 @@ class BaseAMT(BaseSelfSupervisor):
         # of the class, not bound: a copy of the model computes with its own
         self._loss: Callable[..., Tensor] = torch.compile(
             type(self).loss_given_plan, **{'fullgraph': True, **options})
+        self.data_preprocessor.register_forward_pre_hook(partial(
+            _check_channels, self.backbone))
         self._check_parts()
+
+    def _check_kind(self, name: str, found: type | None) -> None:
+        """Raise TypeError if a part is of another class than it must be."""
+        kind = self.parts.get(name, object)
+        if not (found and issubclass(found, kind)):
+            raise TypeError(f'{name} must be of the class {kind.__name__}, got'
+                            f' {found and found.__name__}.')
 
     def _check_parts(self) -> None:
         """Raise an error if the parts do not belong together."""
-        for name, kind in self.parts.items():
-            part = getattr(self, name)
-            if not isinstance(part, kind):
-                raise TypeError(f'{name} must be of the class {kind.__name__},'
-                                f' got {type(part).__name__}.')
+        for name in self.parts:
+            self._check_kind(name, type(getattr(self, name)))
         for name, (got, expected, source) in self.sizes().items():
             if got != expected:
                 raise ValueError(f'{name} must be {expected} to fit {source}, '
@@ -111,6 +120,18 @@ class BaseAMT(BaseSelfSupervisor):
     def saliency(self, inputs: Tensor) -> Tensor:
         """Return the attention of the class token (B, h, w), in [0, 1]."""
         return vit_saliency(self.backbone, inputs, self.head_reduction)
+
+
+def _check_channels(backbone: Any, module: nn.Module, args: tuple) -> None:
+    """Raise ValueError if a batch has other channels than the model.
+
+    The preprocessor would take three of them, to swap red and blue.
+    """
+    images = args[0].get('inputs') if args else None
+    num_channels = backbone.patch_embed.projection.in_channels
+    if isinstance(images, Tensor) and images.shape[1] != num_channels:
+        raise ValueError(f'in_channels must be {images.shape[1]} to fit the '
+                         f'images, got {num_channels}.')
 
 
 class PixelAMT(BaseAMT):

@@ -149,6 +149,8 @@ class AMTMaskFeat(BaseAMT):
         vit, neck, hog = self.backbone, self.neck, self.target_generator
         num_cells = (vit.patch_size // hog.pool)**2
         return {
+            'backbone.in_channels': (
+                vit.patch_embed.projection.in_channels, 3, 'the HOG'),
             'neck.in_channels': (neck.in_channels, vit.embed_dims,
                                  'embed_dims of backbone.arch'),
             'target_generator.patch_size': (hog.patch_size, vit.patch_size,

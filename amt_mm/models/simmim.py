@@ -127,7 +127,15 @@ class AMTSimMIMLinearDecoder(SimMIMLinearDecoder):
     Args:
         in_channels (int): Width D of the tokens.
         encoder_stride (int): Side p of a patch, in pixels.
+        out_channels (int): Channels C of the images. Defaults to 3.
     """
+
+    def __init__(self, in_channels: int, encoder_stride: int,
+                 out_channels: int = 3) -> None:
+        super().__init__(in_channels, encoder_stride)
+        if out_channels != 3:
+            self.decoder[0] = nn.Conv2d(
+                in_channels, encoder_stride**2 * out_channels, 1)
 
     def forward(self, latent: Tensor, plan: MaskPlan) -> Tensor:
         """Predict the masked patches from the latent (B, 1 + V + M, D).
@@ -198,12 +206,14 @@ class AMTSimMIM(PixelAMT):
         neck=AMTSimMIMLinearDecoder,
         head=AMTSimMIMHead)
     of_backbone = dict(
-        neck=dict(in_channels='embed_dims', encoder_stride='patch_size'),
+        neck=dict(in_channels='embed_dims', encoder_stride='patch_size',
+                  out_channels='patch_embed.projection.in_channels'),
         head=dict(patch_size='patch_size'))
 
     def sizes(self) -> Sizes:
         """Return the sizes that must fit, by name."""
         vit, conv = self.backbone, self.neck.decoder[0]
+        num_channels = vit.patch_embed.projection.in_channels
         return {
             'neck.in_channels': (conv.in_channels, vit.embed_dims,
                                  'embed_dims of backbone.arch'),
@@ -211,4 +221,9 @@ class AMTSimMIM(PixelAMT):
                                 'backbone.patch_size'),
             'neck.encoder_stride': (self.neck.decoder[1].upscale_factor,
                                     vit.patch_size, 'backbone.patch_size'),
+            'neck.out_channels': (conv.out_channels // vit.patch_size**2,
+                                  num_channels, 'backbone.in_channels'),
+            'head.loss.channel': (
+                getattr(self.head.loss_module, 'channel', None)
+                or num_channels, num_channels, 'backbone.in_channels'),
         }

@@ -57,10 +57,12 @@ def training_panels(model: Any, dataset: BaseDataset,
 
 
 def to_pixels(model: Any, inputs: Tensor) -> list[np.ndarray]:
-    """Undo the normalisation: (B, 3, H, W) -> B times (H, W, 3) uint8 RGB."""
+    """Undo the normalisation: (B, C, H, W) -> B times (H, W, 3) uint8 RGB."""
     preprocessor = model.data_preprocessor
     pixels = inputs.float() * preprocessor.std + preprocessor.mean
-    if not preprocessor._channel_conversion:  # then the inputs are BGR still
+    if hasattr(preprocessor, 'bands'):
+        pixels = pixels[:, preprocessor.bands] * (255 / preprocessor.white)
+    elif not preprocessor._channel_conversion:  # then the inputs are BGR still
         pixels = pixels.flip(1)
     pixels = pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     return list(pixels.cpu().numpy())

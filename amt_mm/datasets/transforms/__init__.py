@@ -1,10 +1,11 @@
 from .amt_mask_generator import AMTMaskGenerator
+from .load_array import LoadArray
 from .load_image import LoadImage, UnreadableImageError
 from .load_resized_crop import LoadResizedCrop
 from .random_resized_crop_with_box import RandomResizedCropWithBox
 from .seed_sample import SeedSample
 
 __all__ = [
-    'AMTMaskGenerator', 'LoadImage', 'LoadResizedCrop',
+    'AMTMaskGenerator', 'LoadArray', 'LoadImage', 'LoadResizedCrop',
     'RandomResizedCropWithBox', 'SeedSample', 'UnreadableImageError'
 ]

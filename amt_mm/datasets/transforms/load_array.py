@@ -1,0 +1,149 @@
+"""Load an image of any number of channels, in any type of number."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+
+from amt_mm.arguments import check_number
+from amt_mm.datasets.encoded_image import MAX_PIXELS, check_file
+from amt_mm.datasets.printable import printable
+from amt_mm.registry import TRANSFORMS
+
+from .load_image import UnreadableImageError
+
+NUMPY, TIFF = b'\x93NUMPY', (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+
+
+@TRANSFORMS.register_module()
+class LoadArray(LoadImageFromFile):
+    """Load TIFF files and NumPy arrays as they are, scaled to [0, 1].
+
+    Of 8, 16 or 32 bits, signed, unsigned or float. A TIFF file may have its
+    channels in samples or in pages. An array, and a TIFF file that does not
+    name its axes, is (H, W, C) or, where its first axis is shorter than its
+    last, (C, H, W).
+
+    **Required Keys:**
+
+    - img_path
+
+    **Added Keys:**
+
+    - img (np.ndarray): (H, W, C) float32.
+    - img_shape, ori_shape
+
+    Args:
+        value_range (Sequence[float]): The levels that become 0 and 1, such as
+            (0, 4095) of 12 bits; what is beyond is not clipped.
+        num_channels (int, optional): How many channels each image must have.
+            Defaults to None, any.
+        max_pixels (int): Height times width that an image may have. Defaults
+            to 178,956,970, as in Pillow.
+        **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
+
+    Raises:
+        UnreadableImageError: If the file is neither, or holds a number that
+            is not finite.
+    """
+
+    def __init__(self,
+                 value_range: Sequence[float],
+                 num_channels: int | None = None,
+                 max_pixels: int = MAX_PIXELS,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        low, high = (check_number('value_range', n, '(-inf, inf)')
+                     for n in value_range)
+        if not low < high:
+            raise ValueError('value_range must be (low, high) with low < '
+                             f'high, got {value_range}.')
+        self.value_range = low, high
+        self.num_channels, self.max_pixels = num_channels, max_pixels
+
+    def transform(self, results: dict) -> dict | None:
+        """Load ``img_path`` into ``img``."""
+        path = results['img_path']
+        try:
+            check_file(path, self.max_pixels)
+            with open(path, 'rb') as file:
+                image = read_array(file.read(), self.max_pixels)
+            self._check(image)
+        except Exception as error:  # each decoder has errors of its own
+            if self.ignore_empty:
+                return None
+            raise UnreadableImageError(
+                f'cannot read the image {printable(path)}: '
+                f'{printable(repr(error))}') from error
+        low, high = self.value_range
+        results['img'] = (image.astype(np.float32) - low) / np.float32(
+            high - low)
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _check(self, image: np.ndarray) -> None:
+        """Raise ValueError if an image is not what it must be."""
+        if self.num_channels not in (None, image.shape[2]):
+            raise ValueError(f'num_channels must be {image.shape[2]}, as the '
+                             f'image has, got {self.num_channels}')
+        if not np.isfinite(image).all():
+            raise ValueError(f'{np.sum(~np.isfinite(image)):,} of '
+                             f'{image.size:,} values are not finite')
+
+
+def read_array(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a TIFF file or a NumPy array to (H, W, C).
+
+    Raises:
+        ValueError: If it is neither, or larger than ``max_pixels``.
+    """
+    if content.startswith(NUMPY):
+        image = channels_last(np.lib.format.read_array(
+            io.BytesIO(content), allow_pickle=False))
+    elif content.startswith(TIFF):
+        image = _read_tiff(content, max_pixels)
+    else:
+        raise ValueError(f'it is no TIFF file or NumPy array: it begins with '
+                         f'{content[:8]!r}')
+    if image.ndim != 3 or image.dtype.kind not in 'uif':
+        raise ValueError('an image must be (H, W) or (H, W, C) of real '
+                         f'numbers, got {image.shape} of {image.dtype}')
+    _check_size(image.shape[:2], max_pixels)
+    return image
+
+
+def channels_last(image: np.ndarray) -> np.ndarray:
+    """Return (H, W), (H, W, C) or (C, H, W), C < W, as (H, W, C)."""
+    if image.ndim == 2:
+        return image[:, :, None]
+    if image.ndim == 3 and image.shape[0] < image.shape[2]:
+        return np.moveaxis(image, 0, 2)
+    return image
+
+
+def _read_tiff(content: bytes, max_pixels: int) -> np.ndarray:
+    """Decode the first series of a TIFF file to (H, W, C)."""
+    from tifffile import TiffFile
+    with TiffFile(io.BytesIO(content)) as file:
+        series = file.series[0]
+        axes, shape = series.axes, series.shape
+        _check_size(sorted(shape)[-2:], max_pixels)
+        image = series.asarray()
+    others = [i for i, axis in enumerate(axes) if axis not in 'YX']
+    if len(others) > 1:
+        raise ValueError('its axes must be Y, X and one of channels, got '
+                         f'{axes} {shape}')
+    if not others or axes[others[0]] == 'Q':  # written without names
+        return channels_last(image)
+    return np.moveaxis(image, others[0], 2)
+
+
+def _check_size(size: Sequence[int], max_pixels: int) -> None:
+    if not 0 < prod(size) <= max_pixels:
+        raise ValueError(f'the image must have 1 to max_pixels {max_pixels:,} '
+                         f'pixels, got {" x ".join(map(str, size))}')

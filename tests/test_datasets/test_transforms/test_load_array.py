@@ -1,0 +1,108 @@
+"""Images of any number of channels, through a run of the real tool."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from amt_mm.datasets.transforms import LoadArray, UnreadableImageError
+
+tifffile = pytest.importorskip('tifffile')
+NUM_BANDS = 5
+CONFIG = 'configs/mae_amt_vit-s_bands.py'
+SMALL = (
+    'model.backbone.arch.embed_dims=32', 'model.backbone.arch.num_layers=2',
+    'model.backbone.arch.num_heads=4',
+    'model.backbone.arch.feedforward_channels=32',
+    'model.backbone.arch._delete_=True', 'model.backbone.img_size=64',
+    'model.neck.num_patches=16', 'model.neck.decoder_embed_dim=32',
+    'model.neck.decoder_depth=1', 'model.neck.decoder_num_heads=4',
+    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
+    'train_dataloader.dataset.pipeline.2.scale=64',
+    'train_dataloader.dataset.pipeline.4.input_size=64',
+    'default_hooks.checkpoint.interval=1', 'custom_hooks.1.interval=1',
+    'default_hooks.visualization.interval=1')
+
+
+def bands(seed: int, dtype: str = 'u2') -> np.ndarray:
+    """Return an image (40, 48, C) of levels below 4096."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 4096, (40, 48, NUM_BANDS)).astype(dtype)
+
+
+def write_arrays(folder):
+    """Write the same kind of image in each way that channels are stored."""
+    folder.mkdir()
+    first = np.moveaxis(bands(0), 2, 0)
+    tifffile.imwrite(folder / 'pages.tif', first)
+    tifffile.imwrite(folder / 'no_names.tif', bands(0))
+    tifffile.imwrite(folder / 'planar.tif', first, planarconfig='separate',
+                     photometric='minisblack')
+    tifffile.imwrite(folder / 'samples.tif', bands(0),
+                     planarconfig='contig', photometric='minisblack')
+    tifffile.imwrite(folder / 'float.tif', bands(0, 'f4'),
+                     photometric='minisblack', planarconfig='contig')
+    np.save(folder / 'last.npy', bands(0, 'i4'))
+    np.save(folder / 'first.npy', first)
+    return folder
+
+
+def test_every_layout_gives_the_same(tmp_path):
+    load = LoadArray(value_range=(0, 4095), num_channels=NUM_BANDS)
+    for path in write_arrays(tmp_path / 'images').iterdir():
+        results = load(dict(img_path=str(path)))
+        assert results['img'].dtype == np.float32, path
+        np.testing.assert_allclose(
+            results['img'], bands(0) / np.float32(4095), err_msg=str(path))
+        assert results['ori_shape'] == (40, 48)
+
+
+@pytest.mark.parametrize('content, message', [
+    (np.zeros((8, 9)), 'num_channels must be 1, as the image has, got 5'),
+    (np.full((8, 9, 5), np.nan), '360 of 360 values are not finite'),
+    (np.zeros((8, 9, 5), complex), 'of real numbers'),
+    (np.zeros((2, 3, 4, 5)), r'must be (H, W) or (H, W, C)'),
+    (np.array([{}]), 'Object arrays cannot be loaded'),
+    (np.zeros((80, 90, 5)), 'max_pixels 1,000 pixels, got 80 x 90'),
+    (b'nothing', 'it is no TIFF file or NumPy array'),
+])
+def test_what_it_is_not(tmp_path, content, message):
+    path = tmp_path / 'image.npy'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(UnreadableImageError) as caught:
+        LoadArray(value_range=(0, 1), num_channels=NUM_BANDS,
+                  max_pixels=1000)(dict(img_path=str(path)))
+    assert message in str(caught.value)
+
+
+def test_value_range():
+    with pytest.raises(ValueError, match='low < high, got'):
+        LoadArray(value_range=(1, 1))
+
+
+def test_pretrain_resume_and_extract(tool, tmp_path):
+    """Through the tool for statistics, an update, a resume and features."""
+    folder = write_arrays(tmp_path / 'images')
+    found = tool('dataset_stats', folder).stdout
+    assert f'7 of {NUM_BANDS} channels' not in found  # of several types
+    lines = [line for line in found.splitlines() if line.startswith(
+        ('model.', 'train_', 'data_preprocessor.'))]
+    assert lines[0] == f'model.backbone.patch_cfg.in_channels={NUM_BANDS}'
+    options = (f'data_root={folder}', *lines, *SMALL,
+               'train_dataloader.dataset.pipeline.1.value_range=0,4095')
+    run = tmp_path / 'run'
+    for epochs in (2, 3):
+        done = tool('train', CONFIG, '--work-dir', run, '--cfg-options',
+                    f'train_cfg.max_epochs={epochs}', *options)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert f'saliency updated: epoch {epochs - 1}, 7 images' in done.stdout
+    state = torch.load(run / 'epoch_3.pth', weights_only=False)['state_dict']
+    assert state['neck.decoder_pred.weight'].shape[0] == 16**2 * NUM_BANDS
+    assert len(list(run.glob('*/vis_data/vis_image/*.png'))) == 4
+    done = tool('extract', run / 'mae_amt_vit-s_bands.py', run / 'epoch_3.pth',
+                '--images', folder, '--out', tmp_path / 'features.npz')
+    assert 'features (7, 32)' in done.stdout, done.stderr[-2000:]
