@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pickle import UnpicklingError
@@ -103,13 +103,6 @@ def check_multiple(name: str, value: int, of: int, why: str) -> int:
 def optional(check: Check) -> Check:
     """Return a check that lets None pass."""
     return lambda name, value: None if value is None else check(name, value)
-
-
-def check_all(checks: Mapping[str, Check], arguments: Mapping[str, Any],
-              prefix: str = '') -> None:
-    """Check those of the arguments that have a check."""
-    for name in arguments.keys() & checks.keys():
-        checks[name](f'{prefix}{name}', arguments[name])
 
 
 POSITIVE = partial(check_int, low=1)

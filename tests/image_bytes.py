@@ -115,6 +115,8 @@ UNUSUAL = {
     'palette_alpha.png': encode(PALETTE, 'PNG', transparency=0),
     'bits.png': encode(noise().convert('1'), 'PNG'),
     'alpha.png': encode(noise().convert('RGBA'), 'PNG'),
+    'grey_alpha.png': encode(noise().convert('LA'), 'PNG'),
+    'grey.jpg': encode(noise().convert('L'), 'JPEG'),
     'animated.png': encode(noise(), 'PNG', save_all=True,
                            append_images=[noise(seed=1)]),
     'animated.webp': encode(noise(), 'WEBP', lossless=True, save_all=True,

@@ -142,7 +142,7 @@ ONE = 'must be one of'
     (dict(warmup_throw_ratio=.25), ValueError,
      'warmup_mask_ratio + warmup_throw_ratio must be < 1, got 0.75 + 0.25'),
     (dict(mask_ratio=0.), ValueError, 'at least 1 token masked'),
-    (dict(rounding='round'), ValueError, "['floor', 'ceil'], got 'round'"),
+    (dict(rounding='round'), ValueError, 'rounding must be one of'),
     (dict(input_size=225), ValueError,
      'input_size must be a multiple of patch_size, got 225 by 16'),
     (dict(input_size=(224, 100)), ValueError, 'got 100 by 16'),

@@ -36,6 +36,7 @@ ROWS = {
     'mae_amt_vit-l_400e_in1k': ((88, 78, 30), range(40, 400, 40)),
     'mae_amt_vit-h14_400e_in1k': ((115, 102, 39), range(40, 400, 40)),
     'mae_amt_vit-s_custom': ((88, 78, 30), range(20, 200, 20)),
+    'mae_amt_vit-s_bands': ((88, 78, 30), range(20, 200, 20)),
     'mae_amt_vit-b_custom': ((88, 78, 30), range(20, 200, 20)),
     'mae_amt_vit-l_custom': ((88, 78, 30), range(20, 200, 20)),
     'mae_amt_vit-h14_custom': ((115, 102, 39), range(20, 200, 20)),

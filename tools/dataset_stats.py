@@ -115,7 +115,7 @@ def summary(images: Sequence[np.ndarray]) -> str:
                        + ','.join(f'{n:.4g}' for n in numbers))
     config = 'mae_amt_vit-s_custom' if is_photo else 'mae_amt_vit-s_bands'
     return '\n'.join([
-        *lines, f'for configs/{config}.py --cfg-options', *options])
+        *lines, f'for configs/{config}.py:', *options])
 
 
 if __name__ == '__main__':

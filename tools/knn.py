@@ -27,11 +27,11 @@ from torch import Tensor
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
+from amt_mm.engine.fit_config import without_wrappers
 from amt_mm.engine.frozen_encoder import (
     build_classifier,
     evaluation_loader,
     evaluation_pipeline,
-    without_wrappers,
 )
 from amt_mm.engine.saliency_maps import loader_in_order
 from amt_mm.evaluation import (
@@ -140,7 +140,7 @@ def build_datasets(cfg: Config,
     pipeline = evaluation_pipeline(cfg)
     train, val = (
         unwrap(DATASETS.build(dict(
-            without_wrappers(loader.dataset), pipeline=pipeline)))
+            next(without_wrappers(loader.dataset)), pipeline=pipeline)))
         for loader in (cfg.train_dataloader, evaluation_loader(cfg)))
     train.full_init()
     val.full_init()

@@ -1,4 +1,4 @@
-"""Make the plan of a batch in the worker that makes its samples."""
+"""Collate a batch and make its plan, in the worker that loads it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def collate_plans(data_batch: Sequence[dict]) -> dict[str, Any]:
     batch = default_collate(data_batch)
     samples = batch['data_samples']
     if not any('mask_plan' in sample for sample in samples):
-        return batch  # of a method that has none, or the model says it
+        return batch  # of a method without plans, or the model raises
     batch['data_samples'] = PlannedSamples(
         samples=samples, plan=MaskPlan.from_data_samples(samples))
     return batch

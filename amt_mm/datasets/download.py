@@ -1,4 +1,4 @@
-"""Open a data set that is downloaded when it is absent."""
+"""Open a data set, or download it first."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def open_or_download(open_: Callable[[bool], T], message: str) -> T:
     """Open a data set, first in the main process, which may download it.
 
     Args:
-        open_ (Callable): Opens the data set or raises. It is told whether it
-            is in the main process, the one to download.
-        message (str): What is absent, and how to place it by hand.
+        open_ (Callable): Opens the data set or raises. Its argument is whether
+            this is the main process, the one to download.
+        message (str): What is missing, and how to place it by hand.
 
     Raises:
         FileNotFoundError: With the message, if the data set did not open.

@@ -172,8 +172,9 @@ def _check_end(header: Header, file: io.BytesIO) -> None:
     """Raise ValueError if a file is cut off, which a decoder may not see."""
     content = file.getvalue()
     if header.kind == 'JPEG':
-        # Pillow stops at the scan, in which no other marker looks like it
-        if content.find(b'\xff\xd9', file.tell()) < 0:
+        # Pillow stops at the scan, in which nothing else looks like the end
+        end = b'\xff\xd9'
+        if not (content.endswith(end) or end in content[file.tell():]):
             raise ValueError('it is cut off: a JPEG file without its end')
     elif header.kind == 'PNG':
         try:

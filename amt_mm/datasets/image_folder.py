@@ -88,7 +88,7 @@ class ImageFolder(CustomDataset):
         ]
 
     def _find_samples(self) -> list[str]:
-        """List the images below the folder, and say what is left out."""
+        """List the images below the folder, and warn of those left out."""
         files = [*walk_files(self.img_prefix)]
         names = sorted(filter(self.is_valid_file, files))
         if not names:
@@ -153,7 +153,7 @@ def walk_files(root: str) -> Iterator[str]:
     """Yield the paths of all files below a folder, relative to it.
 
     Links are followed. One that leads nowhere, and what is no regular file, is
-    listed as any other: whoever reads it says that it cannot be read.
+    listed as any other, and found unreadable when it is read.
 
     Raises:
         OSError: If a folder below cannot be read.

@@ -1,4 +1,4 @@
-"""Warn where images of 16 bits do not fill them, or are clipped."""
+"""Warn if images of 16 bits use a part of the levels, or are clipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NUM_IMAGES = 8
 
 
 def log_levels(dataset: BaseDataset) -> None:
-    """Warn if the first images come out too dark, or lose their lights."""
+    """Warn if the first images would be too dark, or clipped."""
     paths = [dataset.get_data_info(index)['img_path']
              for index in range(min(NUM_IMAGES, len(dataset)))]
     for number, step in enumerate(dataset.pipeline.transforms):

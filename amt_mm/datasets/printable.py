@@ -1,4 +1,4 @@
-"""Show a file's name in a log without what it may hide."""
+"""Show a file's name in a log safely."""
 
 from __future__ import annotations
 

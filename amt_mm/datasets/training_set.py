@@ -1,4 +1,4 @@
-"""Look into the data set that a loader trains on."""
+"""Access to the training set of a loader."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class CheckpointLostError(ValueError):
-    """A run cannot go on from its work dir; the message says why."""
+    """A run cannot resume from its work dir, for the reason given."""
 
 
 def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:

@@ -1,4 +1,4 @@
-"""Fit a config to the machine it runs on and to where its data lie."""
+"""Adapt a config to the machine and to the location of the data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def move_data_root(cfg: Config, old_root: str | None) -> None:
     own get the new one.
     """
     datasets = [dataset for name in filter(cfg.get, LOADERS)
-                for dataset in _without_wrappers(cfg[name].get('dataset'))]
+                for dataset in without_wrappers(cfg[name].get('dataset'))]
     moved = 0
     for dataset in datasets:
         path = dataset.get('data_root')
@@ -49,13 +49,13 @@ def move_data_root(cfg: Config, old_root: str | None) -> None:
                 evaluator.ann_file = path
 
 
-def _without_wrappers(node: Any) -> Iterator[Any]:
+def without_wrappers(node: Any) -> Iterator[Any]:
     """Yield the configs of data sets inside of RepeatDataset and such."""
     if isinstance(node, (list, tuple)):
         for child in node:
-            yield from _without_wrappers(child)
+            yield from without_wrappers(child)
     elif node and ('dataset' in node or 'datasets' in node):
-        yield from _without_wrappers(
+        yield from without_wrappers(
             [node.get('dataset'), node.get('datasets')])
     elif node:
         yield node
@@ -74,7 +74,7 @@ def _moved(path: Any, old_root: str | None, new_root: str) -> str | None:
 
 
 def fit_machine(cfg: Config) -> None:
-    """Fall back to what this machine can do, and say so."""
+    """Fall back to what this machine can do, and log it."""
     compile_the_loss(cfg)
     for name in filter(cfg.get, LOADERS):
         if not cfg[name].get('num_workers'):

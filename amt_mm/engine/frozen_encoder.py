@@ -1,4 +1,4 @@
-"""The encoder that a config describes, and images as it is shown them."""
+"""The encoder of a config, and images in its evaluation pipeline."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, MODELS
 from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.weights import load_encoder
 
+from .fit_config import without_wrappers
 from .saliency_maps import whole_images
 
 LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
@@ -79,16 +80,16 @@ def evaluation_loader(cfg: Config) -> Any:
 
 def evaluation_pipeline(cfg: Config) -> list[dict]:
     """Return the pipeline that images are evaluated by, with our loading."""
-    # of the same arguments, and refuses what it would not read rightly
+    # of the same arguments, and with errors for damaged files
     return [
         dict(step, type='amt_mm.LoadImage') if step['type'] in LOADERS
-        else step for step in without_wrappers(
-            evaluation_loader(cfg).dataset).pipeline
+        else step for step in next(without_wrappers(
+            evaluation_loader(cfg).dataset)).pipeline
     ]
 
 
 def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
-    """Return the images below a folder, as a config shows them whole.
+    """Return the images below a folder, whole, in the pipeline of a config.
 
     By the pipeline of evaluation where a config has one, else by that of
     training without its crop, as :class:`ProbeHook` does.
@@ -98,9 +99,10 @@ def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
             hold arrays do not.
     """
     pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
-        without_wrappers(cfg.train_dataloader.dataset).pipeline
+        next(without_wrappers(cfg.train_dataloader.dataset)).pipeline
     loader = cfg.get('train_dataloader') or evaluation_loader(cfg)
-    extensions = without_wrappers(loader.dataset).get('extensions', EXTENSIONS)
+    extensions = next(without_wrappers(loader.dataset)).get(
+        'extensions', EXTENSIONS)
     if not any('Load' in step['type'] for step in pipeline):
         raise ValueError(
             "the config's pipeline must load images from files, by "
@@ -110,10 +112,3 @@ def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
         type='amt_mm.ImageFolder', data_root=folder, pipeline=pipeline,
         extensions=extensions))
     return images if evaluation_loader(cfg) else whole_images(images)
-
-
-def without_wrappers(dataset: Any) -> Any:
-    """Return the config of the data set inside of RepeatDataset and such."""
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset

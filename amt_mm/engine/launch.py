@@ -1,4 +1,4 @@
-"""Processes that train together."""
+"""Distributed training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmengine.dist import all_reduce, get_rank, is_distributed
 
 
 def is_node_leader() -> bool:
-    """Whether this process does what each node needs once, such as writing."""
+    """Whether this process does what a node needs once, such as writing."""
     return int(os.environ.get('LOCAL_RANK', get_rank())) == 0
 
 

@@ -1,4 +1,4 @@
-"""A runner that tells a spectator only what matters."""
+"""A runner that shows only some lines of its log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 
 def build_quiet_runner(cfg: Config, shown: Sequence[str]) -> Runner:
-    """Build a runner whose terminal shows the lines with one of some words.
+    """Build a runner whose terminal shows only lines with certain words.
 
     Its log file gets all lines after the runner is built.
     """

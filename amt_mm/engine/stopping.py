@@ -1,4 +1,4 @@
-"""Begin where results can be written, and end in order."""
+"""Check the work dir before a run, and shut down gracefully."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 
 
 def check_work_dir(folder: str) -> None:
-    """Stop if a folder cannot be made or written.
+    """Exit if a folder cannot be created or written.
 
     Raises:
         SystemExit: With the reason in one sentence.
@@ -31,11 +31,11 @@ def check_work_dir(folder: str) -> None:
 
 @contextmanager
 def graceful_shutdown(work_dir: str) -> Iterator[None]:
-    """End a run on SIGTERM or Ctrl-C with what it wrote whole.
+    """Stop a run on SIGTERM or Ctrl-C and leave whole files.
 
     The process group is left only by a run that came to its end: after an
     error the others may wait in a collective, and to leave would wait for
-    them. The end of the process tells them, and the launcher.
+    them. They and the launcher notice the end of the process.
 
     Raises:
         SystemExit: With the status that a shell gives such a process.

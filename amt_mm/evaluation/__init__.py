@@ -30,6 +30,7 @@ from .localization import (
     pointing_accuracy,
 )
 from .object_roles import object_roles
+from .probe import QUERIES_OF, Labelled, probe_accuracies
 from .saliency_of_images import (
     localize,
     masks_from_boxes,
@@ -38,12 +39,13 @@ from .saliency_of_images import (
 )
 
 __all__ = [
-    'Estimate', 'Localization', 'Neighbours', 'average_precision', 'box_mask',
-    'centre_prior', 'class_token', 'class_token_and_mean', 'count_not_finite',
-    'draw_subsets', 'extract_features', 'iterate_features', 'labels_of',
-    'linear_probe', 'localize', 'masks_from_boxes', 'masks_from_folder',
-    'mean_of_patches', 'measure_localization', 'nearest', 'object_roles',
-    'patch_map', 'pointing_accuracy', 'readable_features',
+    'QUERIES_OF', 'Estimate', 'Labelled', 'Localization', 'Neighbours',
+    'average_precision', 'box_mask', 'centre_prior', 'class_token',
+    'class_token_and_mean', 'count_not_finite', 'draw_subsets',
+    'extract_features', 'iterate_features', 'labels_of', 'linear_probe',
+    'localize', 'masks_from_boxes', 'masks_from_folder', 'mean_of_patches',
+    'measure_localization', 'nearest', 'object_roles', 'patch_map',
+    'pointing_accuracy', 'probe_accuracies', 'readable_features',
     'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
     'write_features'
 ]

@@ -147,7 +147,7 @@ def count_not_finite(features: Tensor) -> int:
 
 
 def check_finite(name: str, features: Tensor) -> None:
-    """Refuse features (N, D) of which some are NaN or infinite."""
+    """Raise ValueError if some features (N, D) are NaN or infinite."""
     if num_bad := count_not_finite(features):
         raise ValueError(f'{name} must be finite, got {num_bad} of '
                          f'{len(features)} rows that are not.')

@@ -1,4 +1,4 @@
-"""MAE that takes its masks, and its savings, from a plan made in the data.
+"""MAE with masks, and savings, from a plan made in the data pipeline.
 
 Shape letters: B batch, L tokens, V visible, M masked, D width,
 C channels, p patch size, (h, w) token grid.
@@ -38,7 +38,7 @@ from .vit import VisiblePatchViT, check_init_cfg, loads_weights
 
 @MODELS.register_module()
 class AMTMAEViT(VisiblePatchViT, MAEViT):
-    """MAE's encoder, which embeds and sees the visible patches only.
+    """MAE's encoder, which embeds the visible patches only.
 
     Without a plan it is mmpretrain's ``VisionTransformer``, and its state dict
     is that of one. Any grid is allowed, square or not.
@@ -164,7 +164,7 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
 
 @MODELS.register_module()
 class AMTMAEPretrainHead(MAEPretrainHead):
-    """MAE's loss on the masked patches, whose targets alone are built.
+    """MAE's loss, which builds the targets of the masked patches only.
 
     Args:
         saliency_weight (float): The share, in [0, 1], of a masked patch's
@@ -192,7 +192,7 @@ class AMTMAEPretrainHead(MAEPretrainHead):
         return self.loss_module(pred, target, mask)
 
     def construct_target(self, target: Tensor) -> Tensor:
-        """Normalise pixels (B, M, p * p * C) where ``norm_pix`` says so."""
+        """Normalise pixels (B, M, p * p * C) if ``norm_pix`` is set."""
         if not self.norm_pix:
             return target
         mean, std = pixel_statistics(target)

@@ -150,7 +150,7 @@ class AMTSimMIMLinearDecoder(SimMIMLinearDecoder):
 
 @MODELS.register_module()
 class AMTSimMIMHead(SimMIMHead):
-    """SimMIM's loss on the masked patches, whose targets alone are built.
+    """SimMIM's loss, which builds the targets of the masked patches only.
 
     Args:
         patch_size (int): Side p of a patch, in pixels.

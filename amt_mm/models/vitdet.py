@@ -120,8 +120,8 @@ class ViTDet(ViTSAM):
             ``window_size=14`` and ``drop_path_rate=0.``.
 
     Raises:
-        ValueError: If the grid of a checkpoint's position embedding cannot be
-            told from its number of tokens.
+        ValueError: If the grid of a checkpoint's position embedding does not
+            follow from its number of tokens.
     """
 
     arch_zoo = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,52 +18,21 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
-from torch import Tensor
 
-from amt_mm.arguments import (
-    POSITIVE,
-    Check,
-    check_all,
-    check_dict,
-    optional,
-)
+from amt_mm.arguments import check_dict, check_int, optional
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.fit_config import fit_machine, move_data_root
 from amt_mm.engine.saliency_maps import whole_image_loader
 from amt_mm.engine.sources import SaliencySource
 from amt_mm.evaluation import (
+    QUERIES_OF,
+    Labelled,
     class_token_and_mean,
     draw_subsets,
     extract_features,
     labels_of,
-    linear_probe,
-    top_accuracies,
-    weighted_knn,
+    probe_accuracies,
 )
-
-CHECKS: dict[str, Check] = dict(
-    max_bank=POSITIVE, k=POSITIVE, finetune=optional(check_dict))
-QUERIES_OF = 5  # one in so many images of the bank is a query to choose by
-POOLS = '', '_mean'  # names of the class token and of the patches' mean
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Features (N, 2, D) of images and their classes (N,)."""
-
-    features: Tensor
-    labels: Tensor
-
-    def split(self) -> tuple[Labelled, Labelled]:
-        """Return a bank and the queries that settings are chosen by."""
-        order = torch.randperm(
-            len(self.labels), generator=torch.Generator().manual_seed(0))
-        num = len(order) // QUERIES_OF
-        return self[order[num:]], self[order[:num]]
-
-    def __getitem__(self, index: Tensor) -> Labelled:
-        """Return some of the images."""
-        return Labelled(self.features[index], self.labels[index])
 
 
 class Evaluation:
@@ -84,9 +52,10 @@ class Evaluation:
     def __init__(self, cfg: Config, checkpoint: Path, data: dict[str, str],
                  max_bank: int = 5000, k: int = 20,
                  finetune: dict[str, Any] | None = None) -> None:
-        check_all(CHECKS, dict(max_bank=max_bank, k=k, finetune=finetune))
         self.cfg, self.checkpoint, self.data = cfg, checkpoint, data
-        self.max_bank, self.k, self.finetune_cfg = max_bank, k, finetune
+        self.max_bank = check_int('max_bank', max_bank, 1)
+        self.k = check_int('k', k, 1)
+        self.finetune_cfg = optional(check_dict)('finetune', finetune)
 
     @cached_property
     def model(self) -> Any:
@@ -107,7 +76,7 @@ class Evaluation:
         settings by.
         """
         test = self._encode(self._dataset('test'))
-        own, held_out = self._bank.split()
+        own, held_out = split(self._bank)
         return {**self._classify(test, self._bank),
                 **self._classify(held_out, own, '_val')}
 
@@ -163,18 +132,9 @@ class Evaluation:
 
     def _classify(self, queries: Labelled, bank: Labelled, suffix: str = ''
                   ) -> dict[str, float]:
-        num_classes = 1 + int(max(queries.labels.max(), bank.labels.max()))
-        found = {}
-        for number, pool in enumerate(POOLS):
-            known = (queries.features[:, number], bank.features[:, number],
-                     bank.labels, num_classes)
-            scores = dict(knn=weighted_knn(*known, self.k, 0.07),
-                          linear=linear_probe(*known))
-            found.update({
-                f'{name}{pool}{suffix}':
-                    round(top_accuracies(own, queries.labels)[1], 3)
-                for name, own in scores.items()})
-        return found
+        found = probe_accuracies(queries, bank, self.k)
+        return {f'{name}{suffix}': round(top, 3)
+                for name, top in found.items()}
 
     def _dataset(self, name: str) -> BaseDataset:
         """Return the labelled images of a folder."""
@@ -194,6 +154,14 @@ class Evaluation:
             dataset, SaliencySource.prepare, loader.batch_size,
             loader.num_workers, None), class_token_and_mean)
         return Labelled(features, labels)
+
+
+def split(images: Labelled) -> tuple[Labelled, Labelled]:
+    """Return a bank and the queries that settings are chosen by."""
+    order = torch.randperm(
+        len(images.labels), generator=torch.Generator().manual_seed(0))
+    num = len(order) // QUERIES_OF
+    return images[order[num:]], images[order[:num]]
 
 
 def _names(dataset: BaseDataset, folder: Path) -> Iterator[str]:

@@ -12,7 +12,6 @@ from yaml import safe_load
 
 from amt_mm.arguments import (
     Check,
-    check_all,
     check_bool,
     check_choice,
     check_dict,
@@ -185,7 +184,8 @@ def _fill(node: Any, root: str) -> Any:
 def _row(name: str, entry: dict[str, Any], rows: Mapping[str, Row],
          seeds: tuple[int, ...]) -> Row:
     _check_keys(f'rows.{name}', entry, tuple(ROW_CHECKS), tuple(ROW_CHECKS))
-    check_all(ROW_CHECKS, entry, f'rows.{name}.')
+    for key in entry.keys() & ROW_CHECKS.keys():
+        ROW_CHECKS[key](f'rows.{name}.{key}', entry[key])
     like = entry.get('like')
     if like is not None:
         check_choice(f'rows.{name}.like', like, list(rows))

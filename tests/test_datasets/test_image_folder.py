@@ -29,16 +29,6 @@ def _picture() -> Image.Image:
         quarters.repeat(HEIGHT // 2, 0).repeat(WIDTH // 2, 1))
 
 
-def _grey_16(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.asarray(image.convert('L'), np.uint16) * 257)
-
-
-def _see_through(image: Image.Image) -> Image.Image:
-    image = image.convert('RGBA')
-    image.putalpha(Image.linear_gradient('L').resize(image.size))
-    return image
-
-
 def _folder(root: Path, **kwargs) -> ImageFolder:
     # serialising the list collects garbage, which takes most of a test
     return ImageFolder(
@@ -48,47 +38,6 @@ def _folder(root: Path, **kwargs) -> ImageFolder:
 def _names(dataset: ImageFolder, root: Path) -> list[str]:
     return [str(Path(dataset.get_data_info(i)['img_path']).relative_to(root))
             for i in range(len(dataset))]
-
-
-FORMATS = {
-    'rgb.jpg': (lambda i: i, dict(quality=95)),
-    'UPPER.JPEG': (lambda i: i, dict(quality=95)),
-    'cmyk.jpg': (lambda i: i.convert('CMYK'), dict(quality=95)),
-    'rgb.png': (lambda i: i, {}),
-    'rgba.png': (_see_through, {}),
-    'palette.png': (lambda i: i.quantize(4), {}),
-    'palette_see_through.png': (lambda i: i.quantize(4),
-                                dict(transparency=0)),
-    'rgb.webp': (lambda i: i, dict(lossless=True)),
-    'rgba.webp': (_see_through, dict(lossless=True, exact=True)),
-    'rgb.bmp': (lambda i: i, {}),
-    'rgb.ppm': (lambda i: i, {}),
-    'rgb.tif': (lambda i: i, {}),
-}
-GREYS = {
-    'grey.jpg': (lambda i: i.convert('L'), dict(quality=95)),
-    'grey.png': (lambda i: i.convert('L'), {}),
-    'grey_alpha.png': (lambda i: i.convert('LA'), {}),
-    'grey_16.png': (_grey_16, {}),
-    'grey_16.tiff': (_grey_16, {}),
-    'grey.pgm': (lambda i: i.convert('L'), {}),
-}
-
-
-@pytest.mark.parametrize('name', [*FORMATS, *GREYS])
-def test_every_format_loads_as_the_same_picture(tmp_path: Path,
-                                                name: str) -> None:
-    change, options = {**FORMATS, **GREYS}[name]
-    change(_picture()).save(tmp_path / name, **options)
-    sample = _folder(tmp_path)[0]
-    image = sample['img']
-    assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
-    expected = np.asarray(_picture().convert('L').convert('RGB')
-                          if name in GREYS else _picture(), int)
-    # away from the edges, where JPEG rings
-    inner = np.s_[4:-20, 4:-28], np.s_[20:-4, 4:-28], np.s_[20:-4, 28:-4]
-    for part in inner:
-        assert np.abs(image[..., ::-1][part] - expected[part]).max() <= 4
 
 
 TURNS = {
@@ -132,15 +81,9 @@ def test_nested_folders_in_a_fixed_order(tmp_path: Path) -> None:
         (HEIGHT, WIDTH, 3)] * 6
 
 
-def test_hidden_files_are_left_out(tmp_path: Path) -> None:
-    for name in ('._seen.jpg', 'seen.jpg'):
-        _picture().save(tmp_path / name)
-    assert _names(_folder(tmp_path), tmp_path) == ['seen.jpg']
-
-
-def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+def test_what_is_hidden_is_left_out(tmp_path: Path) -> None:
     (tmp_path / '.thumbnails').mkdir()
-    for name in ('.thumbnails/seen.jpg', 'seen.jpg'):
+    for name in ('._seen.jpg', '.thumbnails/seen.jpg', 'seen.jpg'):
         _picture().save(tmp_path / name)
     assert _names(_folder(tmp_path), tmp_path) == ['seen.jpg']
 
@@ -172,37 +115,25 @@ def test_list_in_a_file(jpeg_folder: Path, tmp_path: Path) -> None:
 # ---- files that cannot be read
 
 
-def _broken(kind: str) -> bytes:
-    buffer = io.BytesIO()
-    # noise: large enough to be cut, with nothing left out by compression
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(buffer, 'JPEG')
-    content = buffer.getvalue()
-    return dict(
-        empty=b'', text=b'this is no image', header=content[:20],
-        truncated=content[:len(content) // 2],
-        corrupt=b'\0' * 200 + content[200:])[kind]
+def _cut_off() -> bytes:
+    content = io.BytesIO()
+    _picture().save(content, 'JPEG')
+    return content.getvalue()[:-100]
 
 
-BROKEN = ('empty', 'text', 'header', 'truncated', 'corrupt')
-
-
-@pytest.mark.parametrize('kind', BROKEN)
-def test_broken_file_stops_the_run(tmp_path: Path, kind: str) -> None:
-    (tmp_path / 'broken.jpg').write_bytes(_broken(kind))
+def test_broken_file_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / 'broken.jpg').write_bytes(_cut_off())
     dataset = _folder(tmp_path, on_unreadable='raise')
     with pytest.raises(UnreadableImageError, match='read .*/broken.jpg: '):
         dataset[0]
     assert not dataset.unreadable.any()
 
 
-@pytest.mark.parametrize('kind', BROKEN)
-def test_broken_file_is_skipped_and_flagged(tmp_path: Path,
-                                            kind: str) -> None:
+def test_broken_file_is_skipped_and_flagged(tmp_path: Path) -> None:
     np.random.seed(0)
     for name in 'ac':
         _picture().save(tmp_path / f'{name}.png')
-    (tmp_path / 'b.jpg').write_bytes(_broken(kind))
+    (tmp_path / 'b.jpg').write_bytes(_cut_off())
     dataset = _folder(tmp_path)
     paths = _names(dataset, tmp_path)
     bad = paths.index('b.jpg')
@@ -262,7 +193,7 @@ def test_flags_set_in_workers_are_seen(tmp_path: Path) -> None:
     for name in 'abcdef':
         _picture().save(tmp_path / f'{name}.png')
     for name in ('x.jpg', 'y.jpg'):
-        (tmp_path / name).write_bytes(_broken('truncated'))
+        (tmp_path / name).write_bytes(_cut_off())
     dataset = _folder(tmp_path, serialize_data=True)
     bad = [i for i, n in enumerate(_names(dataset, tmp_path))
            if n.endswith('.jpg')]

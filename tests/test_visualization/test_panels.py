@@ -144,15 +144,10 @@ def _with(**changes) -> dict:
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(image=np.zeros((8, 8), np.uint8)), 'image must be uint8 of shape'),
-    (dict(image=np.zeros((8, 8, 3))), 'image must be uint8 .* got float64'),
+    (dict(image=np.zeros((8, 8, 3))), 'image must be uint8, got float64'),
     (dict(saliency_map=np.full((2, 2), 1.5)), r'must be in \[0, 1\], got'),
     (dict(saliency_map=np.full((2, 2), np.nan)), r'in \[0, 1\], .* nan'),
-    (dict(saliency_map=np.zeros(4)), r'saliency_map must have shape \(h, w\)'),
     (dict(plan=np.full((2, 2), 7)), r'plan must hold only .* got \[7\]'),
-    (dict(plan=np.zeros((2, 2, 1))), r'plan must have shape \(h, w\)'),
-    (dict(reconstruction=np.zeros((9, 9, 3), np.uint8)),
-     r'shape of image, \(64, 64, 3\), got \(9, 9, 3\)'),
 ])
 def test_bad_panel(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Load an image, or say which file cannot be read."""
+"""Load an image, or raise an error that names the file."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class UnreadableImageError(ValueError):
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Load as mmcv's ``LoadImageFromFile``, or say which file is not whole.
+    """mmcv's ``LoadImageFromFile`` with errors for files that are damaged.
 
     JPEG (also CMYK), PNG (also palette, alpha, 16 bit), WebP, BMP, PNM and
-    TIFF come out as 3-channel uint8, turned as their EXIF orientation says; so
-    do GIF and AVIF, where the data set takes them. Alpha is dropped, 16 bits
+    TIFF become 3-channel uint8, turned by their EXIF orientation; so do GIF
+    and AVIF, where the data set takes them. Alpha is dropped, 16 bits
     are divided by 256, and of several pictures in a file the first is taken.
-    What the file is, is told by its first bytes, not by its name. A file of
-    other channels is refused, unless ``color_type='unchanged'`` asks for all.
+    The format follows from the first bytes, not from the name. A file of other
+    channels is an error, unless ``color_type='unchanged'`` asks for all.
 
-    A file that is cut off, or larger than ``max_pixels``, is refused before it
-    is decoded; a PNG file also where its checksums differ. The pixels of other
-    formats have no checksum: damage amidst them shows only if it breaks the
-    decoding.
+    A file that is cut off, or larger than ``max_pixels``, is an error before
+    it is decoded; a PNG file also where its checksums differ. The pixels of
+    other formats have no checksum: damage amidst them shows only if it breaks
+    the decoding.
 
     **Required Keys:**
 
@@ -92,7 +92,7 @@ class LoadImage(LoadImageFromFile):
         self._last: tuple[tuple, np.ndarray] | None = None
 
     def _check_wanted(self) -> None:
-        """Refuse what the backend does not do, and prepare what it does."""
+        """Raise ValueError if the backend cannot, else prepare the levels."""
         backend, color_type = self.imdecode_backend, self.color_type
         if backend == 'tifffile' and not self.wanted.channels_kept:
             raise ValueError(
@@ -116,7 +116,7 @@ class LoadImage(LoadImageFromFile):
             content = self._read(path)
             header = check_image(content, self.max_pixels)
             check_pixels(header, self.wanted)
-        except Exception:  # transform says what is wrong with it
+        except Exception:  # transform raises it
             return None
         if header.by_pillow or header.kind == 'JPEG':
             return None
@@ -188,7 +188,7 @@ class LoadImage(LoadImageFromFile):
 
 
 def _check_mode(content: bytes) -> None:
-    """Refuse what Pillow would clip instead of scaling it."""
+    """Raise ValueError if Pillow would clip levels in place of scaling."""
     with Image.open(io.BytesIO(content)) as image:
         if image.mode[0] in 'IF':
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Load what a random crop shows of an image, no finer than it needs."""
+"""Load a random crop of an image, at no higher resolution than needed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class LoadResizedCrop(LoadImage):
         return self.crop.apply_crop(loaded, *drawn)
 
     def uncropped(self) -> LoadResizedCrop:
-        """Return what shows the whole image at the size of the crops."""
+        """Return a transform that loads whole images at the crops' size."""
         twin = copy.copy(self)
         twin.crop = self.crop.uncropped()
         return twin

@@ -1,4 +1,4 @@
-"""RandomResizedCrop that remembers where it cropped."""
+"""RandomResizedCrop that records its crop box."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ class RandomResizedCropWithBox(RandomResizedCrop):
         return results
 
     def uncropped(self) -> FullImage:
-        """Return what shows the whole image at the size of the crops."""
+        """Return a transform that resizes whole images to the crops' size."""
         return FullImage(
             self.scale, interpolation=self.interpolation, backend=self.backend)
 
 
 class FullImage(RandomResizedCropWithBox):
-    """The crop that is the whole image, at any random numbers."""
+    """Resize the whole image; no random number is drawn."""
 
     def rand_crop_params(self, img: np.ndarray) -> Crop:
-        """Take all of an image."""
+        """Return the whole image as the crop."""
         return 0, 0, *img.shape[:2]

@@ -17,7 +17,7 @@ TORCH_MODES = ('bilinear', 'bicubic')
 
 
 def check_resize(backend: str, interpolation: str) -> None:
-    """Refuse an interpolation that torch has not with antialiasing."""
+    """Raise ValueError if torch cannot antialias an interpolation."""
     if backend == 'torch' and interpolation not in TORCH_MODES:
         raise ValueError(
             f'interpolation must be one of {list(TORCH_MODES)} with '

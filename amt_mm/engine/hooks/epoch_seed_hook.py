@@ -1,4 +1,4 @@
-"""Give each epoch random numbers that depend on nothing before it."""
+"""Seed each epoch on its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from amt_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Tell ``SeedSample`` the epoch, and seed torch before each epoch.
+    """Pass the epoch to ``SeedSample``, and seed torch before each epoch.
 
     With both, a run that was stopped and resumed has the same loss trace as
     one that was not.

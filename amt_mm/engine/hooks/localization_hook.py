@@ -1,4 +1,4 @@
-"""Tell during pre-training whether the saliency finds the objects."""
+"""How well the saliency finds objects, during pre-training."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class LocalizationHook(Hook):
             self.measure(runner, runner.epoch + 1)
 
     def measure(self, runner: Runner, epoch: int) -> None:
-        """Report how well the present weights find the objects."""
+        """Report how well the current weights find the objects."""
         start, model = time.perf_counter(), unwrap_model(runner)
         h, w = self.grid
         side = model.backbone.patch_size

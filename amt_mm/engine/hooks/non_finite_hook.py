@@ -1,4 +1,4 @@
-"""Numbers that go wrong: skip the step, and stop if it goes on."""
+"""Skip steps with losses or gradients that are not finite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_SHOWN = 8
 
 @dataclass(frozen=True)
 class Iteration:
-    """What is known of an iteration while its numbers are on their way.
+    """An iteration whose numbers are being copied to the host.
 
     Attributes:
         epoch (int): 0-based.
@@ -99,7 +99,7 @@ class NonFiniteHook(Hook):
 
     def _skip_non_finite(self, optimizer: Optimizer, args: Any,
                          kwargs: Any) -> None:
-        """Keep an optimiser from a step with gradients that are not finite."""
+        """Skip the step if the gradients are not finite."""
         params = [p for g in optimizer.param_groups for p in g['params']]
         if self.is_scaled:  # the scaler has looked, and skips by itself
             self.is_bad = getattr(
@@ -119,7 +119,7 @@ class NonFiniteHook(Hook):
             optimizer.zero_grad(set_to_none=True)
 
     def _forget(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Take from the optimiser what concerned one step."""
+        """Remove the flag of this step from the optimiser."""
         if not self.is_scaled and hasattr(optimizer, 'found_inf'):
             del optimizer.found_inf
 
@@ -230,7 +230,7 @@ def _to_host(numbers: Tensor) -> Callable[[], list[float]]:
 
 
 def _describe(found: list[tuple[int, list[str]]], num_processes: int) -> str:
-    """Say on which ranks the loss was not finite, and for which files."""
+    """Describe the ranks and files with a loss that is not finite."""
     if not found:
         return 'the gradients are not finite, though the loss is,'
     parts = []

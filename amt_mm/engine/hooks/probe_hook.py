@@ -1,9 +1,9 @@
-"""Tell during pre-training whether the encoder learns."""
+"""Accuracy of simple classifiers during pre-training."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
@@ -19,7 +19,6 @@ from amt_mm.arguments import (
     check_config,
     check_int,
     check_number,
-    error_context,
     optional,
 )
 from amt_mm.datasets.training_set import unwrap
@@ -27,26 +26,16 @@ from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
 from amt_mm.engine.sources import SaliencySource
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.evaluation import (
+    QUERIES_OF,
+    Labelled,
     class_token_and_mean,
     count_not_finite,
     draw_subsets,
     extract_features,
     labels_of,
-    linear_probe,
-    top_accuracies,
-    weighted_knn,
+    probe_accuracies,
 )
 from amt_mm.registry import HOOKS
-
-QUERIES_OF = 5  # one in so many images is a query
-POOLS = '', '_mean'  # of the class token and of the mean of the patches
-
-
-class Labelled(NamedTuple):
-    """Labelled images, shown as the run's own would be without its crop."""
-
-    images: BaseDataset
-    labels: Tensor
 
 
 @HOOKS.register_module()
@@ -129,12 +118,12 @@ class ProbeHook(Hook):
                              'EpochBasedTrainLoop, got '
                              f'{type(runner.train_loop).__name__}.')
         train = unwrap(runner.train_dataloader.dataset)
-        whole_images(train)  # refuses a pipeline without the crop
-        self.bank, self.queries = (
-            self._labelled(images, train) for images in self._split(train))
-        self.num_classes = 1 + int(
-            max(self.bank.labels.max(), self.queries.labels.max()))
-        self._check()
+        whole_images(train)  # raises an error if there is no crop
+        self.bank, self.queries = self._split(train)
+        self.labels = [_labels(each) for each in (self.bank, self.queries)]
+        for images in (self.bank, self.queries):
+            images.pipeline = train.pipeline
+        self._check(*self.labels)
         if self.at_start and runner.epoch == 0:
             self.probe(runner, 0)
 
@@ -161,37 +150,23 @@ class ProbeHook(Hook):
                 _build('val_dataset', self.val_dataset), num_queries)
         ]
 
-    @staticmethod
-    def _labelled(images: BaseDataset, train: BaseDataset) -> Labelled:
-        """Give images their labels and the pipeline of the training set."""
-        try:
-            labels = labels_of(images)
-        except ValueError as error:
-            raise ValueError(
-                f'ProbeHook needs labels: {error} Give it a folder with one '
-                'folder for each class, default_hooks.probe.dataset=DIR, or '
-                'the config of a labelled data set.') from error
-        images.pipeline = train.pipeline
-        return Labelled(images, labels)
-
-    def _check(self) -> None:
-        """Refuse images that tell nothing."""
-        num_bank, num_queries = len(self.bank.labels), len(self.queries.labels)
-        if self.k > num_bank or not num_queries:
+    def _check(self, bank: Tensor, queries: Tensor) -> None:
+        """Raise ValueError if there are too few images, or one class."""
+        if self.k > len(bank) or not len(queries):
             raise ValueError(
                 f'ProbeHook needs at least k={self.k} images in the bank and '
-                f'one query, got {num_bank} and {num_queries}.')
-        if len(self.bank.labels.unique()) < 2:
+                f'one query, got {len(bank)} and {len(queries)}.')
+        if len(bank.unique()) < 2:
             raise ValueError('ProbeHook needs images of two classes or more, '
-                             f'got one class of {num_bank} images.')
+                             f'got one class of {len(bank)} images.')
 
     # ---- the probe
 
     def probe(self, runner: Runner, epoch: int) -> None:
-        """Report how well the present weights tell the classes apart."""
+        """Report how well the current weights tell the classes apart."""
         start = time.perf_counter()
-        bank = self.features(runner, self.bank.images)
-        queries = self.features(runner, self.queries.images)
+        bank, queries = (self.features(runner, images)
+                         for images in (self.bank, self.queries))
         if not is_main_process():
             return
         num_bad = sum(count_not_finite(features.flatten(1))
@@ -201,7 +176,9 @@ class ProbeHook(Hook):
                 f'probe: epoch {epoch}, none, as the features of {num_bad:,} '
                 f'of {len(bank) + len(queries):,} images are not finite.')
             return
-        results = self.classify(queries, bank)
+        known, asked = map(Labelled, (bank, queries), self.labels)
+        results = probe_accuracies(asked, known, self.k, self.temperature,
+                                   self.linear)
         seconds = time.perf_counter() - start
         runner.logger.info(
             f'probe: epoch {epoch}, {_summary(results)} ({len(bank):,} bank '
@@ -231,20 +208,16 @@ class ProbeHook(Hook):
                 model, loader, class_token_and_mean)
         return features.to(model.data_preprocessor.device)
 
-    def classify(self, queries: Tensor, bank: Tensor) -> dict[str, float]:
-        """Return the top-1 accuracies in percent, by name."""
-        found = {}
-        for number, pool in zip(range(bank.shape[1]), POOLS, strict=False):
-            known = (queries[:, number], bank[:, number], self.bank.labels,
-                     self.num_classes)
-            scores = {f'knn{pool}': weighted_knn(
-                *known, self.k, self.temperature)}
-            if self.linear:
-                scores[f'linear{pool}'] = linear_probe(*known)
-            found.update({
-                name: top_accuracies(score, self.queries.labels)[1]
-                for name, score in scores.items()})
-        return found
+
+def _labels(images: BaseDataset) -> Tensor:
+    """Return the classes of images, or raise ValueError with a remedy."""
+    try:
+        return labels_of(images)
+    except ValueError as error:
+        raise ValueError(
+            f'ProbeHook needs labels: {error} Give it a folder with one '
+            'folder for each class, default_hooks.probe.dataset=DIR, or '
+            'the config of a labelled data set.') from error
 
 
 def _summary(results: dict[str, float]) -> str:
@@ -262,7 +235,6 @@ def _build(name: str, dataset: str | dict[str, Any]) -> BaseDataset:
     if isinstance(dataset, str):
         dataset = dict(type='mmpretrain.CustomDataset', data_root=dataset)
     check_config(f'{name} of ProbeHook', dataset)
-    with error_context(f'cannot build the {name} of ProbeHook from', dataset):
-        built = unwrap(DATASETS.build(dataset))
-        built.full_init()
+    built = unwrap(DATASETS.build(dataset))
+    built.full_init()
     return built

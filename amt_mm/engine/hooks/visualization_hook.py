@@ -1,4 +1,4 @@
-"""Show what a run makes of some of its images."""
+"""Pictures of saliency, plans and reconstructions during a run."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class AMTVisualizationHook(Hook):
 
     A panel shows an image whole, its saliency in the maps in use (before the
     first update, that of the weights), a plan drawn from it, and the masked
-    patches as the model makes them, where it predicts pixels. Patches are told
-    apart by brightness and hatching, not by hue. The sheet goes to all
+    patches as the model makes them, where it predicts pixels. Brightness and
+    hatching, not hue, distinguish the patches. The sheet goes to all
     backends of the run's visualizer, as ``NAME`` at the step of the epoch. The
     random numbers of the run stay as they are: it is bit for bit the one
     without the hook.
@@ -46,7 +46,7 @@ class AMTVisualizationHook(Hook):
 
     Raises:
         ValueError: At the start of a run, if its pipeline has no crop that
-            tells where it was.
+            records its box.
     """
 
     priority = 'LOW'
@@ -91,7 +91,7 @@ class AMTVisualizationHook(Hook):
 
 def whole_plans(dataset: BaseDataset) -> BaseDataset:
     """Return the data set with whole images, not flipped, and their plans."""
-    whole_images(dataset)  # refuses a pipeline that cannot be shown
+    whole_images(dataset)  # raises an error if the pipeline has no crop
     shown = copy.copy(dataset)
     shown.pipeline = Compose([
         step.uncropped() if isinstance(step, CROPS) else step

@@ -33,8 +33,8 @@ def has_bfloat16() -> bool:
 def fuse(optimizer: Optimizer) -> Optimizer:
     """Return an optimiser in one kernel, where torch has one for the GPU.
 
-    It is also what skips a step on the device, without the host waiting. A
-    config that says ``fused`` or ``foreach`` has what it says.
+    It can also skip a step on the device, without the host waiting. A
+    config that sets ``fused`` or ``foreach`` keeps its choice.
     """
     defaults, groups = optimizer.defaults, optimizer.param_groups
     if (type(optimizer) not in (Adam, AdamW, SGD) or 'fused' not in defaults
@@ -77,7 +77,7 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
     dynamic loss scale and clipped gradients. Without an accelerator it is
     float32. A ``dtype`` or ``loss_scale`` that is given is kept where there is
     an accelerator. On a CUDA device Adam, AdamW and SGD are fused, unless the
-    config says ``fused`` or ``foreach``.
+    config sets ``fused`` or ``foreach``.
 
     Args:
         clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
