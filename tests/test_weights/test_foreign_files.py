@@ -287,6 +287,11 @@ BAD = {
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
         vocab_size=9, intermediate_size=32)).state_dict(),
         'holds no encoder: .* looks like a language model'),
+    'CLIP': (lambda: transformers.CLIPVisionModel(
+        transformers.CLIPVisionConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=32, image_size=32, patch_size=16)).state_dict(),
+        'holds no encoder: .* looks like a CLIP'),
     'registers': (lambda: timm_vit(reg_tokens=4).state_dict(),
                   'looks like a ViT with register tokens'),
     'normed queries': (lambda: timm_vit(qk_norm=True).state_dict(),
