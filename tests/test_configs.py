@@ -102,6 +102,14 @@ def test_widths_follow_from_the_backbone(name, arch):
     assert all(got == expected for got, expected, _ in model.sizes().values())
 
 
+def test_saliency_of_a_given_encoder_from_the_start():
+    cfg = Config.fromfile(CONFIGS / 'mae_amt_vit-b_custom.py')
+    cfg.merge_from_dict({'custom_hooks.1.begin': 0})
+    plan = estimate_cost(cfg)
+    assert list(plan.updates) == list(range(0, 200, 20))
+    assert tuple(plan.phases[-1].counts) == (88, 78, 30)
+
+
 def test_cost_of_the_flagship():
     """The shares of the paper's 45/40, counted and not assumed."""
     plan = estimate_cost(

@@ -75,6 +75,8 @@ HEADS = re.compile(r'^(neck|head|head_dist|fc|pooler|classifier|lm_head|'
 AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict', 'teacher')
 WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 OTHER_NETWORKS = {
+    r'^vision_model\.|^visual\.(conv1|transformer)\.':
+    'a CLIP with names other than those of mmpretrain or timm',
     r'layer1\.0\.(conv1|bn1)\.': 'a ResNet',
     r'stages\.\d+\.blocks\.\d+\.attn|layers\.\d+\.blocks\.\d+\.attn':
     'a Swin Transformer',

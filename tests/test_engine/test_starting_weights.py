@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from argparse import Namespace
 from itertools import count
 
 import pytest
@@ -16,6 +17,7 @@ from tiny_run import log_of
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.engine.starting_weights import start_from
 from amt_mm.weights import open_weights
+from amt_mm.weights.layouts import TIMM, TIMM_BLOCK, rename
 
 
 @HOOKS.register_module(force=True)
@@ -126,6 +128,24 @@ def test_an_encoder_alone(started, weights, tmp_path):
     assert_loaded(hook, {key: value for key, value in state.items()
                          if key.startswith('backbone.')})
     assert 'file does not fit: the file lacks decoder_blocks.0.' in log
+
+
+def test_a_release_with_its_decoder(started, weights, tmp_path):
+    """By the names of timm, and with the arguments of the script."""
+    _, state = weights
+    release = {}
+    for key, value in state.items():
+        part, _, name = key.partition('.')
+        names, blocks = (TIMM, 'blocks') if part == 'backbone' else (
+            {'ln1.': 'decoder_norm.'}, 'decoder_blocks')
+        release[rename(name, names, TIMM_BLOCK, blocks)] = value
+    path = str(tmp_path / 'mae_pretrain.pth')
+    torch.save(dict(model=release, args=Namespace(lr=1.), epoch=800), path)
+    hook, log = started('run', load_from=path)
+    assert hook.epoch == 0
+    assert_loaded(hook, state)
+    assert f'loaded from {path} (names of timm): took 30 keys' in log
+    assert 'The neck is taken, too: 32 keys.' in log
 
 
 def test_an_encoder_that_does_not_fit_stops_the_run(

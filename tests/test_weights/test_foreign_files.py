@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from amt_mm.models import AMTBEiTPretrainViT, ViTDet
 from amt_mm.weights import load_encoder, load_model, read_weights
+from amt_mm.weights.layouts import TIMM, TIMM_BLOCK, rename
 
-TIMM = dict(img_size=32, patch_size=SIDE, embed_dim=32, depth=2, num_heads=4,
-            mlp_ratio=2.25, num_classes=5)
+VIT = dict(img_size=32, patch_size=SIDE, embed_dim=32, depth=2, num_heads=4,
+           mlp_ratio=2.25, num_classes=5)
 HF = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
           intermediate_size=72, image_size=32, patch_size=SIDE,
           layer_norm_eps=1e-6, hidden_dropout_prob=0.,
@@ -46,7 +47,7 @@ def shaken(kind: Any, *args: Any, **options: Any) -> Any:
 
 
 def timm_vit(**options: Any) -> nn.Module:
-    return shaken(timm.models.VisionTransformer, **{**TIMM, **options})
+    return shaken(timm.models.VisionTransformer, **{**VIT, **options})
 
 
 def hf_vit(kind: str = 'ViTModel', **options: Any) -> nn.Module:
@@ -69,14 +70,13 @@ def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def by_timm(model: nn.Module) -> dict[str, Tensor]:
     """Return MAE of ours by the names of its release."""
-    return {
-        key.replace('backbone.', '').replace('neck.ln1', 'decoder_norm')
-        .replace('neck.', '').replace('projection', 'proj')
-        .replace('layers.0.0', 'fc1').replace('ffn.layers.1', 'mlp.fc2')
-        .replace('ffn.fc1', 'mlp.fc1')
-        .replace('layers.', 'blocks.').replace('blocks.0.ln', 'blocks.0.norm')
-        .replace('blocks.1.ln', 'blocks.1.norm').replace('ln1.', 'norm.'):
-        value for key, value in model.state_dict().items()}
+    renamed = {}
+    for key, value in model.state_dict().items():
+        part, _, name = key.partition('.')
+        names, blocks = (TIMM, 'blocks') if part == 'backbone' else (
+            {'ln1.': 'decoder_norm.'}, 'decoder_blocks')
+        renamed[rename(name, names, TIMM_BLOCK, blocks)] = value
+    return renamed
 
 
 # ---- what loads: name -> how it is written, what the log says of it
@@ -227,12 +227,8 @@ def test_simmim_of_its_release(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, sys.modules[__name__])
     source = shaken(AMTBEiTPretrainViT, arch=ARCH, img_size=32,
                     patch_size=SIDE)
-    state = {
-        'encoder.' + key.replace('projection', 'proj').replace('ln', 'norm')
-        .replace('layers.0.0', 'fc1').replace('ffn.layers.1', 'mlp.fc2')
-        .replace('ffn.fc1', 'mlp.fc1').replace('layers.', 'blocks.')
-        .replace('norm1.', 'norm.' if key.startswith('ln') else 'norm1.'):
-        value for key, value in source.state_dict().items()}
+    state = {'encoder.' + rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
+             for key, value in source.state_dict().items()}
     state['decoder.0.weight'] = torch.ones(192, 32, 1, 1)
     config = CfgNode(lr=CfgNode(base=1))
     config.is_frozen = False
@@ -287,6 +283,11 @@ BAD = {
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
         vocab_size=9, intermediate_size=32)).state_dict(),
         'holds no encoder: .* looks like a language model'),
+    'CLIP': (lambda: transformers.CLIPVisionModel(
+        transformers.CLIPVisionConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=32, image_size=32, patch_size=16)).state_dict(),
+        'holds no encoder: .* looks like a CLIP'),
     'registers': (lambda: timm_vit(reg_tokens=4).state_dict(),
                   'looks like a ViT with register tokens'),
     'normed queries': (lambda: timm_vit(qk_norm=True).state_dict(),
