@@ -6,29 +6,84 @@ them the length, the batch size and the rate that the run had before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-# what of a scheduler's state is its position, and not its description
+# the part of a scheduler's state that is its position
 POSITION = ('last_step', '_global_step', '_last_value', 'verbose')
 
 
-class _Groups:
-    """What a scheduler sees of an optimiser that has made steps."""
+Group = dict[str, Any]
+
+
+class _Settings:
+    """The settings of an optimiser's groups, each different one once.
+
+    Schedulers take it for an optimiser that has made steps. With a group for
+    each parameter, stepping all groups would take minutes.
+
+    Args:
+        groups (Sequence[dict]): The groups of the optimiser.
+    """
 
     _global_step = 0
 
-    def __init__(self, param_groups: list[dict[str, Any]]) -> None:
-        self.param_groups = param_groups
+    def __init__(self, groups: Sequence[Group]) -> None:
+        settings = [{key: value for key, value in group.items()
+                     if key != 'params'} for group in groups]
+        self.param_groups: list[Group] = []
+        for setting in settings:
+            if setting not in self.param_groups:
+                self.param_groups.append(setting)
+        self.index_of = [self.param_groups.index(s) for s in settings]
 
     def step(self) -> None:
         """Do nothing."""
 
     step._with_counter = True  # type: ignore[attr-defined]
+
+    def advance(self, schedulers: Sequence[_ParamScheduler], iterations: int,
+                length: int) -> list[dict[str, Any]]:
+        """Step schedulers as ``ParamSchedulerHook`` does.
+
+        Args:
+            schedulers (Sequence): Those that have made no step; they stay so.
+            iterations (int): How many to step.
+            length (int): Iterations of an epoch, 0 where there are no epochs.
+
+        Returns:
+            list[dict]: The states of the schedulers.
+        """
+        firsts = [self.index_of.index(n)
+                  for n in range(len(self.param_groups))]
+        twins = []
+        for scheduler in schedulers:
+            twin = copy(scheduler)
+            twin.optimizer, twin.verbose = self, False
+            twin.base_values = [scheduler.base_values[i] for i in firsts]
+            twins.append(twin)
+        by_iter = [twin for twin in twins if not twin.by_epoch]
+        by_epoch = [twin for twin in twins if twin.by_epoch]
+        for done in range(1, iterations + 1):
+            ends = length and done % length == 0
+            for twin in by_iter + (by_epoch if ends else []):
+                twin.step()
+        return [
+            dict(scheduler.state_dict(), last_step=twin.last_step,
+                 _global_step=twin._global_step,
+                 _last_value=[twin._last_value[n] for n in self.index_of])
+            for scheduler, twin in zip(schedulers, twins, strict=True)
+        ]
+
+    def write(self, names: Iterable[str], groups: Sequence[Group]) -> None:
+        """Write the values of some names into the groups."""
+        for group, n in zip(groups, self.index_of, strict=False):
+            group.update({name: self.param_groups[n][name] for name in names
+                          if name in self.param_groups[n]})
 
 
 def follow_config(runner: Runner, checkpoint: dict[str, Any],
@@ -62,11 +117,11 @@ def follow_config(runner: Runner, checkpoint: dict[str, Any],
     if length:
         meta['iter'] = meta['epoch'] * length
     groups = runner.optim_wrapper.param_groups
-    kinds, kind_of = _distinct(groups)
-    checkpoint['param_schedulers'] = _advance(schedulers, kinds, kind_of,
-                                              meta['iter'], length)
-    _set_values(schedulers, kinds, kind_of, groups)
-    _set_values(schedulers, kinds, kind_of, _stored_groups(checkpoint))
+    settings = _Settings(groups)
+    checkpoint['param_schedulers'] = settings.advance(
+        schedulers, meta['iter'], length)
+    for changed in (groups, _stored_groups(checkpoint)):
+        settings.write(_scheduled_names(schedulers), changed)
     rates = [g['lr'] for g in runner.optim_wrapper.optimizer.param_groups]
     runner.logger.info(
         f'the schedule follows the config, which differs from the checkpoint, '
@@ -82,7 +137,7 @@ def _epoch_length(runner: Runner) -> int:
 
 def _all_changes(runner: Runner, schedulers: Sequence[_ParamScheduler],
                  checkpoint: dict[str, Any], by_epoch: bool) -> list[str]:
-    """Say in what the config's schedule differs from a checkpoint's."""
+    """List how the config's schedule differs from a checkpoint's."""
     groups = runner.optim_wrapper.optimizer.param_groups
     num, meta = len(groups), checkpoint['meta']
     changes = [
@@ -97,28 +152,23 @@ def _all_changes(runner: Runner, schedulers: Sequence[_ParamScheduler],
     return changes
 
 
-def _stored_groups(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
+def _stored_groups(checkpoint: dict[str, Any]) -> list[Group]:
     """Return the groups as ``OptimWrapper.param_groups`` gives them."""
     stored = checkpoint.get('optimizer', {})
     extra = stored.get('base_param_settings')
     return [*stored.get('param_groups', ()), *([extra] if extra else [])]
 
 
-def _set_values(schedulers: Sequence[_ParamScheduler],
-                kinds: Sequence[dict[str, Any]], kind_of: Sequence[int],
-                groups: Sequence[dict[str, Any]]) -> None:
-    """Write what is scheduled, and what it began with, into groups."""
+def _scheduled_names(schedulers: Sequence[_ParamScheduler]) -> set[str]:
+    """Return the names of what is scheduled, and of what it began with."""
     names = {s.param_name for s in schedulers} | {'lr'}
     names |= {f'initial_{name}' for name in names}
-    names |= {'betas'} if 'momentum' in names else set()
-    for group, kind in zip(groups, kind_of, strict=False):
-        group.update({name: kinds[kind][name]
-                      for name in names & kinds[kind].keys()})
+    return names | ({'betas'} if 'momentum' in names else set())
 
 
 def _changes(schedulers: Sequence[_ParamScheduler],
-             stored: Sequence[dict[str, Any]], num: int) -> Iterator[str]:
-    """Say in what the schedulers differ from those of a checkpoint.
+             stored: Sequence[Group], num: int) -> Iterator[str]:
+    """Yield how the schedulers differ from those of a checkpoint.
 
     After the ``num`` groups of the optimiser they schedule one that mmengine
     adds for the log.
@@ -138,9 +188,9 @@ def _changes(schedulers: Sequence[_ParamScheduler],
 
 
 def _changed_rate(schedulers: Sequence[_ParamScheduler],
-                  groups: Sequence[dict[str, Any]],
-                  stored: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Say how the rate differs, where no scheduler tells."""
+                  groups: Sequence[Group],
+                  stored: Sequence[Group]) -> Iterator[str]:
+    """Yield how the rate differs where it is not scheduled."""
     if stored and all(s.param_name != 'lr' for s in schedulers):
         old, new = ([g['lr'] for g in some] for some in (stored, groups))
         if old != new:
@@ -148,57 +198,6 @@ def _changed_rate(schedulers: Sequence[_ParamScheduler],
 
 
 def _brief(values: Sequence[float]) -> str:
-    """Show the range of some numbers."""
+    """Format the range of some numbers."""
     low, high = min(values), max(values)
     return f'{low:.4g}' if low == high else f'{low:.4g} to {high:.4g}'
-
-
-def _distinct(groups: Sequence[dict[str, Any]]
-              ) -> tuple[list[dict[str, Any]], list[int]]:
-    """Return the different settings of groups, and which each group has.
-
-    With a group for each parameter, stepping all of them would take minutes.
-    """
-    settings = [{key: value for key, value in group.items()
-                 if key != 'params'} for group in groups]
-    kinds: list[dict[str, Any]] = []
-    for setting in settings:
-        if setting not in kinds:
-            kinds.append(setting)
-    kind_of = [kinds.index(setting) for setting in settings]
-    return [dict(kind) for kind in kinds], kind_of
-
-
-def _advance(schedulers: Sequence[_ParamScheduler],
-             kinds: list[dict[str, Any]], kind_of: Sequence[int],
-             iterations: int, length: int) -> list[dict[str, Any]]:
-    """Step schedulers as ``ParamSchedulerHook`` does, and return their states.
-
-    Args:
-        schedulers (Sequence): Those that have made no step; they stay so.
-        kinds (list[dict]): Settings of groups, which follow the steps.
-        kind_of (Sequence[int]): The index in ``kinds`` of each group.
-        iterations (int): How many to step.
-        length (int): Iterations of an epoch, 0 where there are no epochs.
-    """
-    firsts = [kind_of.index(kind) for kind in range(len(kinds))]
-    light = _Groups(kinds)
-    twins = []
-    for scheduler in schedulers:
-        twin = copy(scheduler)
-        twin.optimizer, twin.verbose = light, False
-        twin.base_values = [scheduler.base_values[i] for i in firsts]
-        twins.append(twin)
-    by_iter = [twin for twin in twins if not twin.by_epoch]
-    by_epoch = [twin for twin in twins if twin.by_epoch]
-    for done in range(1, iterations + 1):
-        for twin in by_iter:
-            twin.step()
-        for twin in by_epoch if length and done % length == 0 else ():
-            twin.step()
-    return [
-        dict(scheduler.state_dict(), last_step=twin.last_step,
-             _global_step=twin._global_step,
-             _last_value=[twin._last_value[kind] for kind in kind_of])
-        for scheduler, twin in zip(schedulers, twins, strict=True)
-    ]
