@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
         'unless there is a compiled wheel already')  # fmt: skip
     parser.add_argument(
         '--meanwhile', metavar='COMMAND',
-        help='shell command to run while the operators are compiled')
+        help='shell command to run before mmcv is installed, while its '
+        'operators are compiled')
     args = parser.parse_args(arguments)
     try:
         return set_up(ROOT, args.flavour == 'test', args.meanwhile)
@@ -40,17 +41,18 @@ def set_up(root: Path, with_ops: bool, meanwhile: str | None = None) -> int:
     python = make_environment(root / '.venv', lock, ['-e', str(root)])
     pin = (root / 'requirements' / 'mmcv.txt').read_text().split()[-1]
     mmcv = Mmcv(python, lock, pin[len('onedl-mmcv==') :])
-    if mmcv.is_installed(with_ops):
-        return 0
-    wheel, status = mmcv.find(), 0
-    if with_ops and not wheel:
+    is_done = mmcv.is_installed(with_ops)
+    wheel = None if is_done else mmcv.find()
+    needs_wheel = with_ops and not is_done and not wheel
+    if needs_wheel:
         check_compiler(python)
-        with subprocess.Popen(['sh', '-c', meanwhile or ':']) as process:
+    with subprocess.Popen(['sh', '-c', meanwhile or ':']) as process:
+        if needs_wheel:
             wheel = mmcv.build()
-        status = process.returncode
-    mmcv.install(wheel)
-    say('setup: .venv is ready')
-    return status
+    if not is_done:
+        mmcv.install(wheel)
+        say('setup: .venv is ready')
+    return process.returncode
 
 
 if __name__ == '__main__':

@@ -59,7 +59,7 @@ SMALL = {
 ELSEWHERE = {
     r'in1k': 'needs ImageNet; test_readme.py and test_configs.py check it',
     r'\bmim ': 'test_mim.py',
-    r'-m sphinx': 'test_docs_build.py',
+    r'-m sphinx': 'test_docs.py',
 }
 
 

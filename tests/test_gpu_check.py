@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
 
 import pytest
-from tool_process import run_tool
+from tool_process import SERVER, run_tool
 
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / 'projects' / 'gpu_check'
@@ -25,7 +24,7 @@ commands:
 - echo '{"row":"b"}' >> $GPU_CHECK_SCRATCH/study/results.jsonl
 """
 PHASE_ALONE = """
-import os, time
+import multiprocessing, os, time
 
 def run(setting, recorder):
     recorder.check('raises', int, 'x')
@@ -39,37 +38,11 @@ def breaks():
 def hang(setting, recorder):
     recorder.check('before', dict)
     recorder.check('hangs', time.sleep, 100)
-"""
 
-SPAWNED = """
-import multiprocessing, sys, time
-from pathlib import Path
-
-import gpu_check
-
-def probe(out, turn):
-    gpu_check.preload = list
-    gpu_check.PHASES['probe'] = gpu_check.Phase('spawned', 'run', 60)
-    gpu_check.work('probe', out, turn)
-
-def run(setting, recorder):
+def start(setting, recorder):
     recorder.check('start', lambda: dict(
         started_by=multiprocessing.get_start_method()))
-
-if __name__ == '__main__':
-    out = Path(sys.argv[1])
-    context = multiprocessing.get_context('spawn')
-    turn, other = context.Pipe()
-    process = context.Process(target=probe, args=(out, other))
-    process.start()
-    turn.recv()
-    turn.send(gpu_check.Setting(
-        device='cpu', toy=True, out=out, scratch=out, photos=None, study=None,
-        started=time.time()))
-    process.join(100)
-    sys.exit(process.exitcode)
 """
-
 
 def lines_of(out):
     return [json.loads(line)
@@ -149,13 +122,25 @@ def test_a_phase_goes_on_after_what_fails(gpu_check, tmp_path):
     assert len(found) == len(lines_of(tmp_path)) == 6
 
 
-def test_loaders_of_a_spawned_phase_fork(tmp_path):
-    (tmp_path / 'spawned.py').write_text(SPAWNED)
-    env = dict(os.environ, PYTHONPATH=f'{ROOT}:{PROJECT}')
-    done = subprocess.run(
-        [sys.executable, tmp_path / 'spawned.py', tmp_path], env=env,
-        capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+def _work(out, turn):
+    sys.path[:0] = [str(PROJECT), str(out)]
+    module = importlib.import_module('gpu_check')
+    module.preload = list
+    module.PHASES['probe'] = module.Phase('phase_alone', 'start', 60)
+    module.work('probe', out, turn)
+
+
+def test_loaders_of_a_phase_fork(gpu_check, tmp_path):
+    """Also in a process that was not forked, where this is no default."""
+    turn, other = SERVER.Pipe()
+    process = SERVER.Process(target=_work, args=(tmp_path, other))
+    process.start()
+    turn.recv()
+    turn.send(gpu_check.Setting(
+        device='cpu', toy=True, out=tmp_path, scratch=tmp_path, photos=None,
+        study=None, started=time.time()))
+    process.join(100)
+    assert process.exitcode == 0
     assert [line['started_by'] for line in lines_of(tmp_path)] == ['fork']
 
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 from image_bytes import UNUSUAL, bombs, encode, noise
-from tiny_run import log_of, loss_trace, store_of
+from tiny_run import WORKERS, log_of, loss_trace, store_of
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.datasets.training_set import unwrap
@@ -32,7 +32,7 @@ def test_a_run_on_odd_files(tiny_cfg, run, tmp_path, context):
     (data / 'folder.jpg').mkdir()
     endings = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm',
                '.pbm', '.tif', '.tiff', '.gif', '.avif')
-    runner = run(tiny_cfg(**{
+    runner = run(tiny_cfg(**WORKERS, **{
         'train_dataloader.dataset.data_root': str(data),
         'train_dataloader.dataset.extensions': endings,
         'train_dataloader.multiprocessing_context': context,

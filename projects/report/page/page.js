@@ -1,5 +1,5 @@
 'use strict';
-const { charts, films } = JSON.parse(document.getElementById('data').textContent);
+const { charts, image_series } = JSON.parse(document.getElementById('data').textContent);
 const all = (selector) => [...document.querySelectorAll(selector)];
 const hidden = new Set();
 
@@ -72,7 +72,7 @@ function switchTheme() {
 }
 
 function show(slider) {
-  const film = films[slider.dataset.film];
+  const film = image_series[slider.dataset.film];
   const picture = document.querySelector(
     `[data-picture="${slider.dataset.film}"]`);
   picture.src = film.sources[slider.value];

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from image_bytes import png
 from PIL import Image
-from tiny_run import NUM_IMAGES, loss_trace, store_of
+from tiny_run import NUM_IMAGES, WORKERS, loss_trace, store_of
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.engine.sources import FolderSaliency
@@ -40,8 +40,9 @@ def write_maps(images: Path, root: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_run_with_a_folder(tiny_cfg, run, images, tmp_path, context):
     maps = write_maps(images, tmp_path / 'maps')
-    cfg = tiny_cfg(**{'train_dataloader.multiprocessing_context': context,
-                      'train_cfg.max_epochs': 2})
+    cfg = tiny_cfg(**WORKERS, **{
+        'train_dataloader.multiprocessing_context': context,
+        'train_cfg.max_epochs': 2})
     cfg.custom_hooks[1] = dict(
         type='amt_mm.SaliencyUpdateHook', source=dict(
             type='amt_mm.FolderSaliency', root=str(tmp_path / 'maps')))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
-from tiny_run import NUM_IMAGES, loss_trace, store_of
+from tiny_run import NUM_IMAGES, WORKERS, loss_trace, store_of
 
 from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import CentreSaliency, RandomSaliency
@@ -66,7 +66,8 @@ def test_weights_follow_a_schedule():
 @pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_pixels_first_and_features_later(tiny_cfg, run, context):
     """Each source prepares its own inputs, in workers."""
-    cfg = tiny_cfg(**{'train_dataloader.multiprocessing_context': context})
+    cfg = tiny_cfg(**WORKERS, **{
+        'train_dataloader.multiprocessing_context': context})
 
     def use(source):
         cfg.custom_hooks[1] = ConfigDict(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import ConfigDict
-from tiny_run import NUM_IMAGES, log_of, loss_trace, store_of
+from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
 
 from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import PixelSaliency
@@ -23,7 +23,7 @@ def use_pixels(cfg, **options):
 
 @pytest.mark.parametrize('context', ['fork', 'forkserver'])
 def test_run(tiny_cfg, run, images, context):
-    cfg = use_pixels(tiny_cfg(**{
+    cfg = use_pixels(tiny_cfg(**WORKERS, **{
         'train_dataloader.multiprocessing_context': context,
         'log_level': 'INFO', 'train_cfg.max_epochs': 2}))
     runner = run(cfg)
