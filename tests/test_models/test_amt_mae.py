@@ -328,6 +328,7 @@ def test_a_copy_is_independent(tiny_arch: dict) -> None:
     assert torch.equal(before, model.loss(make_images(), samples)['loss'])
 
 
+@pytest.mark.compiles
 def test_one_graph_for_the_compiler(tiny_arch: dict) -> None:
     model, images = _model(tiny_arch), make_images()
     samples = make_samples(COUNTS)

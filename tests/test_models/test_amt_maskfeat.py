@@ -293,6 +293,7 @@ def test_mixed_precision(tiny_arch: dict) -> None:
     assert gradients['backbone.mask_token'].any()
 
 
+@pytest.mark.compiles
 def test_one_graph_for_the_compiler(tiny_arch: dict) -> None:
     model, images = _model(tiny_arch), make_images()
     samples = make_samples(COUNTS)

@@ -390,6 +390,7 @@ def test_mixed_precision(vit: str, tiny_arch: dict) -> None:
     assert gradients['backbone.mask_token'].any()
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize('vit', VITS)
 def test_one_graph_for_the_compiler(vit: str, tiny_arch: dict) -> None:
     model = _model(tiny_arch, vit=vit, drop_path_rate=0.1).eval()
