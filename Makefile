@@ -5,6 +5,8 @@
 #   make demo-det         detect and segment objects with its encoder
 #   make demo-seg         segment scenes with its encoder
 #   make test             lint, type checks and all tests
+#   make test-original    what needs no compiled operators, beside the originals
+#                         of OpenMMLab (mmengine 0.10.7, torch 2.1)
 #   make torture          kill training runs at bad moments; takes half an hour
 #   make bench            measure everything on the CPU; takes 15 minutes
 #   make docs             build the documentation as pages of HTML
@@ -15,7 +17,7 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 export DATA
 
-.PHONY: demo demo-cls demo-det demo-seg test torture bench docs lint clean
+.PHONY: demo demo-cls demo-det demo-seg test test-original torture bench docs lint clean
 
 demo:
 	@$(PYTHON) -m setup_env demo
@@ -52,6 +54,17 @@ test:
 		'$(LINT) && $(PYTEST) $(OPS_TESTS:%=--ignore=%)' && \
 		$(PYTEST) $(OPS_TESTS); fi
 
+# In .venv-original, beside mmengine, mmcv-lite, mmpretrain and openmim.
+ORIGINAL_TESTS = $(addprefix tests/, test_import.py test_mim.py test_masking \
+	test_saliency test_models test_weights test_golden test_datasets \
+	test_tools/test_train.py test_tools/test_demo.py \
+	$(addprefix test_engine/test_, hooks.py methods.py resumed_schedule.py \
+	saliency_maps.py saliency_update_hook.py sources starting_weights.py))
+test-original:
+	@$(PYTHON) -m setup_env original
+	@OMP_NUM_THREADS=1 .venv-original/bin/python -m pytest -n auto \
+		--dist worksteal -m 'not compiles' $(ORIGINAL_TESTS)
+
 torture:
 	@$(PYTHON) -m setup_env demo
 	@OMP_NUM_THREADS=1 $(VENV_PYTHON) tests/torture.py
@@ -72,7 +85,7 @@ lint:
 	@$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv build dist amt_mm.egg-info docs/_build
+	rm -rf .venv .venv-original build dist amt_mm.egg-info docs/_build
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find amt_mm configs setup_env tests tools -name __pycache__ \
 		-type d -prune -exec rm -rf {} +

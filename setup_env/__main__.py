@@ -1,4 +1,4 @@
-"""Command line: `python3 -m setup_env demo` or `... test`."""
+"""Command line: `python3 -m setup_env demo`, `... test` or `... original`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Set up the environment and return the exit status."""
     parser = argparse.ArgumentParser(prog='setup_env', description=__doc__)
     parser.add_argument(
-        'flavour', choices=['demo', 'test'],
+        'flavour', choices=['demo', 'test', 'original'],
         help='test: with the compiled operators of mmcv; demo: without, '
-        'unless there is a compiled wheel already')  # fmt: skip
+        'unless there is a compiled wheel already; original: .venv-original, '
+        'with the original packages of OpenMMLab')  # fmt: skip
     parser.add_argument(
         '--meanwhile', metavar='COMMAND',
         help='shell command to run before mmcv is installed, while its '
         'operators are compiled')
     args = parser.parse_args(arguments)
     try:
+        if args.flavour == 'original':
+            make_environment(
+                ROOT / '.venv-original', ROOT / 'requirements/original.txt',
+                ['-e', str(ROOT)])
+            return 0
         return set_up(ROOT, args.flavour == 'test', args.meanwhile)
     except SetupError as error:
         say(f'setup: {error}')

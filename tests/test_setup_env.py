@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import sys
 from pathlib import Path
 
@@ -179,9 +180,36 @@ def test_uv_uses_the_index_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.uv_environ()['UV_DEFAULT_INDEX'] == 'file:///mirror'
 
 
-def test_lock_is_complete() -> None:
-    lines = (ROOT / 'requirements/lock.txt').read_text().splitlines()
+def test_the_originals_have_an_environment_of_their_own(
+    checkout: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('setup_env.__main__.ROOT', checkout)
+    (checkout / 'requirements/original.txt').write_text('torch==2.1.2\n')
+    assert main(['original']) == 0
+    assert calls(cache) == ['venv .venv-original', 'pip checkout']
+    assert main(['original']) == 0 and not calls(cache)
+
+
+@pytest.mark.parametrize(('name', 'some'), [
+    ('lock', {'torch==2.11.0', 'torchvision==0.26.0'}),
+    ('original', {'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'mmdet==3.3.0',
+                  'mmpretrain==1.2.0', 'mmsegmentation==1.2.2'})])
+def test_lock_is_complete(name: str, some: set[str]) -> None:
+    lines = (ROOT / f'requirements/{name}.txt').read_text().splitlines()
     pins = [line for line in lines if not line.startswith('#')]
     assert all('==' in pin and '//' not in pin for pin in pins)
-    assert {'torch==2.11.0', 'torchvision==0.26.0'} <= {*pins}
-    assert not [pin for pin in pins if pin.startswith('onedl-mmcv')]
+    assert some <= {*pins}
+    assert not [pin for pin in pins
+                if pin.startswith(('onedl-mmcv', 'opencv-python='))]
+
+
+def test_the_container_runs_what_make_demo_runs() -> None:
+    text = (ROOT / 'docker/Dockerfile').read_text().replace('\\\n', ' ')
+    system, own = re.findall('^RUN (.*)', text, re.M)
+    flavour, = re.findall('^ARG FLAVOUR=(.*)', text, re.M)
+    line = '\t@$(PYTHON) -m ' + own.replace('${FLAVOUR}', flavour).partition(
+        'python3 -m ')[2]
+    assert f'demo:\n{line}\n' in (ROOT / 'Makefile').read_text()
+    assert {'build-essential', 'python3-dev', 'python3-venv'} <= {
+        *system.split()}
+    assert re.findall('^COPY (.*)', text, re.M) == ['. .']

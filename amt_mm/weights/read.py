@@ -194,14 +194,16 @@ def weights_only_loading(path: str | None = None,
     Raises:
         ValueError: If a checkpoint holds code; the message names the code.
     """
+    allowed = [item for item in mmengine_safe_globals() if item != getattr]
+    allowed += [OneCycleParamScheduler, (saved_method, 'builtins.getattr')]
     if trusted:
-        yield
+        # mmengine 0.10.7 leaves it to torch, which from 2.6 on wants to know
+        with safe_globals(allowed):
+            yield
         return
     before = os.environ.get(SWITCH)
     # torch's own switch, which holds even where mmengine asks otherwise
     os.environ[SWITCH] = '1'
-    allowed = [item for item in mmengine_safe_globals() if item != getattr]
-    allowed += [OneCycleParamScheduler, (saved_method, 'builtins.getattr')]
     try:
         if path:
             check_checkpoint(path)

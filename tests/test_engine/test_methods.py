@@ -119,6 +119,7 @@ def _save_losses(rank, runner):
                f'{runner.work_dir}/found.pth')
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize('name', [
     'simmim_amt_vit-b_200e_in1k', 'maskfeat_amt_vit-b_300e_in1k'])
 def test_a_compiled_loss_is_the_loss(tiny_method, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -73,7 +74,14 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize('run', RUNS)
+# Pillow 13, which needs Python 3.11, rounds some bicubic pixels otherwise
+old_pillow = pytest.mark.skipif(
+    PIL.__version__ < '13', reason='Pillow 13 wrote the golden file')
+
+
+@pytest.mark.parametrize('run', [
+    pytest.param(run, marks=old_pillow if run in ('mae', 'maskfeat') else ())
+    for run in RUNS])
 def test_run(golden, golden_cfg, run):
     name, num_epochs, options = RUNS[run]
     # the gradient of an L1 loss jumps where a pixel is met
@@ -82,6 +90,7 @@ def test_run(golden, golden_cfg, run):
            tolerance, tolerance)
 
 
+@old_pillow
 def test_stopped_and_resumed(golden, golden_cfg):
     name, num_epochs, options = RUNS['mae']
     train(golden_cfg(name, num_epochs - 1, **options))

@@ -236,6 +236,7 @@ def test_mixed_precision(config):
     assert gradients_of(model, loss)['backbone.cls_token'].any()
 
 
+@pytest.mark.compiles
 @every
 def test_one_graph_for_the_compiler(config):
     model = build(config(drop_path_rate=0.1)).eval()
