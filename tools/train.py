@@ -138,7 +138,8 @@ def check_data(cfg: Config) -> None:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     root = dataset.get('data_root')
-    if not root or '://' in root or dataset.get('download'):
+    if not isinstance(root, str) or not root or '://' in root or \
+            dataset.get('download'):
         return
     split = dataset.get('split', '')
     folder = Path(root, split)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mmpretrain.datasets import CustomDataset
 from amt_mm.arguments import check_choice
 from amt_mm.registry import DATASETS
 
-from .levels import log_levels
+from .levels import log_contents, log_levels
 from .printable import printable
 from .transforms.load_image import UnreadableImageError
 
@@ -37,7 +38,8 @@ class ImageFolder(CustomDataset):
     """All images below a folder, however nested, without labels.
 
     Args:
-        data_root (str): The folder.
+        data_root (str | Sequence[str]): The folder, or several: their images
+            in the order, and by the names, of one folder that holds them.
         on_unreadable (str): What a file that cannot be decoded does:
             ``'skip'`` puts another sample in its place and flags it in
             ``unreadable``, which ``UnreadableImagesHook`` reports;
@@ -49,11 +51,12 @@ class ImageFolder(CustomDataset):
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
-        ValueError: If ``ann_file`` lists what is not below the folder.
+        ValueError: If ``ann_file`` lists what is not below the folder, or one
+            folder lies in another.
     """
 
     def __init__(self,
-                 data_root: str = '',
+                 data_root: str | Sequence[str] = '',
                  on_unreadable: str = 'skip',
                  extensions: Sequence[str] = EXTENSIONS,
                  **kwargs: Any) -> None:
@@ -63,12 +66,18 @@ class ImageFolder(CustomDataset):
                 isinstance(ending, str) for ending in extensions):
             raise TypeError('extensions must be a sequence of strings, got '
                             f'{extensions!r}.')
-        if not (isinstance(data_root, str) and os.path.isdir(data_root)):
-            raise FileNotFoundError(
-                f'data_root must be a folder of images, got {data_root!r}, '
-                'which is no folder.')
+        self.roots = [data_root] if isinstance(data_root, str) else [
+            os.path.normpath(root) for root in data_root]
+        for root in self.roots or ['']:
+            if not (isinstance(root, str) and os.path.isdir(root)):
+                raise FileNotFoundError(
+                    f'data_root must be a folder of images, got {root!r}, '
+                    'which is no folder.')
+        if len(self.roots) > 1:
+            data_root = _common_folder(self.roots, kwargs)
         super().__init__(
-            data_root=data_root,
+            data_root=data_root if isinstance(data_root, str) else
+            self.roots[0],
             with_label=False,
             extensions=extensions,
             **kwargs)
@@ -89,7 +98,9 @@ class ImageFolder(CustomDataset):
 
     def _find_samples(self) -> list[str]:
         """List the images below the folder, and warn of those left out."""
-        files = [*walk_files(self.img_prefix)]
+        files = [*walk_files(self.img_prefix)] if len(self.roots) == 1 else [
+            os.path.relpath(os.path.join(root, name), self.img_prefix)
+            for root in self.roots for name in walk_files(root)]
         names = sorted(filter(self.is_valid_file, files))
         if not names:
             raise FileNotFoundError(
@@ -122,6 +133,7 @@ class ImageFolder(CustomDataset):
         self.unreadable.share_memory_()
         self.failures_in_a_row = 0
         log_levels(self)
+        log_contents(self)
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline; None asks mmengine for another sample."""
@@ -147,6 +159,20 @@ class ImageFolder(CustomDataset):
         # and two unreadable samples could name each other for ever
         tries = max(1, self.failures_in_a_row)
         return int(np.random.randint(len(self), size=tries)[-1])
+
+
+def _common_folder(roots: Sequence[str], kwargs: dict[str, Any]) -> str:
+    """Return the folder that holds all roots, none of which holds another."""
+    if others := [key for key in ('ann_file', 'data_prefix')
+                  if kwargs.get(key)]:
+        raise ValueError(f'{others[0]} must be empty for several data_root, '
+                         f'got {kwargs[others[0]]!r}.')
+    paths = sorted(Path(root).resolve() for root in roots)
+    for path, other in pairwise(paths):
+        if other.is_relative_to(path):
+            raise ValueError('data_root must name folders that do not hold '
+                             f'each other, got {path} and {other}.')
+    return os.path.commonpath([os.path.abspath(root) for root in roots])
 
 
 def walk_files(root: str) -> Iterator[str]:

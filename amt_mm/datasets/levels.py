@@ -1,15 +1,20 @@
-"""Warn if images of 16 bits use a part of the levels, or are clipped."""
+"""Look at some images of a data set, and warn of what is odd."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from .printable import printable
+from .transforms.load_array import LoadArray
 from .transforms.load_image import LoadImage
 
 NUM_IMAGES = 8
+NUM_FILES = 32
 
 
 def log_levels(dataset: BaseDataset) -> None:
@@ -35,3 +40,31 @@ def log_levels(dataset: BaseDataset) -> None:
             f'{type(step).__name__} to make level {fits:,} white.',
             logger='current',
             level=logging.WARNING)
+
+
+def log_contents(dataset: BaseDataset) -> None:
+    """Warn if most of some files are no images, or all are the same."""
+    step = next((step for step in dataset.pipeline.transforms
+                 if isinstance(step, (LoadImage, LoadArray))), None)
+    if step is None or len(dataset) < NUM_IMAGES:
+        return
+    contents, num_read = set(), 0
+    indices = np.unique(np.linspace(
+        0, len(dataset) - 1, NUM_FILES).astype(int))
+    for index in indices:
+        try:
+            content = step.read(
+                dataset.get_data_info(int(index))['img_path'])
+            num_read += 1
+        except (OSError, ValueError):  # told when it is its turn
+            continue
+        contents.add(hashlib.sha256(content).digest())
+    if num_read < len(indices) / 2:
+        odd = f'{num_read} can be read'
+    elif len(contents) == 1:
+        odd = f'{num_read} are the same image'
+    else:
+        return
+    print_log(f'of {len(indices)} images looked at in '
+              f'{printable(dataset.data_root)}, {odd}.',
+              logger='current', level=logging.WARNING)

@@ -25,8 +25,8 @@ def unwrap(dataset: Any) -> BaseDataset:
             raise ValueError(
                 'train_dataloader.dataset must be one mmengine BaseDataset '
                 '(or a RepeatDataset of one), so that each image has one '
-                f'saliency map; got {type(dataset).__name__}. List images of '
-                'several folders in one ann_file instead.')
+                f'saliency map; got {type(dataset).__name__}. For '
+                'several folders use ImageFolder(data_root=[...]) instead.')
         inner = getattr(inner, name)
     return inner
 

@@ -69,6 +69,10 @@ def _moved(path: Any, old_root: str | None, new_root: str) -> str | None:
     if path.rstrip('/') == old:
         return new_root
     if path.startswith(f'{old}/'):
+        if not isinstance(new_root, str):
+            raise ValueError(
+                'data_root can be a list of folders only where the data sets '
+                f'have it as their own, got {new_root} for {path}.')
         return os.path.join(new_root, path[len(old) + 1:])
     return None
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from amt_mm.datasets import ImageFolder
+from amt_mm.datasets.training_set import sample_paths
 from amt_mm.datasets.transforms import UnreadableImageError
 from amt_mm.registry import DATASETS
 
@@ -250,3 +252,55 @@ def test_levels_that_do_not_fill_16_bits_are_told_once(
             f'{highest:,}; white_level {white:,} is white, so they come out '
             f'{said}. Set pipeline.1.white_level={fits} of LoadImage to make '
             f'level {fits:,} white.']
+
+
+# ---- several folders, and folders that are not what was meant
+
+
+def test_several_folders_are_as_one_that_holds_them(tmp_path: Path) -> None:
+    for name in ('b/z', 'a', 'b/c'):
+        (tmp_path / 'all' / name).mkdir(parents=True)
+        for i in range(3):
+            _picture().save(tmp_path / 'all' / name / f'{i}.png')
+    one = ImageFolder(str(tmp_path / 'all'), pipeline=LOAD)
+    several = ImageFolder(
+        [str(tmp_path / 'all' / 'b'), str(tmp_path / 'all' / 'a')],
+        pipeline=LOAD)
+    assert [*sample_paths(several)] == [*sample_paths(one)]
+    assert sum(1 for _ in sample_paths(one)) == 9
+    assert several[0]['img_path'] == one[0]['img_path']
+
+
+@pytest.mark.parametrize('changes, error, message', [
+    ({}, ValueError, 'must name folders that do not hold each other, got'),
+    (dict(data_root=['a', 'missing']), FileNotFoundError, 'which is no fold'),
+    (dict(data_root=['a', 'b'], ann_file='x.txt'), ValueError,
+     "ann_file must be empty for several data_root, got 'x.txt'"),
+    (dict(data_root=[]), FileNotFoundError, "got '', which is no folder"),
+])
+def test_several_folders_that_cannot_be(tmp_path: Path, monkeypatch,
+                                        changes, error, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ('a/b', 'b'):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(error, match=message):
+        ImageFolder(**{'data_root': ['a', 'a/b'], **changes})
+
+
+@pytest.mark.parametrize('content, message', [
+    (lambda i, image: image, '32 images looked at in .*, 32 are the same'),
+    (lambda i, image: image if i == 0 else b'text',
+     '32 images looked at in .*, 1 can be read'),
+    (lambda i, image: image + bytes([i]), None)])
+def test_a_folder_that_is_not_what_was_meant(tmp_path: Path, content, message,
+                                             caplog) -> None:
+    file = io.BytesIO()
+    _picture().save(file, 'JPEG')
+    for i in range(40):
+        (tmp_path / f'{i:02d}.jpg').write_bytes(content(i, file.getvalue()))
+    logger = MMLogger.get_instance('contents', log_level='WARNING')
+    MMLogger._instance_dict.move_to_end('contents')  # the current one
+    logger.addHandler(caplog.handler)
+    _folder(tmp_path)
+    found = ' '.join(record.getMessage() for record in caplog.records)
+    assert bool(re.search(message or 'looked at', found)) == bool(message), found

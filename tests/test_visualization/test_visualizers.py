@@ -15,7 +15,7 @@ def test_visualizer_saves_a_sheet(tmp_path):
     grid = np.zeros((2, 2), np.int8)
     panels = [Panel(np.zeros((8, 8, 3), np.uint8), grid + 0.5, grid, None)]
     visualizer = VISUALIZERS.build(dict(
-        type='amt_mm.AMTVisualizer', save_dir=str(tmp_path),
+        type='amt_mm.AMTVisualizer', name='sheets', save_dir=str(tmp_path),
         vis_backends=[dict(type='LocalVisBackend')]))
     visualizer.add_panels('panels', panels, 3)
     path, = tmp_path.rglob('panels_3.png')

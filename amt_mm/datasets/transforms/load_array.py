@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
 
 from amt_mm.arguments import check_number
 from amt_mm.datasets.encoded_image import MAX_PIXELS, check_file
@@ -70,9 +71,7 @@ class LoadArray(LoadImageFromFile):
         """Load ``img_path`` into ``img``."""
         path = results['img_path']
         try:
-            check_file(path, self.max_pixels)
-            with open(path, 'rb') as file:
-                image = read_array(file.read(), self.max_pixels)
+            image = read_array(self.read(path), self.max_pixels)
             self._check(image)
         except Exception as error:  # each decoder has errors of its own
             if self.ignore_empty:
@@ -85,6 +84,15 @@ class LoadArray(LoadImageFromFile):
             high - low)
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file, or raise OSError or ValueError."""
+        check_file(path, self.max_pixels)
+        content = fileio.get(path, backend_args=self.backend_args)
+        if not content.startswith((NUMPY, *TIFF)):
+            raise ValueError('it is no TIFF file or NumPy array: it begins '
+                             f'with {content[:8]!r}')
+        return content
 
     def _check(self, image: np.ndarray) -> None:
         """Raise ValueError if an image is not what it must be."""

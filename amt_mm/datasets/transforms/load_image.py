@@ -148,6 +148,16 @@ class LoadImage(LoadImageFromFile):
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
 
+    def read(self, path: str) -> bytes:
+        """Return the content of an image that is whole by its header.
+
+        Raises:
+            OSError | ValueError: If it cannot be opened, or is not.
+        """
+        content = self._read(path)
+        check_image(content, self.max_pixels)
+        return content
+
     def _read(self, path: str) -> bytes:
         """Read a file, but none that never ends."""
         check_file(path, self.max_pixels)
