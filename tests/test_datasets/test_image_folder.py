@@ -303,4 +303,5 @@ def test_a_folder_that_is_not_what_was_meant(tmp_path: Path, content, message,
     logger.addHandler(caplog.handler)
     _folder(tmp_path)
     found = ' '.join(record.getMessage() for record in caplog.records)
-    assert bool(re.search(message or 'looked at', found)) == bool(message), found
+    told = bool(re.search(message or 'looked at', found))
+    assert told == bool(message), found
