@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -111,8 +112,9 @@ def assert_trained(
 
 @pytest.fixture
 def editable(tmp_path: Path) -> Mim:
-    direct_url = distribution('amt_mm').read_text('direct_url.json') or ''
-    assert '"editable": true' in direct_url, 'run `make test`'
+    installed_from = distribution('amt_mm').read_text('direct_url.json')
+    assert json.loads(installed_from or '{}').get('dir_info') == {
+        'editable': True}, 'run `make test`'
     write_images(tmp_path / 'images')
     return Mim(tmp_path, ROOT / 'configs', dict(os.environ))
 
