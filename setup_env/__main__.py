@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,8 @@ def set_up(root: Path, with_ops: bool, meanwhile: str | None = None) -> int:
     """Set up `.venv` of a checkout; return the status of the command."""
     lock = root / 'requirements' / 'lock.txt'
     python = make_environment(root / '.venv', lock, ['-e', str(root)])
+    # What the build leaves there, Python would find before what is installed.
+    shutil.rmtree(root / 'amt_mm.egg-info', ignore_errors=True)
     pin = (root / 'requirements' / 'mmcv.txt').read_text().split()[-1]
     mmcv = Mmcv(python, lock, pin[len('onedl-mmcv==') :])
     is_done = mmcv.is_installed(with_ops)

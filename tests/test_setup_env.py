@@ -102,7 +102,9 @@ def test_only_what_is_not_done_is_done(checkout: Path, cache: Path) -> None:
     assert set_up(checkout, False) == 0 and not calls(cache)
 
     (checkout / 'setup.cfg').write_text('[options]')
+    (checkout / 'amt_mm.egg-info').mkdir()  # as the build leaves it
     assert set_up(checkout, False) == 0 and calls(cache) == ['pip checkout']
+    assert not (checkout / 'amt_mm.egg-info').exists()
 
     # A new environment has the compiled wheel at once.
     (checkout / '.venv/pyvenv.cfg').rename(checkout / 'old')
