@@ -422,15 +422,6 @@ def test_run(changes, error, message, tmp_path):
     told(partial(train, tmp_path, **changes), error, message)
 
 
-def test_several_data_sets_in_one(tmp_path):
-    one = dict(type='amt_mm.ImageFolder', data_root=str(images(tmp_path)))
-    told(lambda: train(tmp_path, dataset=dict(
-        type='ConcatDataset', datasets=[one, one])), ValueError,
-        'train_dataloader.dataset must be one mmengine BaseDataset (or a '
-        'RepeatDataset of one), so that each image has one saliency map; got '
-        'ConcatDataset')
-
-
 @cases([
     (piped(CROP, PACK), ValueError, 'has no amt_mm.AMTMaskGenerator'),
     (dict(train_cfg=dict(by_epoch=False, max_iters=4)), ValueError,

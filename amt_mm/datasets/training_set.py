@@ -2,39 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from mmengine.dataset import BaseDataset
+from torch.utils.data import ConcatDataset
 
 T = TypeVar('T')
 
 
-def unwrap(dataset: Any) -> BaseDataset:
-    """Return the data set inside wrappers that keep its sample indices.
+class JoinedDataset(ConcatDataset):
+    """Data sets one after the other, whose samples keep one index each.
+
+    mmengine's ``ConcatDataset`` leaves ``sample_idx`` as each part has it. A
+    first step of each part's pipeline makes it the index in the whole.
+
+    Args:
+        parts (Sequence[BaseDataset]): The data sets, each with a pipeline.
+    """
+
+    data_root = ''  # the parts have their own
+
+    def __init__(self, parts: Sequence[BaseDataset]) -> None:
+        super().__init__(parts)
+        self.parts = parts
+        starts = [0, *self.cumulative_sizes]
+        for start, part in zip(starts, parts, strict=False):
+            steps = part.pipeline.transforms
+            steps[:] = [_Offset(start), *(step for step in steps
+                                          if not isinstance(step, _Offset))]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Return what is known of a sample."""
+        number = bisect_right(self.cumulative_sizes, idx)
+        start = [0, *self.cumulative_sizes][number]
+        info = self.parts[number].get_data_info(idx - start)
+        return {**info, 'sample_idx': idx}
+
+
+class _Offset:
+    """Add to the index of a sample."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __call__(self, results: dict) -> dict:
+        return {**results, 'sample_idx': results['sample_idx'] + self.start}
+
+
+def unwrap(dataset: Any) -> BaseDataset | JoinedDataset:
+    """Return the data set, or several joined, inside of wrappers.
 
     Raises:
-        ValueError: If the samples have no index of their own, as in mmengine's
-            ``ConcatDataset``.
+        ValueError: If a wrapper is none that is known.
     """
     inner = dataset
-    while not isinstance(inner, BaseDataset):
+    while not isinstance(inner, (BaseDataset, JoinedDataset)):
+        if hasattr(inner, 'datasets'):
+            return JoinedDataset([*map(unwrap, inner.datasets)])
         name = next((n for n in ('dataset', '_dataset') if hasattr(inner, n)),
                     None)
         if name is None:
             raise ValueError(
-                'train_dataloader.dataset must be one mmengine BaseDataset '
-                '(or a RepeatDataset of one), so that each image has one '
-                f'saliency map; got {type(dataset).__name__}. For '
-                'several folders use ImageFolder(data_root=[...]) instead.')
+                'train_dataloader.dataset must be an mmengine BaseDataset or '
+                'a wrapper of some, so that each image has one saliency map; '
+                f'got {type(dataset).__name__}.')
         inner = getattr(inner, name)
     return inner
 
 
+def parts_of(dataset: Any) -> list[BaseDataset]:
+    """List the data sets inside of wrappers."""
+    inner = unwrap(dataset)
+    return list(getattr(inner, 'parts', [inner]))
+
+
 def find_transforms(dataset: Any, kind: type[T]) -> list[T]:
-    """List the transforms of a class in a data set's pipeline."""
-    steps = unwrap(dataset).pipeline.transforms
-    return [step for step in _walk(steps) if isinstance(step, kind)]
+    """List the transforms of a class in the pipelines of a data set."""
+    return [step for part in parts_of(dataset)
+            for step in _walk(part.pipeline.transforms)
+            if isinstance(step, kind)]
 
 
 def _walk(steps: Any) -> Iterator[Any]:
@@ -46,11 +96,19 @@ def _walk(steps: Any) -> Iterator[Any]:
 
 
 def sample_paths(dataset: BaseDataset) -> Iterator[str]:
-    """Yield the image paths in order, relative to ``data_root`` if below."""
-    root = str(dataset.data_root or '')
-    for index in range(len(dataset)):
-        yield relative_path(
-            str(dataset.get_data_info(index)['img_path']), root)
+    """Yield the image paths in order, relative to ``data_root`` if below.
+
+    A sample that holds its image, and has no path, goes by its pixels.
+    """
+    for number, part in enumerate(parts := parts_of(dataset)):
+        root = str(part.data_root or '')
+        prefix = f'{number}/' if len(parts) > 1 else ''
+        for index in range(len(part)):
+            info = part.get_data_info(index)
+            yield prefix + (
+                relative_path(str(info['img_path']), root)
+                if 'img_path' in info else
+                hashlib.sha256(np.asarray(info['img']).tobytes()).hexdigest())
 
 
 def relative_path(path: str, root: str) -> str:

@@ -18,7 +18,7 @@ from mmengine.dataset.utils import default_collate
 from mmengine.dist import all_gather
 from torch.utils.data import DataLoader
 
-from amt_mm.datasets.training_set import find_transforms
+from amt_mm.datasets.training_set import JoinedDataset, find_transforms
 from amt_mm.datasets.transforms import (
     LoadResizedCrop,
     RandomResizedCropWithBox,
@@ -111,6 +111,9 @@ def whole_images(dataset: BaseDataset,
         ValueError: If the pipeline has none of ``CROPS``, or flips more than
             once.
     """
+    if isinstance(dataset, JoinedDataset):
+        return JoinedDataset([whole_images(part, prepare)
+                              for part in dataset.parts])
     steps = dataset.pipeline.transforms
     is_crop = [isinstance(step, CROPS) for step in steps]
     if not any(is_crop):

@@ -20,7 +20,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 
 from amt_mm.arguments import check_dict, check_int, optional
-from amt_mm.datasets.training_set import unwrap
+from amt_mm.datasets.training_set import parts_of
 from amt_mm.engine.fit_config import fit_machine, move_data_root
 from amt_mm.engine.saliency_maps import whole_image_loader
 from amt_mm.engine.sources import SaliencySource
@@ -148,8 +148,8 @@ class Evaluation:
         """Show images whole to the encoder."""
         loader = self.cfg.train_dataloader
         labels = labels_of(dataset)
-        dataset.pipeline = unwrap(
-            DATASETS.build(dict(loader.dataset, lazy_init=True))).pipeline
+        dataset.pipeline = parts_of(
+            DATASETS.build(dict(loader.dataset, lazy_init=True)))[0].pipeline
         features = extract_features(self.model, whole_image_loader(
             dataset, SaliencySource.prepare, loader.batch_size,
             loader.num_workers, None), class_token_and_mean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.dataset import (
     BaseDataset,
@@ -44,14 +45,37 @@ def test_a_repeated_image_keeps_its_index(jpeg_folder: Path) -> None:
     assert [repeated[i]['sample_idx'] for i in (1, 9)] == [1, 1]
 
 
-def test_concatenated_data_sets_have_no_common_index(
-        jpeg_folder: Path) -> None:
-    both = ConcatDataset([_dataset(jpeg_folder), _dataset(jpeg_folder)])
-    message = 'train_dataloader.dataset must be one .* got {}'
-    for wrapped in (both, Subset(both, [0])):
-        with pytest.raises(ValueError, match=message.format(
-                type(wrapped).__name__)):
-            unwrap(wrapped)
+def test_concatenated_data_sets_have_one_index(jpeg_folder: Path) -> None:
+    parts = [_dataset(jpeg_folder, dict(type='amt_mm.LoadImage'))
+             for _ in range(2)]
+    number = len(parts[0])
+    both = ConcatDataset(parts)
+    for _ in range(2):  # which changes nothing
+        joined = unwrap(Subset(both, [0]))
+    assert len(joined) == 2 * number
+    assert [both[i]['sample_idx'] for i in (0, number, number + 1)] == [
+        0, number, number + 1]
+    assert joined.get_data_info(number + 2) == dict(
+        parts[1].get_data_info(2), sample_idx=number + 2)
+    assert [*sample_paths(joined)] == [
+        f'{i}/{path}' for i in range(2) for path in sample_paths(parts[0])]
+
+
+def test_an_image_without_a_path_goes_by_its_pixels() -> None:
+    def paths(level: int) -> list[str]:
+        dataset = BaseDataset(lazy_init=True)
+        dataset.data_list = [dict(img=np.full((4, 4, 3), level, np.uint8))]
+        dataset.serialize_data = False
+        dataset._fully_initialized = True
+        return [*sample_paths(dataset)]
+
+    assert paths(0) == paths(0) != paths(1)
+
+
+def test_what_has_no_data_set_inside() -> None:
+    with pytest.raises(ValueError, match='must be an mmengine BaseDataset or '
+                       'a wrapper of some, .* got list'):
+        unwrap([])
 
 
 def test_find_transforms_at_any_depth(jpeg_folder: Path) -> None:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
 
 from amt_mm.datasets.training_set import unwrap
+from amt_mm.engine.hooks import SaliencyUpdateHook
 from amt_mm.engine.saliency_maps import whole_images
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.masking.orderings import RandomOrdering
@@ -239,3 +240,32 @@ def test_a_share_of_the_run_follows_its_new_length(
     assert recorded(resumed) == [
         (epoch, *plan) for epoch, plan in enumerate(plans, stop)]
     assert store_of(resumed).generation == generation
+
+
+def test_joined_data_sets_are_as_one_folder(tiny_cfg, images):
+    """Maps of the same weights, and an epoch with pictures, on both."""
+    folders = [str(images / name) for name in ('brick_heart', 'grid_cross')]
+    stores = {}
+    for name in ('one', 'joined'):
+        cfg = tiny_cfg(name, **{
+            'custom_hooks.1.begin': 0, 'train_cfg.max_epochs': 1,
+            'train_dataloader.dataset.data_root': folders,
+            'train_dataloader.batch_size': 2,
+            'default_hooks.visualization': dict(
+                type='amt_mm.AMTVisualizationHook', interval=1)})
+        if name == 'joined':
+            part = cfg.train_dataloader.dataset
+            cfg.train_dataloader.dataset = dict(
+                type='ConcatDataset',
+                datasets=[dict(part, data_root=root) for root in folders])
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        hook = next(hook for hook in runner.hooks
+                    if isinstance(hook, SaliencyUpdateHook))
+        stores[name] = hook.store
+    one, joined = stores.values()
+    assert one.num_images == joined.num_images > 4
+    for index in range(one.num_images):
+        np.testing.assert_array_equal(one.read(index), joined.read(index))
+    with pytest.raises(AssertionError):
+        np.testing.assert_array_equal(one.read(0), one.read(1))

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.utils import get_ori_model
 
-from amt_mm.datasets.training_set import unwrap
+from amt_mm.datasets.training_set import parts_of
 from amt_mm.registry import HOOKS
 
 NUM_MAPS = 64
@@ -37,16 +37,16 @@ class LabelCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the training set."""
-        dataset = unwrap(runner.train_dataloader.dataset)
         head = getattr(get_ori_model(runner.model), 'decode_head', None)
-        if head is not None:
-            check_label_maps(dataset, head)
-        elif 'instances' in dataset.get_data_info(0):
-            unused = check_instances(dataset)
-            if unused:
-                runner.logger.warning(
-                    f'no annotation in {dataset.ann_file} is of the classes '
-                    f'{unused}: they cannot be learned.')
+        for dataset in parts_of(runner.train_dataloader.dataset):
+            if head is not None:
+                check_label_maps(dataset, head)
+            elif 'instances' in dataset.get_data_info(0):
+                unused = check_instances(dataset)
+                if unused:
+                    runner.logger.warning(
+                        f'no annotation in {dataset.ann_file} is of the '
+                        f'classes {unused}: they cannot be learned.')
 
 
 def check_instances(dataset: BaseDataset) -> list[str]:

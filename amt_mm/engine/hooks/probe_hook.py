@@ -21,7 +21,7 @@ from amt_mm.arguments import (
     check_number,
     optional,
 )
-from amt_mm.datasets.training_set import unwrap
+from amt_mm.datasets.training_set import parts_of
 from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
 from amt_mm.engine.sources import SaliencySource
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
@@ -117,7 +117,10 @@ class ProbeHook(Hook):
             raise ValueError('ProbeHook counts epochs: train_cfg must be an '
                              'EpochBasedTrainLoop, got '
                              f'{type(runner.train_loop).__name__}.')
-        train = unwrap(runner.train_dataloader.dataset)
+        train, *others = parts_of(runner.train_dataloader.dataset)
+        if others:
+            raise ValueError('ProbeHook needs one training set, got '
+                             f'{1 + len(others)} joined.')
         whole_images(train)  # raises an error if there is no crop
         self.bank, self.queries = self._split(train)
         self.labels = [_labels(each) for each in (self.bank, self.queries)]
@@ -235,6 +238,6 @@ def _build(name: str, dataset: str | dict[str, Any]) -> BaseDataset:
     if isinstance(dataset, str):
         dataset = dict(type='mmpretrain.CustomDataset', data_root=dataset)
     check_config(f'{name} of ProbeHook', dataset)
-    built = unwrap(DATASETS.build(dataset))
+    built, = parts_of(DATASETS.build(dataset))
     built.full_init()
     return built

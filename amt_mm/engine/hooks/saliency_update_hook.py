@@ -24,7 +24,12 @@ from amt_mm.arguments import (
     check_str,
     optional,
 )
-from amt_mm.datasets.training_set import find_transforms, sample_paths, unwrap
+from amt_mm.datasets.training_set import (
+    find_transforms,
+    parts_of,
+    sample_paths,
+    unwrap,
+)
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine.launch import any_rank, is_node_leader
 from amt_mm.engine.saliency_maps import (
@@ -237,7 +242,7 @@ class SaliencyUpdateHook(Hook):
                 f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
                 f' of {num_images:,} maps are constant or not finite, more '
                 f'than max_uniform_share {self.max_uniform_share}. '
-                + _why_uniform(unwrap(runner.train_dataloader.dataset)))
+                + _why_uniform(parts_of(runner.train_dataloader.dataset)))
         self._write(generation, maps.values)
         _log_update(runner, maps, num_uniform, time.perf_counter() - start)
 
@@ -310,11 +315,12 @@ def _check_data_of_run(store: SaliencyStore, begun_with: str | None) -> None:
             'set that the run began with, or start afresh.')
 
 
-def _why_uniform(dataset: BaseDataset) -> str:
+def _why_uniform(datasets: list[BaseDataset]) -> str:
     """Name the most likely cause of many uniform maps."""
-    unreadable = getattr(dataset, 'unreadable', None)
-    if unreadable is not None and unreadable.any():
-        return (f'{int(unreadable.sum()):,} of the images cannot be read, '
+    num_unreadable = sum(int(dataset.unreadable.sum()) for dataset in datasets
+                         if hasattr(dataset, 'unreadable'))
+    if num_unreadable:
+        return (f'{num_unreadable:,} of the images cannot be read, '
                 'which makes their maps uniform.')
     return 'A model with such maps has most likely diverged.'
 

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from amt_mm.datasets.image_folder import ImageFolder
 from amt_mm.datasets.printable import printable
-from amt_mm.datasets.training_set import unwrap
+from amt_mm.datasets.training_set import JoinedDataset, parts_of
 from amt_mm.registry import HOOKS
 
 NUM_SHOWN = 20
@@ -30,20 +30,22 @@ class UnreadableImagesHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Warn of the files found unreadable since the last report."""
-        dataset = unwrap(runner.train_dataloader.dataset)
-        if not isinstance(dataset, ImageFolder):
+        parts = [part for part in parts_of(runner.train_dataloader.dataset)
+                 if isinstance(part, ImageFolder)]
+        if not parts:
             return
-        flags = dataset.unreadable.int()
+        flags = torch.cat([part.unreadable for part in parts]).int()
         all_reduce(flags, 'max')
         if not len(self.reported):
             self.reported = torch.zeros_like(flags)
         new = torch.nonzero(flags > self.reported).flatten().tolist()
         self.reported = flags
         if new:
+            images = parts[0] if len(parts) == 1 else JoinedDataset(parts)
             shown = '\n  '.join(
-                printable(dataset.get_data_info(i)['img_path'])
+                printable(images.get_data_info(i)['img_path'])
                 for i in new[:NUM_SHOWN])
             runner.logger.warning(
-                f'skipped {int(flags.sum()):,} of {len(dataset):,} images '
+                f'skipped {int(flags.sum()):,} of {len(images):,} images '
                 f'that cannot be read; {len(new)} new, {NUM_SHOWN} at most '
                 f'shown:\n  {shown}')

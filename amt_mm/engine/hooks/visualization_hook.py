@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from amt_mm.arguments import check_bool, check_int, check_str
-from amt_mm.datasets.training_set import unwrap
+from amt_mm.datasets.training_set import JoinedDataset, unwrap
 from amt_mm.engine.saliency_maps import CROPS, whole_images
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.registry import HOOKS
@@ -91,6 +91,8 @@ class AMTVisualizationHook(Hook):
 
 def whole_plans(dataset: BaseDataset) -> BaseDataset:
     """Return the data set with whole images, not flipped, and their plans."""
+    if isinstance(dataset, JoinedDataset):
+        return JoinedDataset([whole_plans(part) for part in dataset.parts])
     whole_images(dataset)  # raises an error if the pipeline has no crop
     shown = copy.copy(dataset)
     shown.pipeline = Compose([
