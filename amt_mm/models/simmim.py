@@ -214,6 +214,7 @@ class AMTSimMIM(PixelAMT):
         """Return the sizes that must fit, by name."""
         vit, conv = self.backbone, self.neck.decoder[0]
         num_channels = vit.patch_embed.projection.in_channels
+        channel = getattr(self.head.loss_module, 'channel', 1)
         return {
             'neck.in_channels': (conv.in_channels, vit.embed_dims,
                                  'embed_dims of backbone.arch'),
@@ -223,7 +224,8 @@ class AMTSimMIM(PixelAMT):
                                     vit.patch_size, 'backbone.patch_size'),
             'neck.out_channels': (conv.out_channels // vit.patch_size**2,
                                   num_channels, 'backbone.in_channels'),
+            # 1, mmpretrain's default, sums over the channels
             'head.loss.channel': (
-                getattr(self.head.loss_module, 'channel', None)
-                or num_channels, num_channels, 'backbone.in_channels'),
+                channel if channel != 1 else num_channels,
+                num_channels, 'backbone.in_channels'),
         }
