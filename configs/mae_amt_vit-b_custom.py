@@ -20,7 +20,7 @@ data_root = 'data/custom'
 
 # where it is not said, it follows from the backbone
 for part, key in (('neck', 'embed_dim'), ('neck', 'patch_size'),
-                  ('neck', 'in_chans'), ('head', 'patch_size')):
+                  ('head', 'patch_size')):
     _base_.model[part].pop(key)
 del part, key
 

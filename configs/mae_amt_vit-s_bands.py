@@ -12,6 +12,8 @@ Everything else that depends on the channels follows from the backbone's.
 """
 _base_ = './mae_amt_vit-b_custom.py'
 
+_base_.model.neck.pop('in_chans')  # it follows from the backbone
+
 model = dict(
     backbone=dict(arch='deit-small', patch_cfg=dict(in_channels=13)),
     neck=dict(decoder_embed_dim=256, decoder_depth=4, decoder_num_heads=8))

@@ -100,7 +100,8 @@ def sample_paths(dataset: BaseDataset) -> Iterator[str]:
 
     A sample that holds its image, and has no path, goes by its pixels.
     """
-    for number, part in enumerate(parts := parts_of(dataset)):
+    parts = getattr(dataset, 'parts', [dataset])
+    for number, part in enumerate(parts):
         root = str(part.data_root or '')
         prefix = f'{number}/' if len(parts) > 1 else ''
         for index in range(len(part)):

@@ -277,7 +277,7 @@ def wrap_layers(module, recurse, nonwrapped_numel, **kwargs):
 def _save_features(rank, runner):
     probe = next(h for h in runner.hooks if isinstance(h, ProbeHook))
     path = f'{runner.work_dir}/features_{rank}.pth'
-    torch.save(probe.features(runner, probe.bank.images), path)
+    torch.save(probe.features(runner, probe.bank), path)
 
 
 @pytest.mark.parametrize('policy', [None, 'wrap_layers'])

@@ -117,7 +117,7 @@ def test_the_plan_counts_each_source(tiny_cfg):
 @pytest.mark.parametrize('options, error, message', [
     (dict(sources=[CENTRE]), ValueError, 'sources must be two .* or more'),
     (dict(sources=CENTRE), ValueError, 'sources must be two configs or more'),
-    (dict(sources=[CENTRE, dict(type='amt_mm.None')]), ValueError,
+    (dict(sources=[CENTRE, dict(type='amt_mm.None')]), KeyError,
      'source must be one of'),
     (dict(sources=[FEATURES, dict(type='amt_mm.ModelSaliency')]), ValueError,
      r"at most one .*\['FeatureSaliency', 'ModelSaliency'\]"),
