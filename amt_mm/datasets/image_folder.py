@@ -66,18 +66,17 @@ class ImageFolder(CustomDataset):
                 isinstance(ending, str) for ending in extensions):
             raise TypeError('extensions must be a sequence of strings, got '
                             f'{extensions!r}.')
-        self.roots = [data_root] if isinstance(data_root, str) else [
-            os.path.normpath(root) for root in data_root]
-        for root in self.roots or ['']:
+        roots = data_root if isinstance(data_root, (list, tuple)) \
+            else [data_root]
+        for root in roots or ['']:
             if not (isinstance(root, str) and os.path.isdir(root)):
                 raise FileNotFoundError(
                     f'data_root must be a folder of images, got {root!r}, '
                     'which is no folder.')
-        if len(self.roots) > 1:
-            data_root = _common_folder(self.roots, kwargs)
+        self.roots = [*map(os.path.normpath, roots)]
         super().__init__(
-            data_root=data_root if isinstance(data_root, str) else
-            self.roots[0],
+            data_root=roots[0] if len(roots) == 1 else
+            _common_folder(self.roots, kwargs),
             with_label=False,
             extensions=extensions,
             **kwargs)
