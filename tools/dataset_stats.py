@@ -16,6 +16,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.logging import print_log
@@ -51,11 +52,26 @@ def main() -> None:
                          f' in {[*EXTENSIONS, ".npy"]}.')
     chosen = [args.folder / names[i] for i in np.unique(np.linspace(
         0, len(names) - 1, args.num_images).astype(int))]
-    images = list(read(chosen))
+    images = [Look(image.shape, image.dtype, sample(image))
+              for image in read(chosen)]
     print_log(f'{len(names):,} images, {len(chosen):,} looked at, '
               f'{len(images):,} of them can be read')
     if images:
         print_log(summary(images))
+
+
+class Look(NamedTuple):
+    """What is kept of an image: (H, W, C), its numbers, some pixels."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pixels: np.ndarray
+
+
+def sample(image: np.ndarray) -> np.ndarray:
+    """Return 4,096 to 8,191 pixels (N, C) of an image, or all."""
+    pixels = image.reshape(-1, image.shape[2])
+    return pixels[::max(1, len(pixels) // 4096)].copy()
 
 
 def read(paths: Sequence[Path]) -> Iterator[np.ndarray]:
@@ -77,7 +93,7 @@ def read(paths: Sequence[Path]) -> Iterator[np.ndarray]:
             continue
 
 
-def summary(images: Sequence[np.ndarray]) -> str:
+def summary(images: Sequence[Look]) -> str:
     """Say what the images are, and how a config names it."""
     lines = []
     for axis, name in enumerate(('height', 'width')):
@@ -94,8 +110,7 @@ def summary(images: Sequence[np.ndarray]) -> str:
     is_photo = all(image.dtype == np.uint8 and image.shape[2] in (1, 3)
                    for image in images)
     values = np.concatenate([
-        image.reshape(-1, image.shape[2])[::max(1, image[..., 0].size // 4096)]
-        for image in images]).astype(np.float64)
+        image.pixels for image in images]).astype(np.float64)
     values = values[np.isfinite(values).all(1)]
     low, high = values.min(), values.max()
     lines.append(f'levels {low:g} to {high:g}')

@@ -10,7 +10,6 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from .printable import printable
-from .transforms.load_array import LoadArray
 from .transforms.load_image import LoadImage
 
 NUM_IMAGES = 8
@@ -45,7 +44,7 @@ def log_levels(dataset: BaseDataset) -> None:
 def log_contents(dataset: BaseDataset) -> None:
     """Warn if most of some files are no images, or all are the same."""
     step = next((step for step in dataset.pipeline.transforms
-                 if isinstance(step, (LoadImage, LoadArray))), None)
+                 if isinstance(step, LoadImage)), None)
     if step is None or len(dataset) < NUM_IMAGES:
         return
     contents, num_read = set(), 0

@@ -37,10 +37,14 @@ class JoinedDataset(ConcatDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Return what is known of a sample."""
-        number = bisect_right(self.cumulative_sizes, idx)
-        start = [0, *self.cumulative_sizes][number]
-        info = self.parts[number].get_data_info(idx - start)
-        return {**info, 'sample_idx': idx}
+        return {**info_at(self.parts, idx), 'sample_idx': idx}
+
+
+def info_at(parts: Sequence[BaseDataset], idx: int) -> dict[str, Any]:
+    """Return what a part knows of a sample, by its index among all parts."""
+    ends = ConcatDataset.cumsum(parts)
+    number = bisect_right(ends, idx)
+    return parts[number].get_data_info(idx - [0, *ends][number])
 
 
 class _Offset:

@@ -57,8 +57,13 @@ class BaseAMT(BaseSelfSupervisor):
             backbone = MODELS.build(backbone)
         self._check_kind('backbone', type(backbone))
         for name, sizes in self.of_backbone.items():
-            if isinstance(cfg := kwargs.get(name), dict):
-                self._check_kind(name, MODELS.get(cfg['type']))
+            cfg = kwargs.get(name)
+            if not isinstance(cfg, dict):
+                continue
+            kind = cfg.get('type')
+            found = MODELS.get(kind) if isinstance(kind, str) else kind
+            if found:  # of any other, MODELS.build says what is wrong
+                self._check_kind(name, found)
                 kwargs[name] = {**{key: attrgetter(path)(backbone)
                                    for key, path in sizes.items()}, **cfg}
         super().__init__(backbone=backbone, **kwargs)
@@ -73,12 +78,12 @@ class BaseAMT(BaseSelfSupervisor):
             _check_channels, self.backbone))
         self._check_parts()
 
-    def _check_kind(self, name: str, found: type | None) -> None:
+    def _check_kind(self, name: str, found: type) -> None:
         """Raise TypeError if a part is of another class than it must be."""
         kind = self.parts.get(name, object)
-        if not (found and issubclass(found, kind)):
+        if not issubclass(found, kind):
             raise TypeError(f'{name} must be of the class {kind.__name__}, got'
-                            f' {found and found.__name__}.')
+                            f' {found.__name__}.')
 
     def _check_parts(self) -> None:
         """Raise an error if the parts do not belong together."""

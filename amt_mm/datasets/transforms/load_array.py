@@ -8,21 +8,18 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
-from mmengine import fileio
 
 from amt_mm.arguments import check_number
-from amt_mm.datasets.encoded_image import MAX_PIXELS, check_file
-from amt_mm.datasets.printable import printable
+from amt_mm.datasets.encoded_image import MAX_PIXELS
 from amt_mm.registry import TRANSFORMS
 
-from .load_image import UnreadableImageError
+from .load_image import LoadImage
 
 NUMPY, TIFF = b'\x93NUMPY', (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 @TRANSFORMS.register_module()
-class LoadArray(LoadImageFromFile):
+class LoadArray(LoadImage):
     """Load TIFF files and NumPy arrays as they are, scaled to [0, 1].
 
     Of 8, 16 or 32 bits, signed, unsigned or float. A TIFF file may have its
@@ -44,9 +41,8 @@ class LoadArray(LoadImageFromFile):
             (0, 4095) of 12 bits; what is beyond is not clipped.
         num_channels (int, optional): How many channels each image must have.
             Defaults to None, any.
-        max_pixels (int): Height times width that an image may have. Defaults
-            to 178,956,970, as in Pillow.
-        **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
+        **kwargs: ``max_pixels``, ``keep_all`` and those of
+            :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
         UnreadableImageError: If the file is neither, or holds a number that
@@ -56,42 +52,30 @@ class LoadArray(LoadImageFromFile):
     def __init__(self,
                  value_range: Sequence[float],
                  num_channels: int | None = None,
-                 max_pixels: int = MAX_PIXELS,
                  **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(color_type='unchanged', imdecode_backend='tifffile',
+                         **kwargs)
+        if self.keep_last:
+            raise ValueError('LoadArray has keep_all, and no keep_last.')
         low, high = (check_number('value_range', n, '(-inf, inf)')
                      for n in value_range)
         if not low < high:
             raise ValueError('value_range must be (low, high) with low < '
                              f'high, got {value_range}.')
         self.value_range = low, high
-        self.num_channels, self.max_pixels = num_channels, max_pixels
+        self.num_channels = num_channels
 
-    def transform(self, results: dict) -> dict | None:
-        """Load ``img_path`` into ``img``."""
-        path = results['img_path']
-        try:
-            image = read_array(self.read(path), self.max_pixels)
-            self._check(image)
-        except Exception as error:  # each decoder has errors of its own
-            if self.ignore_empty:
-                return None
-            raise UnreadableImageError(
-                f'cannot read the image {printable(path)}: '
-                f'{printable(repr(error))}') from error
+    def _load(self, path: str, results: dict) -> np.ndarray:
+        """Read, decode and scale a file."""
+        image = read_array(self._read(path), self.max_pixels)
+        self._check(image)
         low, high = self.value_range
-        results['img'] = (image.astype(np.float32) - low) / np.float32(
-            high - low)
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
-        return results
+        return (image.astype(np.float32) - low) / np.float32(high - low)
 
     def read(self, path: str) -> bytes:
         """Return the content of a file, or raise OSError or ValueError."""
-        check_file(path, self.max_pixels)
-        content = fileio.get(path, backend_args=self.backend_args)
-        if not content.startswith((NUMPY, *TIFF)):
-            raise ValueError('it is no TIFF file or NumPy array: it begins '
-                             f'with {content[:8]!r}')
+        content = self._read(path)
+        _check_start(content)
         return content
 
     def _check(self, image: np.ndarray) -> None:
@@ -110,19 +94,23 @@ def read_array(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ValueError: If it is neither, or larger than ``max_pixels``.
     """
+    _check_start(content)
     if content.startswith(NUMPY):
         image = channels_last(np.lib.format.read_array(
             io.BytesIO(content), allow_pickle=False))
-    elif content.startswith(TIFF):
-        image = _read_tiff(content, max_pixels)
     else:
-        raise ValueError(f'it is no TIFF file or NumPy array: it begins with '
-                         f'{content[:8]!r}')
+        image = _read_tiff(content, max_pixels)
     if image.ndim != 3 or image.dtype.kind not in 'uif':
         raise ValueError('an image must be (H, W) or (H, W, C) of real '
                          f'numbers, got {image.shape} of {image.dtype}')
     _check_size(image.shape[:2], max_pixels)
     return image
+
+
+def _check_start(content: bytes) -> None:
+    if not content.startswith((NUMPY, *TIFF)):
+        raise ValueError('it is no TIFF file or NumPy array: it begins with '
+                         f'{content[:8]!r}')
 
 
 def channels_last(image: np.ndarray) -> np.ndarray:

@@ -132,9 +132,7 @@ class LoadImage(LoadImageFromFile):
         try:
             image = self._all.get(path)
             if image is None:
-                content = self._read(path)
-                header = check_image(content, self.max_pixels)
-                image = self._decode(content, header, results)
+                image = self._load(path, results)
         except Exception as error:  # each decoder has errors of its own
             if self.ignore_empty:
                 return None
@@ -147,6 +145,12 @@ class LoadImage(LoadImageFromFile):
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
+
+    def _load(self, path: str, results: dict) -> np.ndarray:
+        """Read and decode a file."""
+        content = self._read(path)
+        header = check_image(content, self.max_pixels)
+        return self._decode(content, header, results)
 
     def read(self, path: str) -> bytes:
         """Return the content of an image that is whole by its header.

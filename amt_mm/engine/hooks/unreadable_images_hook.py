@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from amt_mm.datasets.image_folder import ImageFolder
 from amt_mm.datasets.printable import printable
-from amt_mm.datasets.training_set import JoinedDataset, parts_of
+from amt_mm.datasets.training_set import info_at, parts_of
 from amt_mm.registry import HOOKS
 
 NUM_SHOWN = 20
@@ -41,11 +41,10 @@ class UnreadableImagesHook(Hook):
         new = torch.nonzero(flags > self.reported).flatten().tolist()
         self.reported = flags
         if new:
-            images = parts[0] if len(parts) == 1 else JoinedDataset(parts)
             shown = '\n  '.join(
-                printable(images.get_data_info(i)['img_path'])
+                printable(info_at(parts, i)['img_path'])
                 for i in new[:NUM_SHOWN])
             runner.logger.warning(
-                f'skipped {int(flags.sum()):,} of {len(images):,} images '
+                f'skipped {int(flags.sum()):,} of {len(flags):,} images '
                 f'that cannot be read; {len(new)} new, {NUM_SHOWN} at most '
                 f'shown:\n  {shown}')

@@ -79,6 +79,11 @@ def test_what_it_is_not(tmp_path, content, message):
     assert message in str(caught.value)
 
 
+def test_options_it_has_not():
+    with pytest.raises(ValueError, match='and no keep_last'):
+        LoadArray(value_range=(0, 1), keep_last=True)
+
+
 def test_value_range():
     with pytest.raises(ValueError, match='low < high, got'):
         LoadArray(value_range=(1, 1))
