@@ -10,10 +10,13 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mmcv
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from amt_mm.datasets.training_set import find_transforms, unwrap
@@ -22,15 +25,25 @@ from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.quiet_runner import build_quiet_runner
+from amt_mm.engine.source_localization import (
+    localize_source,
+    maps_of_source,
+)
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.evaluation import localize, masks_from_folder, object_roles
+from amt_mm.evaluation import (
+    Localization,
+    masks_from_folder,
+    measure_reconstruction,
+)
+from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.visualization import draw_sheet, training_panels
 
 # projects/ lies beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.demo.demo_data import write_demo_data  # noqa: E402
 
-CONFIG = Path(__file__).parents[1] / 'configs' / 'mae_amt_vit-t_30e_demo.py'
+CONFIGS = Path(__file__).parents[1] / 'configs'
+CONFIG = CONFIGS / 'mae_contrast-amt_vit-mini_demo.py'
 NUM_PANELS = 6
 SHOWN = ('Epoch(train)', 'saliency', 'Plan of', 'skipped')
 
@@ -47,28 +60,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_runner(args: argparse.Namespace, data_root: Path) -> Runner:
-    """Build the runner, quiet but for what a spectator wants to read."""
+def build_runner(args: argparse.Namespace, data: Path | None) -> Runner:
+    """Build the runner, quiet but for what a spectator wants to read.
+
+    Where the images are the generated ones, k-NN classifies held-out ones
+    before the first epoch and after the last.
+    """
     cfg = Config.fromfile(CONFIG)
-    merge_options(cfg, args.cfg_options)
+    if data:
+        cfg.default_hooks.probe = dict(
+            type='amt_mm.ProbeHook', dataset=str(data / 'train'),
+            val_dataset=str(data / 'val'), interval=cfg.train_cfg.max_epochs,
+            linear=False)
     cfg.work_dir = str(args.work_dir)
-    cfg.train_dataloader.dataset.data_root = str(data_root)
+    cfg.train_dataloader.dataset.data_root = str(args.data or data / 'train')
+    merge_options(cfg, args.cfg_options)
     fit_machine(cfg)
     runner = build_quiet_runner(cfg, SHOWN)
     runner.logger.info(estimate_cost(cfg))
     return runner
 
 
-def save_picture(runner: Runner, path: Path) -> None:
-    """Draw a sheet of training samples, spread over the data set."""
-    dataset = unwrap(runner.train_dataloader.dataset)
-    indices = np.linspace(0, len(dataset) - 1, NUM_PANELS).astype(int)
-    panels = training_panels(unwrap_model(runner), dataset, indices.tolist())
-    mmcv.imwrite(mmcv.rgb2bgr(draw_sheet(panels)), str(path))
-
-
-def summary(runner: Runner, seconds: float, data: Path | None) -> str:
-    """Say in a few lines what came out."""
+def describe_training(runner: Runner, seconds: float) -> list[str]:
+    """Say how the run went."""
     scalars = runner.message_hub.log_scalars
     loss = scalars['train/loss']
     first, last = loss.data[0][0], loss.mean(10)
@@ -82,42 +96,68 @@ def summary(runner: Runner, seconds: float, data: Path | None) -> str:
             lines.append(
                 f'P({role}|salient) {scalars[key].mean(10):.3f}; uniform '
                 f'masking would give {count / sum(generator.counts):.3f}')
-    if data:
-        trained = masks_from_folder(data / 'train',
-                                    data / 'semantic' / 'train')
-        roles = object_roles(unwrap(runner.train_dataloader.dataset), trained)
-        lines.append(', '.join(f'P({role}|object) {share:.3f}'
-                               for role, share in roles.items()))
-        truths = masks_from_folder(data / 'val', data / 'semantic' / 'val')
-        size = find_input_size(runner, generator)
-        lines.append('does the saliency find the objects of '
-                     f'{len(truths)} images it never saw?')
-        lines.append(f'  {localize(unwrap_model(runner), truths, size)}')
-    return '\n'.join(lines)
+    return lines
 
 
-def find_input_size(runner: Runner,
-                    generator: AMTMaskGenerator) -> tuple[int, int]:
-    """Return (height, width) in pixels of the model's input."""
-    patch_size = unwrap_model(runner).backbone.patch_size
-    h, w = generator.tokens
-    return h * patch_size, w * patch_size
+def draw(model: Any, dataset: BaseDataset, path: Path) -> None:
+    """Draw a sheet of samples, spread over the data set."""
+    indices = np.linspace(0, len(dataset) - 1, NUM_PANELS).astype(int)
+    panels = training_panels(model, dataset, indices.tolist())
+    mmcv.imwrite(mmcv.rgb2bgr(draw_sheet(panels)), str(path))
+
+
+def measure(runner: Runner, data: Path, picture: Path
+            ) -> tuple[Localization, list[str]]:
+    """Measure, and draw, what the model makes of images it never saw."""
+    dataset = DATASETS.build(dict(
+        type='amt_mm.ImageFolder', data_root=str(data / 'val'),
+        pipeline=runner.cfg.train_dataloader.dataset.pipeline))
+    source = SALIENCY_SOURCES.build(runner.cfg.custom_hooks[1].source)
+    model = unwrap_model(runner)
+    truths = masks_from_folder(data / 'val', data / 'semantic' / 'val')
+    found, roles = localize_source(source, dataset, truths, model)
+    with maps_of_source(source, dataset, model):
+        drawn = measure_reconstruction(model, dataset, range(len(dataset)))
+        draw(model, dataset, picture)
+    shares = ', '.join(f'{share:.2f} {role}' for role, share in roles.items())
+    return found, [f'the area of their objects: {shares}', str(drawn)]
+
+
+def describe_generated(runner: Runner, found: Localization,
+                       at_first: Localization) -> list[str]:
+    """Say how objects and classes are found, beside random weights."""
+    accuracy = runner.message_hub.log_scalars['probe/knn_mean_top1'].data[0]
+    return [
+        f'of {found.num_images} images it never saw:',
+        'average precision of the saliency as a map of the objects '
+        f'{found.average_precision.mean:.2f}; of the centre of the image '
+        f'{found.centre_average_precision.mean:.2f}, of the saliency with '
+        f'random weights {at_first.average_precision.mean:.2f}',
+        f'k-NN tells their classes in {accuracy[-1]:.1f} %, with random '
+        f'weights in {accuracy[0]:.1f} %',
+    ]
 
 
 def main() -> None:
     """Generate, pre-train, show."""
     args = parse_args()
-    generated = None if args.data else write_demo_data(args.work_dir / 'data')
-    runner = build_runner(args, args.data or generated / 'train')
+    data = None if args.data else write_demo_data(args.work_dir / 'data')
+    picture = args.work_dir / 'panels.png'
+    runner = build_runner(args, data)
+    if data:
+        at_first, _ = measure(runner, data, picture)
     start = time.perf_counter()
     runner.train()
-    seconds = time.perf_counter() - start
-    picture = args.work_dir / 'panels.png'
-    save_picture(runner, picture)
-    sys.stdout.write(f'\n{summary(runner, seconds, generated)}\n'
-                     f'picture: {picture.resolve()}\n'
-                     'next: .venv/bin/python tools/report.py '
-                     f'{args.work_dir}\n')
+    lines = describe_training(runner, time.perf_counter() - start)
+    if data:
+        found, more = measure(runner, data, picture)
+        lines += [*describe_generated(runner, found, at_first), *more]
+    else:
+        draw(unwrap_model(runner), unwrap(runner.train_dataloader.dataset),
+             picture)
+    sys.stdout.write('\n'.join([
+        '', *lines, f'picture: {picture.resolve()}',
+        f'next: .venv/bin/python tools/report.py {args.work_dir}', '']))
 
 
 if __name__ == '__main__':

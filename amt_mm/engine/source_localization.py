@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -50,6 +51,24 @@ def localize_source(
         :func:`object_roles` has it.
     """
     dataset = with_objects(dataset, truths)
+    with maps_of_source(source, dataset, model, batch_size,
+                        num_workers) as maps:
+        roles = object_roles(dataset, truths)
+    masks = [truths[path_of(dataset, i)] for i in range(len(dataset))]
+    return measure_localization(zip(maps, masks, strict=True)), roles
+
+
+@contextmanager
+def maps_of_source(source: SaliencySource,
+                   dataset: BaseDataset,
+                   model: Any = None,
+                   batch_size: int = 64,
+                   num_workers: int = 0) -> Iterator[np.ndarray]:
+    """Make the maps (N, h, w) of a data set, and let it draw plans from them.
+
+    As long as the context lasts, the pipeline of the data set reads the maps.
+    The arguments are those of :func:`localize_source`.
+    """
     grid = find_transforms(dataset, AMTMaskGenerator)[0].tokens
     run = SimpleNamespace(model=model, optim_wrapper=None, epoch=0,
                           logger=MMLogger.get_current_instance())
@@ -63,10 +82,7 @@ def localize_source(
         maps = make_maps(source, loader, store, is_writer=True).values
         store.write(0, maps)
         connect_store(dataset, store)
-        roles = object_roles(dataset, truths)
-    masks = [truths[path_of(dataset, i)] for i in range(len(dataset))]
-    return measure_localization(
-        zip(maps.astype(np.float32), masks, strict=True)), roles
+        yield maps.astype(np.float32)
 
 
 def with_objects(dataset: BaseDataset,

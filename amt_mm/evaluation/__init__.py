@@ -31,6 +31,7 @@ from .localization import (
 )
 from .object_roles import object_roles
 from .probe import QUERIES_OF, Labelled, probe_accuracies
+from .reconstruction import Reconstruction, measure_reconstruction
 from .saliency_of_images import (
     localize,
     masks_from_boxes,
@@ -40,11 +41,13 @@ from .saliency_of_images import (
 
 __all__ = [
     'QUERIES_OF', 'Estimate', 'Labelled', 'Localization', 'Neighbours',
+    'Reconstruction',
     'average_precision', 'box_mask', 'centre_prior', 'class_token',
     'class_token_and_mean', 'count_not_finite', 'draw_subsets',
     'extract_features', 'iterate_features', 'labels_of', 'linear_probe',
     'localize', 'masks_from_boxes', 'masks_from_folder', 'mean_of_patches',
-    'measure_localization', 'nearest', 'object_roles', 'patch_map',
+    'measure_localization', 'measure_reconstruction', 'nearest',
+    'object_roles', 'patch_map',
     'pointing_accuracy', 'probe_accuracies', 'readable_features',
     'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
     'write_features'

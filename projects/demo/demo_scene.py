@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from matplotlib.colors import hsv_to_rgb
 
 from .demo_shapes import CLASSES, outline_area
 
 # S image side in pixels; canvases are (S, S, 3) float32 RGB in [0, 1]
-MAIN_AREA = (0.08, 0.35)
+MAIN_AREA = (0.15, 0.40)
 OTHER_AREA = (0.03, 0.07)
-MAX_OBJECTS = 3
+MAX_OBJECTS = 2
 NUM_TRIES = 12
+TEXTURE = 0.45
 OVERSAMPLING = 4
 OUTLINES, TEXTURES = zip(*CLASSES.values(), strict=True)
 
@@ -63,9 +65,9 @@ class _Pose:
 def draw_scene(label: int, size: int, rng: np.random.Generator) -> Scene:
     """Draw a scene whose largest object is of class ``label``.
 
-    The main object covers 8 to 35 % of the image and is uniform over the
-    positions where it fits; up to two smaller ones of any class are added
-    where they do not touch it.
+    The main object covers 15 to 40 % of the image and is uniform over the
+    positions where it fits; a smaller one of any class may be added where it
+    does not touch it.
     """
     canvas = _background(size, rng)
     pose = _random_pose(label, size, MAIN_AREA, rng)
@@ -80,7 +82,7 @@ def draw_scene(label: int, size: int, rng: np.random.Generator) -> Scene:
                 objects.append(_paint(canvas, other, pose, alpha, rng))
                 occupied |= alpha > 0
                 break
-    canvas += rng.normal(0, 0.015, canvas.shape).astype(np.float32)
+    canvas += rng.normal(0, 0.004, canvas.shape).astype(np.float32)
     image = np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
     return Scene(image, tuple(objects))
 
@@ -118,9 +120,9 @@ def _paint(canvas: np.ndarray, label: int, pose: _Pose, alpha: np.ndarray,
            rng: np.random.Generator) -> DemoObject:
     """Blend a textured, shaded object into the canvas."""
     u, v = pose.coordinates(len(canvas))
-    pattern = TEXTURES[label](u, v, rng.uniform(1.8, 2.8))
-    ink = 1 / (1 + np.exp(-6 * pattern[..., None]))
-    first, second = _colour_pair(rng)
+    pattern = TEXTURES[label](u, v, rng.uniform(0.8, 1.3))
+    ink = 0.5 + TEXTURE * np.tanh(3 * pattern[..., None])
+    first, second = _colour_pair(label, rng)
     light = rng.normal(size=2)
     light *= 0.18 / np.linalg.norm(light)
     shade = 1 + light[0] * u + light[1] * v
@@ -129,46 +131,20 @@ def _paint(canvas: np.ndarray, label: int, pose: _Pose, alpha: np.ndarray,
     return DemoObject(label, alpha > 0.5)
 
 
-def _colour_pair(rng: np.random.Generator) -> np.ndarray:
-    """Return two RGB colours, (2, 3), that differ in lightness."""
-    while True:
-        pair = rng.uniform(0.05, 0.95, (2, 3))
-        lightness = pair @ [0.299, 0.587, 0.114]
-        if abs(lightness[0] - lightness[1]) > 0.3:
-            return pair
-
-
-def _field(size: int, cells: tuple[int, int], channels: int,
-           rng: np.random.Generator) -> np.ndarray:
-    """Return smooth noise of unit scale with the given number of cells."""
-    noise = rng.normal(size=(*cells, channels)).astype(np.float32)
-    field = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
-    return field.reshape(size, size, channels)
+def _colour_pair(label: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a light and a dark RGB colour of the hue of a class, (2, 3)."""
+    hue = (label + rng.uniform(-0.25, 0.25)) / len(CLASSES) % 1
+    light = hsv_to_rgb([hue, rng.uniform(0.3, 0.5), rng.uniform(0.9, 1)])
+    dark = hsv_to_rgb([hue, rng.uniform(0.7, 1), rng.uniform(0.3, 0.45)])
+    return np.stack([light, dark])
 
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Mix colour fields, a gradient, grainy textures and strokes."""
-    canvas = rng.uniform(0.2, 0.8, 3) + 0.1 * _field(size, (3, 3), 3, rng)
-    canvas += 0.1 * _field(size, (4, 4), 1, rng)
+    """Blend two greys from one side to the other."""
+    first, second = rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.9)
+    angle = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
-    along = rng.uniform(-0.15, 0.15, (2, 3))
-    canvas += ramp[:, None, None] * along[0] + ramp[:, None] * along[1]
-    for cells in (6, 14, 32):
-        grain = (cells, max(2, int(cells * rng.choice([0.25, 1, 1]))))
-        grain = grain if rng.random() < 0.5 else grain[::-1]
-        canvas += rng.uniform(0.02, 0.09) * _field(size, grain, 1, rng)
-    canvas = np.ascontiguousarray(np.clip(canvas, 0, 1), np.float32)
-    return _strokes(canvas, rng)
-
-
-def _strokes(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Scatter short curved strokes over the canvas."""
-    size, layer = len(canvas), canvas.copy()
-    for _ in range(rng.integers(8, 20)):
-        centre = rng.integers(size, size=2).tolist()
-        axes = (rng.uniform(0.02, 0.14, 2) * size + 1).astype(int).tolist()
-        start, length = rng.uniform(0, 360), rng.uniform(60, 200)
-        cv2.ellipse(layer, centre, axes, float(rng.uniform(0, 180)), start,
-                    start + length, rng.uniform(0, 1, 3).tolist(),
-                    int(rng.integers(1, max(2, size // 40) + 1)), cv2.LINE_AA)
-    return canvas + 0.6 * (layer - canvas)
+    along = ramp * np.cos(angle) + ramp[:, None] * np.sin(angle)
+    share = 0.5 + along[..., None] / (2 * np.abs(along).max())
+    canvas = (first + share * (second - first)) * np.ones(3)
+    return canvas.astype(np.float32)

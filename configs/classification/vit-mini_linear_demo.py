@@ -1,0 +1,17 @@
+"""Linear probing of the encoder of the demo: 4 layers of width 128, 64 px.
+
+    make demo-cls
+"""
+_base_ = './vit-t_linear_demo.py'
+
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=128,
+            num_layers=4,
+            num_heads=4,
+            feedforward_channels=512),
+        frozen_stages=4),
+    neck=dict(input_features=128),
+    head=dict(in_channels=128))

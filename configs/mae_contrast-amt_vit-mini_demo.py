@@ -1,0 +1,35 @@
+"""MAE + AMT in three minutes on two CPU cores: what `make demo` trains.
+
+    make demo
+    make demo DATA=DIR
+
+A ViT of 4 layers of width 128 for 64 pixels. The saliency is how unlike the
+border of the image the tokens of the model are: it finds single objects from
+the first epochs on, where the class token, the paper's choice, takes long runs
+of large models. A quarter of the patches stays visible, so that there is
+something to go on from.
+"""
+_base_ = './mae_amt_vit-t_30e_demo.py'
+
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=128,
+            num_layers=4,
+            num_heads=4,
+            feedforward_channels=512)),
+    neck=dict(embed_dim=128))
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[4].update(mask_ratio=0.50, throw_ratio=0.25)
+train_dataloader = dict(
+    batch_size=64, dataset=dict(pipeline=train_pipeline))
+
+optim_wrapper = dict(optimizer=dict(lr=8e-3))
+train_cfg = dict(max_epochs=130)
+default_hooks = dict(checkpoint=dict(interval=130))
+
+custom_hooks = _base_.custom_hooks
+custom_hooks[1].update(
+    source=dict(type='amt_mm.FeatureSaliency', method='contrast'))
