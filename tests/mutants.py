@@ -232,7 +232,7 @@ MUTANTS = [
     Mutant('saliency_costs_nothing', 'engine/cost.py',
            'return steps + len(self.updates) * self.saliency_macs',
            'return steps', (COSTS, )),
-    Mutant('rate_of_one_process', 'engine/learning_rate.py',
+    Mutant('rate_of_one_process', 'engine/cost.py',
            'real = cfg.train_dataloader.batch_size * world_size',
            'real = cfg.train_dataloader.batch_size',
            (COSTS, 'test_configs.py::test_effective_batch_and_rate')),

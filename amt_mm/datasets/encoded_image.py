@@ -235,3 +235,16 @@ def _other_channels(tags: ImageFileDirectory_v2) -> str:
     if max(counts, default=1) > samples:
         return f'{max(counts)} channels in pages of {samples}'
     return ''
+
+
+MAX_LENGTH = 500
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """Escape control characters and broken UTF-8; shorten what is long."""
+    text = ''.join(
+        c if c.isprintable() else repr(c)[1:-1] for c in os.fspath(name))
+    if len(text) <= MAX_LENGTH:
+        return text
+    half = MAX_LENGTH // 2
+    return f'{text[:half]}...{text[-half:]}'

@@ -17,8 +17,7 @@ from amt_mm.saliency import entropies
 from amt_mm.saliency.attention import vit_attention
 from amt_mm.saliency.pixels import min_max
 
-from .sheet import draw_table, scale_entry
-from .tiles import draw_saliency
+from .panels import draw_saliency, draw_table, scale_entry
 
 LONG_SIDE = 224
 SCALE = 'least to greatest attention of each picture'

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
-from .sheet import MARGIN, PAPER
+from .panels import MARGIN, PAPER
 
 # each with the module that it needs, and the package that brings it
 PROJECTIONS = dict(

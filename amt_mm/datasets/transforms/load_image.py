@@ -21,8 +21,8 @@ from amt_mm.datasets.encoded_image import (
     check_file,
     check_image,
     check_pixels,
+    printable,
 )
-from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
 
 WHITE = 65535

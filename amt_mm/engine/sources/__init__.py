@@ -6,10 +6,9 @@ from .control_saliency import (
     CornerSaliency,
     RandomSaliency,
 )
-from .feature_saliency import FeatureSaliency
 from .folder_saliency import FolderSaliency
 from .mixed_saliency import MixedSaliency
-from .model_saliency import ModelSaliency
+from .model_saliency import FeatureSaliency, ModelSaliency
 from .pixel_saliency import PixelSaliency
 from .saliency_source import SaliencySource
 from .teacher_saliency import TeacherSaliency

@@ -17,8 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from amt_mm.arguments import check_str
-from amt_mm.datasets.encoded_image import check_file, check_image
-from amt_mm.datasets.printable import printable
+from amt_mm.datasets.encoded_image import check_file, check_image, printable
 from amt_mm.datasets.training_set import relative_path, sample_paths
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.geometry import crop_map
