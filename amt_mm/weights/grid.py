@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from amt_mm.arguments import check_choice
 
-from .config_text import parse_config, part
+from .config_text import part
 
 Grid = tuple[int, int]
 
@@ -246,9 +246,7 @@ def _of_waves(state: dict[str, Tensor]) -> Iterator[Grid]:
 def _stated(meta: dict[str, Any],
             state: dict[str, Tensor]) -> Iterator[Grid]:
     """Yield what stands beside the tensors, and what a config implies."""
-    cfg = meta.get('cfg')
-    cfg = parse_config(cfg) if isinstance(cfg, str) else cfg
-    backbone = part(cfg, 'model', 'backbone')
+    backbone = part(meta, 'cfg', 'model', 'backbone')
     patches = state[PROJECTION].shape[2:] if PROJECTION in state else None
     sizes = [(meta.get('image_size'),
               meta.get('patch_size', patches and list(patches)))]

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from .config_text import part
+from .config_text import parse_config, part
 
 PREFIX, NECK = 'backbone.', 'neck.'
 
@@ -102,7 +103,7 @@ class Weights:
         others (dict[str, Tensor]): The other tensors.
         meta (dict): What the file says of them, as far as it is known:
             ``grid``, ``image_size``, ``patch_size``, ``num_heads``, and the
-            config of the run as ``cfg``.
+            config of the run as ``cfg``, a dict.
         library (str): Whose names it had, ``''`` if ours.
         notes (tuple[str, ...]): What else the log is to say.
         versions (dict): Those of the layers that wrote the tensors.
@@ -115,6 +116,15 @@ class Weights:
     library: str = ''
     notes: tuple[str, ...] = ()
     versions: Any = None
+
+    @property
+    def num_heads(self) -> int | None:
+        """Heads of the encoder, as the file or the config in it states."""
+        arch = part(self.meta, 'cfg', 'model', 'backbone').get('arch')
+        if isinstance(arch, str):
+            arch = VisionTransformer.arch_zoo.get(arch.lower())
+        heads = part(arch).get('num_heads') or self.meta.get('num_heads')
+        return int(heads) if heads else None
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -276,6 +286,8 @@ def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def find_meta(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint says of its tensors, in our words."""
     meta = dict(part(checkpoint, 'meta'))
+    if isinstance(meta.get('cfg'), str):
+        meta['cfg'] = parse_config(meta['cfg'])
     args = checkpoint.get('args')
     if isinstance(args, Namespace) and hasattr(args, 'input_size'):
         meta.setdefault('image_size', args.input_size)

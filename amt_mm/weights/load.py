@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
-from .config_text import parse_config, part
+from .config_text import part
 from .grid import ADAPTABLE, Grid, fit_patches, fit_positions
 from .layouts import PREFIX, Weights, looks_like, open_weights, summary
 from .read import read_checkpoint
@@ -255,7 +254,7 @@ def check_sizes(module: nn.Module, state: dict[str, Tensor],
     own, found = _sizes(module.state_dict()), _sizes(state)
     if 'width' in found:  # heads leave no trace in the tensors
         own |= part(vars(module), 'arch_settings')
-        found |= _stated_heads(weights.meta)
+        found |= dict(num_heads=weights.num_heads or 0)
     wrong = {name: f'{name} {found[name]} instead of {own[name]}'
              for name in ('width', 'in_channels', 'patch_size', 'depth',
                           'num_heads')
@@ -285,14 +284,3 @@ def _sizes(state: dict[str, Tensor]) -> dict[str, int]:
             patch_size=weight.shape[-1])
     layers = {key.split('.')[1] for key in state if key.startswith('layers.')}
     return {**sizes, 'depth': len(layers)} if layers else sizes
-
-
-def _stated_heads(meta: dict[str, Any]) -> dict[str, int]:
-    """Return the heads that stand beside the tensors, or in a config."""
-    cfg = meta.get('cfg')
-    cfg = parse_config(cfg) if isinstance(cfg, str) else cfg
-    arch = part(cfg, 'model', 'backbone').get('arch')
-    if isinstance(arch, str):
-        arch = VisionTransformer.arch_zoo.get(arch.lower())
-    heads = meta.get('num_heads') or part(arch).get('num_heads')
-    return dict(num_heads=int(heads)) if heads else {}

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import nextafter
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from amt_mm.atomic_write import replacing
 
 from ..config_text import part
 from ..layouts import HF, HF_BLOCK, PREFIX, TIMM, TIMM_BLOCK, rename
@@ -38,15 +35,12 @@ TIMM_MODELS = {
 }
 
 
-# ---- one function a target: each returns how to load what it wrote
-
-
 def to_timm(checkpoint: Checkpoint, out: Path) -> str:
     """Write the keys of timm's VisionTransformer, as safetensors."""
     vit = checkpoint.vit
-    write_tensors({rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
-                   for key, value in checkpoint.encoder.items()}, out,
-                  dict(grid='x'.join(map(str, checkpoint.grid or ()))))
+    save_tensors({rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
+                  for key, value in checkpoint.encoder.items()}, out,
+                 dict(grid='x'.join(map(str, checkpoint.grid or ()))))
     return (f'model = {timm_model(vit)}\nmodel.load_state_dict('
             f'safetensors.torch.load_file({str(out)!r}))')
 
@@ -90,9 +84,9 @@ def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
     state = {PREFIX + key: value.detach().clone()
              for key, value in checkpoint.encoder.items()}
     meta = dict(grid=list(checkpoint.grid)) if checkpoint.grid else {}
-    with staging(out) as folder:
-        torch.save(dict(meta=meta, state_dict=state), folder / 'part')
-        os.replace(folder / 'part', out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        torch.save(dict(meta=meta, state_dict=state), file)
     return (f"init_cfg=dict(type='Pretrained', checkpoint={str(out)!r}, "
             f"prefix='{PREFIX}')")
 
@@ -116,41 +110,24 @@ def to_safetensors(checkpoint: Checkpoint, out: Path) -> str:
         mean=list(norm.mean),
         std=list(norm.std),
         channels=norm.channels)
-    write_tensors({PREFIX + k: v for k, v in checkpoint.encoder.items()},
-                  out, {key: str(value) for key, value in facts.items()})
+    save_tensors({PREFIX + k: v for k, v in checkpoint.encoder.items()},
+                 out, {key: str(value) for key, value in facts.items()})
     return f'safetensors.torch.load_file({str(out)!r})'
 
 
 # ---- writing
 
 
-@contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """Give a folder beside ``out`` that is gone afterwards."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def save_tensors(state: dict[str, Tensor], path: Path,
+def save_tensors(state: dict[str, Tensor], out: Path,
                  metadata: dict[str, str] | None = None) -> None:
     """Write tensors, each with memory of its own, as safetensors."""
     own = {key: value.detach().clone(memory_format=torch.contiguous_format)
            for key, value in state.items()}
-    # libraries of Hugging Face refuse a file without a format
-    save_file(own, path, {'format': 'pt', **(metadata or {})})
-
-
-def write_tensors(state: dict[str, Tensor], out: Path,
-                  metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file in one step."""
     check_suffix(out, is_safetensors=True)
-    with staging(out) as folder:
-        save_tensors(state, folder / 'part', metadata)
-        os.replace(folder / 'part', out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        # libraries of Hugging Face refuse a file without a format
+        save_file(own, file.name, {'format': 'pt', **(metadata or {})})
 
 
 def check_suffix(out: Path, is_safetensors: bool) -> None:
@@ -216,11 +193,12 @@ def to_hf(checkpoint: Checkpoint, out: Path,
     if has_decoder:
         state = {f'vit.{key}': value for key, value in state.items()}
         state.update(decoder_state(checkpoint))
-    write_folder(
-        out, state, {
-            'preprocessor_config.json': processor_config(checkpoint),
-            'config.json': model_config(checkpoint, has_decoder),
-        })
+    texts = {'preprocessor_config.json': processor_config(checkpoint),
+             'config.json': model_config(checkpoint, has_decoder)}
+    save_tensors(state, out / 'model.safetensors')
+    for name, content in texts.items():
+        with replacing(out / name) as file:
+            file.write((json.dumps(content, indent=2) + '\n').encode())
     if has_decoder:
         h, w = (side // checkpoint.vit.patch_size
                 for side in checkpoint.vit.image_size)
@@ -343,15 +321,3 @@ def processor_config(checkpoint: Checkpoint) -> dict[str, Any]:
         do_normalize=True,
         image_mean=mean,
         image_std=std)
-
-
-def write_folder(out: Path, state: dict[str, Tensor],
-                 texts: dict[str, dict[str, Any]]) -> None:
-    """Write all files, then put them in place, the weights first."""
-    with staging(out) as folder:
-        save_tensors(state, folder / 'model.safetensors')
-        for name, content in texts.items():
-            (folder / name).write_text(json.dumps(content, indent=2) + '\n')
-        out.mkdir(exist_ok=True)
-        for name in ('model.safetensors', *texts):
-            os.replace(folder / name, out / name)
