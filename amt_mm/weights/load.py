@@ -1,4 +1,7 @@
-"""Load an encoder or a whole model: all of it, or none."""
+"""Load an encoder or a whole model: all of it, or none.
+
+To begin a run from the weights of another, what fits of it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.runner import CheckpointLoader
+from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
+
+from amt_mm.weights import Weights, load_encoder, read_weights
 
 from .config_text import part
 from .grid import ADAPTABLE, Grid, fit_patches, fit_positions
@@ -284,3 +291,80 @@ def _sizes(state: dict[str, Tensor]) -> dict[str, int]:
             patch_size=weight.shape[-1])
     layers = {key.split('.')[1] for key in state if key.startswith('layers.')}
     return {**sizes, 'depth': len(layers)} if layers else sizes
+
+
+# before a path, it has mmengine read tensors and plain data only, in any
+# format that the project reads
+SCHEME = 'amt_mm:'
+
+
+@CheckpointLoader.register_scheme(SCHEME)
+def read_for_mmengine(filename: str, map_location: Any) -> dict[str, Any]:
+    """Read what mmengine then hands to the hooks and to the model."""
+    weights = read_weights(filename.removeprefix(SCHEME))
+    return dict(state_dict=weights.state, weights=weights)
+
+
+def start_from(model: Any, weights: Weights,
+               **options: Any) -> tuple[dict[str, Tensor], str]:
+    """Load the encoder of a checkpoint, and choose what else is loaded.
+
+    Of a pre-training model, each other part is taken if all that it learns
+    fits, else it stays new. Of another model, what fits is left to mmengine.
+
+    Args:
+        model (nn.Module): One with a ``backbone``.
+        weights (Weights): What was read of the checkpoint.
+        **options: ``grid`` and ``adapt`` of
+            :func:`amt_mm.weights.load_encoder`.
+
+    Returns:
+        tuple: The state dict to load, and a line that says what was taken,
+        resized, left, and lacked.
+
+    Raises:
+        ValueError: If the encoder does not fit the backbone.
+    """
+    encoder = load_encoder(model.backbone, weights, **options)
+    report, state = f'a new run begins: {encoder}', weights.state
+    own = model.state_dict()
+    if not isinstance(model, BaseSelfSupervisor):
+        rest = {key: value for key, value in state.items()
+                if key.split('.')[0] in dict(model.named_children())}
+        return rest | _below(own, PREFIX), report
+    for name, child in model.named_children():
+        found = _below(state, f'{name}.')
+        if name == 'backbone' or not child.state_dict():
+            continue
+        wrong = _misfits(child, {
+            key.removeprefix(f'{name}.'): v for key, v in found.items()})
+        if not wrong:
+            own |= {key: value for key, value in found.items()
+                    if value.shape == own[key].shape}
+        report += (f' The {name} is new, as that of the file does not fit: '
+                   f'{wrong}.' if wrong else
+                   f' The {name} is taken, too: {len(found)} keys.')
+    return own, report
+
+
+def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items()
+            if key.startswith(prefix)}
+
+
+def _misfits(module: nn.Module, found: dict[str, Tensor]) -> str:
+    """Say why tensors do not fit a part of a model, '' if they do.
+
+    What is not learnt, such as fixed positions, may have another size.
+    """
+    own = module.state_dict()
+    fixed = {name for name, parameter in module.named_parameters()
+             if not parameter.requires_grad}
+    reasons = {
+        'the file lacks': own.keys() - found.keys(),
+        'the model lacks': found.keys() - own.keys(),
+        'of another size are': {
+            key for key in own.keys() & found.keys() - fixed
+            if own[key].shape != found[key].shape}}
+    return ', '.join(f'{what} {summary(sorted(keys))}'
+                     for what, keys in reasons.items() if keys)

@@ -39,10 +39,10 @@ from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
 from amt_mm.engine.launch import any_rank, is_node_leader
 from amt_mm.engine.resumed_schedule import follow_config
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.engine.starting_weights import SCHEME, start_from
 from amt_mm.registry import HOOKS
 from amt_mm.weights import open_weights
 from amt_mm.weights.grid import check_adapt
+from amt_mm.weights.load import SCHEME, start_from
 
 
 @HOOKS.register_module()
@@ -66,7 +66,7 @@ class AtomicCheckpointHook(CheckpointHook):
     - ``resume=False``: a run begins, also where ``work_dir`` holds another.
 
     The weights in ``load_from`` must fit the encoder; see
-    :func:`amt_mm.engine.starting_weights.start_from`. A run that goes on
+    :func:`amt_mm.weights.load.start_from`. A run that goes on
     follows the schedule of its present config; see
     :func:`amt_mm.engine.resumed_schedule.follow_config`.
 
