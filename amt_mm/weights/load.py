@@ -16,8 +16,6 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
-from amt_mm.weights import Weights, load_encoder, read_weights
-
 from .config_text import part
 from .grid import ADAPTABLE, Grid, fit_patches, fit_positions
 from .layouts import PREFIX, Weights, looks_like, open_weights, summary
