@@ -93,8 +93,9 @@ class SaliencyStore:
         return {**self.__dict__, '_stamp': None, '_file': None}
 
     def __del__(self) -> None:
-        if self.__dict__.get('_file'):
-            self._file.close()
+        file = getattr(self, '_file', None)
+        if file:
+            file.close()
 
     def path(self, generation: int) -> Path:
         """Path of the maps that were made before a 0-based epoch."""
