@@ -176,8 +176,8 @@ MUTANTS = [
            "        loaded['ori_shape'] = drawn.shape\n", '', (INPUT, )),
     # ---- models
     Mutant('loss_scaled_by_the_batch', 'models/mae.py',
-           'return self.loss_module(pred, target, mask)',
-           'return self.loss_module(pred, target, mask) / len(pred)',
+           'pred, target, plan.loss_weights(self.saliency_weight))',
+           'pred, target, plan.loss_weights(self.saliency_weight)) * 2',
            (RUNS, 'test_models/test_mae.py')),
     Mutant('pixels_not_normalised', 'models/mae.py',
            'return (target - mean) / std', 'return target - mean',

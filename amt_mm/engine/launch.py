@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,26 @@ def any_rank(flag: bool) -> bool:
     common = torch.tensor(int(flag))
     all_reduce(common, 'max')
     return bool(common)
+
+
+@contextmanager
+def raise_on_all_ranks(
+        kinds: tuple[type[Exception], ...],
+        explain: Callable[[Exception | None], Exception]) -> Iterator[None]:
+    """Have an error of one process end all, none waiting for it.
+
+    Args:
+        kinds (tuple[type]): Which errors.
+        explain (Callable): Makes the error to raise of the process's own, or
+            of None in the others.
+    """
+    error = None
+    try:
+        yield
+    except kinds as caught:
+        error = caught
+    if any_rank(error is not None):
+        raise explain(error) from error
 
 
 def init_gloo(cfg: Config) -> None:

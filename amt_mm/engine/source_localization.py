@@ -21,7 +21,7 @@ from amt_mm.evaluation import (
 )
 from amt_mm.saliency import SaliencyStore, fingerprint
 
-from .saliency_maps import make_maps, whole_image_loader
+from .saliency_maps import loader_in_order, make_maps, whole_images
 from .sources import SaliencySource
 
 
@@ -54,8 +54,8 @@ def localize_source(
     run = SimpleNamespace(model=model, optim_wrapper=None, epoch=0,
                           logger=MMLogger.get_current_instance())
     source.setup(run, dataset, grid)
-    loader = whole_image_loader(dataset, source.prepare, batch_size,
-                                num_workers, None)
+    loader = loader_in_order(
+        whole_images(dataset, source.prepare), batch_size, num_workers)
     with TemporaryDirectory() as folder:
         store = SaliencyStore(folder, len(dataset), grid,
                               fingerprint(sample_paths(dataset)))

@@ -204,13 +204,14 @@ class MaskPlan:
         maps_BL = maps.flatten(1).to(device)
         return replace(plan, saliency=maps_BL.gather(1, plan.ids_masked))
 
-    def loss_weights(self, share: float) -> Tensor:
+    def loss_weights(self, share: float = 0.) -> Tensor:
         """Return the weights (B, M) of the masked tokens in the loss.
 
         Those of an image have the mean 1: ``share`` of it follows the
-        saliency, and the rest is uniform. Without saliency all are 1.
+        saliency, and the rest is uniform. Without saliency all are 1. They are
+        float32, in which they are counted: a sum of ones overflows in half.
         """
-        if self.saliency is None:
+        if self.saliency is None or not share:
             return torch.ones_like(self.ids_masked, dtype=torch.float32)
         tokens = self.saliency + 1e-6  # uniform where all are zero
         return 1 - share + share * tokens / tokens.mean(1, keepdim=True)

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from tiny_run import log_of
 
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.weights.load import start_from
 from amt_mm.weights import open_weights
 from amt_mm.weights.layouts import TIMM, TIMM_BLOCK, rename
+from amt_mm.weights.load import start_from
 
 
 @HOOKS.register_module(force=True)

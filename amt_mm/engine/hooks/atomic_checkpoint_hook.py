@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from errno import EIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from amt_mm.atomic_write import (
     replacing,
 )
 from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
-from amt_mm.engine.launch import any_rank, is_node_leader
+from amt_mm.engine.launch import is_node_leader, raise_on_all_ranks
 from amt_mm.engine.resumed_schedule import follow_config
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.registry import HOOKS
@@ -215,7 +215,22 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
         """Save under another name, and give it its own when on disk."""
         part = path.with_name(path.name + ENDING)
-        with _raise_on_all_ranks(part, path):
+
+        def explain(error: Exception | None) -> Exception:
+            with suppress(OSError):
+                remove(part)
+            if isinstance(error, FloatingPointError):
+                return error  # of a hook that refuses the weights
+            reason = getattr(error, 'strerror', None) or \
+                'see the log of another process'
+            return OSError(
+                getattr(error, 'errno', None) or EIO,
+                f'cannot save the checkpoint {path}: {reason}. Those before '
+                'it are whole: mend the disk and resume')
+
+        whole = partial(raise_on_all_ranks, (OSError, FloatingPointError),
+                        explain)
+        with whole():
             runner.save_checkpoint(
                 self.out_dir,
                 part.name,
@@ -225,33 +240,13 @@ class AtomicCheckpointHook(CheckpointHook):
                 by_epoch=self.by_epoch,
                 backend_args=self.backend_args,
                 **self.args)
-        with _raise_on_all_ranks(part, path):
+        with whole():
             if is_main_process():
                 put_in_place(part, path)
-        with _raise_on_all_ranks(part, path):
+        with whole():
             # still there, unless the main process's node shares the folder
             if is_node_leader() and part.exists():
                 put_in_place(part, path)
-
-
-@contextmanager
-def _raise_on_all_ranks(part: Path, path: Path) -> Iterator[None]:
-    """Have an error of one process end all, none waiting for it."""
-    error = None
-    try:
-        yield
-    except (OSError, FloatingPointError) as caught:
-        error = caught
-    if any_rank(error is not None):
-        with suppress(OSError):
-            remove(part)
-        if isinstance(error, FloatingPointError):
-            raise error  # of a hook that refuses the weights
-        reason = error.strerror if error else 'see the log of another process'
-        raise OSError(
-            error.errno if error else EIO,
-            f'cannot save the checkpoint {path}: {reason}. Those before it '
-            'are whole: mend the disk and resume') from error
 
 
 def _is_training(runner: Runner) -> bool:

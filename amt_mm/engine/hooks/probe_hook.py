@@ -22,8 +22,7 @@ from amt_mm.arguments import (
     optional,
 )
 from amt_mm.datasets.training_set import parts_of
-from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
-from amt_mm.engine.sources import SaliencySource
+from amt_mm.engine.saliency_maps import loader_like_training, whole_images
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.evaluation import (
     QUERIES_OF,
@@ -197,13 +196,8 @@ class ProbeHook(Hook):
 
         F is 2, class token and mean, or 1 where there are no tokens.
         """
-        train = runner.train_dataloader
-        num_workers = train.num_workers if self.num_workers is None \
-            else self.num_workers
-        loader = whole_image_loader(
-            images, SaliencySource.prepare,
-            self.batch_size or train.batch_size, num_workers,
-            train.multiprocessing_context if num_workers else None)
+        loader = loader_like_training(
+            runner, whole_images(images), self.batch_size, self.num_workers)
         model = unwrap_model(runner)
         with full_params(runner.model), \
                 runner.optim_wrapper.optim_context(model):

@@ -31,11 +31,15 @@ from amt_mm.datasets.training_set import (
     unwrap,
 )
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.engine.launch import any_rank, is_node_leader
+from amt_mm.engine.launch import (
+    any_rank,
+    is_node_leader,
+    raise_on_all_ranks,
+)
 from amt_mm.engine.saliency_maps import (
     Maps,
+    loader_like_training,
     make_maps,
-    whole_image_loader,
     whole_images,
 )
 from amt_mm.registry import HOOKS, SALIENCY_SOURCES
@@ -248,31 +252,27 @@ class SaliencyUpdateHook(Hook):
 
     def _write(self, generation: int, maps: np.ndarray) -> None:
         """Write new maps on each node, or raise an error on all ranks."""
-        error = None
-        if is_node_leader():
-            try:
+
+        def explain(error: Exception | None) -> Exception:
+            return SaliencyStoreError(
+                'cannot write the saliency maps '
+                f'{self.store.path(generation)}: '
+                f'{error or "see the log of another node"}. Those in use, of '
+                f'generation {self.state.current}, are whole: mend the disk '
+                'and resume from the last checkpoint.')
+
+        with raise_on_all_ranks((OSError, SaliencyStoreError), explain):
+            if is_node_leader():
                 self.store.write(generation, maps, self.keep,
                                  self.state.checkpointed)
-            except (OSError, SaliencyStoreError) as caught:
-                error = caught
-        if any_rank(error is not None):
-            reason = error or 'see the log of another node'
-            raise SaliencyStoreError(
-                f'cannot write the saliency maps '
-                f'{self.store.path(generation)}: {reason}. Those in use, '
-                f'of generation {self.state.current}, are whole: mend the disk'
-                ' and resume from the last checkpoint.') from error
         self.state.current = generation
 
     def loader(self, runner: Runner) -> DataLoader:
         """Load every whole image once, split over the processes."""
-        train = runner.train_dataloader
-        num_workers = train.num_workers if self.num_workers is None \
-            else self.num_workers
-        return whole_image_loader(
-            unwrap(train.dataset), self.source.prepare,
-            self.batch_size or train.batch_size, num_workers,
-            train.multiprocessing_context if num_workers else None)
+        dataset = unwrap(runner.train_dataloader.dataset)
+        return loader_like_training(
+            runner, whole_images(dataset, self.source.prepare),
+            self.batch_size, self.num_workers)
 
 
 def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
