@@ -37,7 +37,6 @@ from amt_mm.engine.launch import (
     raise_on_all_ranks,
 )
 from amt_mm.engine.saliency_maps import (
-    Maps,
     loader_like_training,
     make_maps,
     whole_images,
@@ -177,7 +176,12 @@ class SaliencyUpdateHook(Hook):
             self.store_dir or Path(runner.work_dir) / 'saliency',
             len(dataset), generators[0].tokens,
             fingerprint(sample_paths(dataset)))
-        _check_same_data(self.store)
+        lists = all_gather_object((len(dataset), self.store.dataset_id[:12]))
+        if len(set(lists)) > 1:
+            raise ValueError(
+                'all processes must train on the same images in the same '
+                f'order, got by rank (images, fingerprint) {lists}: the data '
+                'differ between nodes.')
         for generator in generators:
             generator.store = self.store
         self.source.setup(runner, dataset, self.store.grid)
@@ -219,7 +223,15 @@ class SaliencyUpdateHook(Hook):
                 self.store.verify(current)
             self.store.activate(current)
         except SaliencyMapsLostError as error:
-            _check_data_of_run(self.store, self.state.dataset_id)
+            begun_with = self.state.dataset_id
+            if begun_with not in (None, self.store.dataset_id):
+                # a store that is lost cannot say so
+                raise SaliencyStoreError(
+                    'the resumed run belongs to another data set: the '
+                    f'fingerprint of its images is {str(begun_with)[:12]}..., '
+                    f'training has {self.store.num_images} of '
+                    f'{self.store.dataset_id[:12]}... Use the data set that '
+                    'the run began with, or start afresh.') from error
             self.store.reset()
             if current is None:
                 return True
@@ -233,7 +245,11 @@ class SaliencyUpdateHook(Hook):
         return True
 
     def update(self, runner: Runner, generation: int) -> None:
-        """Make all maps with the present weights and use them."""
+        """Make all maps with the present weights and use them.
+
+        The visualizer gets ``saliency/entropy`` (see :func:`mean_entropy`),
+        the number of uniform maps, and the seconds.
+        """
         start = time.perf_counter()
         num_images = self.store.num_images
         runner.logger.info(
@@ -248,7 +264,20 @@ class SaliencyUpdateHook(Hook):
                 f'than max_uniform_share {self.max_uniform_share}. '
                 + _why_uniform(parts_of(runner.train_dataloader.dataset)))
         self._write(generation, maps.values)
-        _log_update(runner, maps, num_uniform, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        runner.logger.info(
+            f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
+            f'{num_uniform:,} uniform, {seconds:.0f} s')
+        if is_main_process():
+            scalars = {
+                'saliency/entropy': mean_entropy(maps.values),
+                'saliency/uniform': num_uniform,
+                'saliency/seconds': seconds,
+                'epoch': runner.epoch,
+            }
+            runner.visualizer.add_scalars(
+                scalars, step=runner.epoch,
+                file_path=f'{runner.timestamp}.json')
 
     def _write(self, generation: int, maps: np.ndarray) -> None:
         """Write new maps on each node, or raise an error on all ranks."""
@@ -292,29 +321,6 @@ def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
                          f'{[g.tokens for g in generators]}.')
 
 
-def _check_same_data(store: SaliencyStore) -> None:
-    """Raise an error if processes train on different lists of images."""
-    lists = all_gather_object((store.num_images, store.dataset_id[:12]))
-    if len(set(lists)) > 1:
-        raise ValueError(
-            'all processes must train on the same images in the same order, '
-            f'got by rank (images, fingerprint) {lists}: the data differ '
-            'between nodes.')
-
-
-def _check_data_of_run(store: SaliencyStore, begun_with: str | None) -> None:
-    """Raise an error if the run began with other images.
-
-    A store that is lost cannot say so.
-    """
-    if begun_with not in (None, store.dataset_id):
-        raise SaliencyStoreError(
-            'the resumed run belongs to another data set: the fingerprint of '
-            f'its images is {str(begun_with)[:12]}..., training has '
-            f'{store.num_images} of {store.dataset_id[:12]}... Use the data '
-            'set that the run began with, or start afresh.')
-
-
 def _why_uniform(datasets: list[BaseDataset]) -> str:
     """Name the most likely cause of many uniform maps."""
     num_unreadable = sum(int(dataset.unreadable.sum()) for dataset in datasets
@@ -323,26 +329,3 @@ def _why_uniform(datasets: list[BaseDataset]) -> str:
         return (f'{num_unreadable:,} of the images cannot be read, '
                 'which makes their maps uniform.')
     return 'A model with such maps has most likely diverged.'
-
-
-def _log_update(runner: Runner, maps: Maps, num_uniform: int,
-                seconds: float) -> None:
-    """Write one line to the log, and scalars to the visualizer.
-
-    These are ``saliency/entropy`` (see :func:`mean_entropy`),
-    ``saliency/uniform``, the number of uniform maps, and
-    ``saliency/seconds``. Their step is the 0-based epoch that follows.
-    """
-    runner.logger.info(
-        f'saliency updated: epoch {runner.epoch}, '
-        f'{len(maps.is_informative):,} images, {num_uniform:,} uniform, '
-        f'{seconds:.0f} s')
-    if is_main_process():
-        scalars = {
-            'saliency/entropy': mean_entropy(maps.values),
-            'saliency/uniform': num_uniform,
-            'saliency/seconds': seconds,
-            'epoch': runner.epoch,
-        }
-        runner.visualizer.add_scalars(
-            scalars, step=runner.epoch, file_path=f'{runner.timestamp}.json')
