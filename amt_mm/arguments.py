@@ -113,14 +113,8 @@ WORKERS = partial(check_int, low=0, high=1024)  # processes
 def error_context(what: str, cfg: Any) -> Iterator[None]:
     """Turn an assertion or a crash in a library into a ValueError.
 
-    Args:
-        what (str): What is done with the config, such as
-            ``'cannot build model.neck from'``.
-        cfg (Any): The config.
-
-    Raises:
-        ValueError: With the config and the error, unless this is one of
-            ``CLEAR_ERRORS``, which pass.
+    It says what is done, such as ``'cannot build model.neck from'``, with what
+    config, and the error. ``CLEAR_ERRORS`` pass.
     """
     try:
         yield

@@ -179,11 +179,8 @@ def walk_files(root: str) -> Iterator[str]:
     """Yield the paths of all files below a folder, relative to it.
 
     Links are followed. One that leads nowhere, and what is no regular file, is
-    listed as any other, and found unreadable when it is read.
-
-    Raises:
-        OSError: If a folder below cannot be read.
-        ValueError: If a link leads to a folder that it lies in.
+    listed as any other, and found unreadable when it is read. Raises
+    ValueError if a link leads to a folder that it lies in.
     """
 
     def stop(error: OSError) -> None:
@@ -203,11 +200,7 @@ def walk_files(root: str) -> Iterator[str]:
 
 
 def read_names(ann_file: str, data_root: str, prefix: str) -> list[str]:
-    """Read the paths of images, one a line; blank lines are left out.
-
-    Raises:
-        ValueError: If a line is no path below ``data_root``.
-    """
+    """Read the paths of images below ``data_root``, one a line."""
     try:
         lines: Sequence[str] = list_from_file(ann_file)
     except UnicodeDecodeError as error:

@@ -22,13 +22,8 @@ T = TypeVar('T')
 def open_or_download(open_: Callable[[bool], T], message: str) -> T:
     """Open a data set, first in the main process, which may download it.
 
-    Args:
-        open_ (Callable): Opens the data set or raises. Its argument is whether
-            this is the main process, the one to download.
-        message (str): What is missing, and how to place it by hand.
-
-    Raises:
-        FileNotFoundError: With the message, if the data set did not open.
+    ``open_`` is told whether this is the main process. If it raises, that is a
+    FileNotFoundError with the message: what is missing, and how to place it.
     """
     opened: list[T] = []
     failure: Exception | None = None

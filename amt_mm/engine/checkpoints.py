@@ -14,17 +14,12 @@ class CheckpointLostError(ValueError):
 
 
 def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Find the newest checkpoint in a folder that is whole.
+    """Find the newest checkpoint in a folder that is whole, if there was one.
 
     ``last_checkpoint`` names the newest; where that is missing or damaged, the
     one with the highest number below it is taken. The folder may have moved.
-
-    Returns:
-        tuple: The checkpoint, or None if there never was one, and a line for
-        each newer one that is missing or damaged.
-
-    Raises:
-        CheckpointLostError: If there were checkpoints, but none is whole.
+    With it comes a line for each newer one that is missing or damaged. If none
+    is whole, CheckpointLostError is raised.
     """
     problems: list[str] = []
     for path in _candidates(folder):

@@ -120,16 +120,11 @@ class CostEstimate:
 
 
 def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
-    """Estimate the cost of a config; needs no data and no weights.
+    """Estimate the cost of a config on so many processes; needs no data.
 
-    Args:
-        cfg (Config): The config of a pre-training run.
-        world_size (int): Number of processes. Defaults to 1.
-
-    Raises:
-        ValueError: If the run is not counted in epochs, or ends before a
-            schedule of the learning rate begins, or if the train pipeline has
-            no ``AMTMaskGenerator``.
+    Raises ValueError if the run is not counted in epochs or ends before a
+    schedule of the learning rate begins, or if the train pipeline has no
+    ``AMTMaskGenerator``.
     """
     if 'max_epochs' not in cfg.train_cfg:
         raise ValueError('train_cfg must be an EpochBasedTrainLoop with '
@@ -224,11 +219,7 @@ def _per_token(generator: AMTMaskGenerator,
 
 
 def count_macs(step: Callable[[], Any], part: Any = None) -> tuple[int, int]:
-    """Count the multiply-accumulates of the matrix products in a call.
-
-    Returns:
-        tuple[int, int]: All, and those of the module ``part``.
-    """
+    """Count the multiply-accumulates of a call: all, and a module's."""
     with flop_counter(part) as counter:
         step()
     inside = sum(
@@ -271,12 +262,7 @@ def check_schedulers(cfg: Config) -> None:
 
 def peak_learning_rate(cfg: Config,
                        world_size: int = 1) -> tuple[int, float, str]:
-    """Return effective batch size, peak rate, and where the rate comes from.
-
-    Args:
-        cfg (Config): The config of a run.
-        world_size (int): Number of processes. Defaults to 1.
-    """
+    """Return effective batch size, peak rate, and where that comes from."""
     # mmengine scales by the batch of one step, without accumulation
     real = cfg.train_dataloader.batch_size * world_size
     batch_size = real * cfg.optim_wrapper.get('accumulative_counts', 1)

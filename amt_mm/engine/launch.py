@@ -36,10 +36,7 @@ def raise_on_all_ranks(
         explain: Callable[[Exception | None], Exception]) -> Iterator[None]:
     """Have an error of one process end all, none waiting for it.
 
-    Args:
-        kinds (tuple[type]): Which errors.
-        explain (Callable): Makes the error to raise of the process's own, or
-            of None in the others.
+    ``explain`` makes the error to raise of the process's own, or of None.
     """
     error = None
     try:

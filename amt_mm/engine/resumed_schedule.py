@@ -72,17 +72,12 @@ def follow_config(runner: Runner, checkpoint: dict[str, Any],
                   by_epoch: bool) -> None:
     """Replace the schedule in a checkpoint where the config has another.
 
-    The schedulers of the config are stepped from the start to the epoch that
-    the run is at, so that each rate is the one of a run that had this config
-    all along. A checkpoint with the same schedule is left as it is.
-
-    Args:
-        runner (Runner): Its schedulers are built and have made no step.
-        checkpoint (dict): Of the run to resume, as ``after_load_checkpoint``
-            gets it; ``param_schedulers``, the rates in ``optimizer`` and
-            ``meta['iter']`` are changed in place.
-        by_epoch (bool): Whether the checkpoint was saved after an epoch, and
-            not within one.
+    The schedulers of the config, which are built and have made no step, are
+    stepped from the start to the epoch that the run is at, so that each rate
+    is the one of a run that had this config all along. What changes of the
+    checkpoint are ``param_schedulers``, the rates in ``optimizer`` and
+    ``meta['iter']``. One with the same schedule is left as it is. ``by_epoch``
+    says that it was saved after an epoch, and not within one.
     """
     schedulers = runner.param_schedulers or []
     if isinstance(schedulers, dict):  # of several optimisers

@@ -34,20 +34,11 @@ def localize_source(
         num_workers: int = 0) -> tuple[Localization, dict[str, float]]:
     """Compare the maps of a source, and the plans drawn, with objects.
 
-    The maps are made as ``SaliencyUpdateHook`` makes them.
-
-    Args:
-        source (SaliencySource): Makes the maps.
-        dataset (BaseDataset): A training set with an ``AMTMaskGenerator``.
-        truths (Mapping[Path, np.ndarray]): Object masks (H, W) by image path.
-        model (nn.Module, optional): That of the run, where the source asks
-            for it.
-        batch_size (int): Images of a batch. Defaults to 64.
-        num_workers (int): Workers that load the images. Defaults to 0.
-
-    Returns:
-        tuple: How the maps find the objects, and P(role|object) as
-        :func:`object_roles` has it.
+    The maps are made as ``SaliencyUpdateHook`` makes them, of the images in a
+    training set with an ``AMTMaskGenerator``. ``truths`` are object masks (H,
+    W) by image path; ``model`` is that of the run, where the source asks for
+    it. Returned are how the maps find the objects, and P(role|object) as
+    :func:`object_roles` has it.
     """
     dataset = with_objects(dataset, truths)
     grid = find_transforms(dataset, AMTMaskGenerator)[0].tokens

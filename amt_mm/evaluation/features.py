@@ -140,13 +140,9 @@ def readable_features(
 ) -> Iterator[tuple[Tensor, list[int]]]:
     """Yield the features (B, ...) of each batch, and which images they are.
 
-    Those that cannot be read are left out, and flagged in the ``unreadable``
-    of the data set.
-
-    Args:
-        model (nn.Module): See :func:`extract_features`.
-        loader (DataLoader): The images of an :class:`ImageFolder` in order.
-        pool (Callable): See :func:`extract_features`.
+    The loader has the images of an :class:`ImageFolder` in order. Those that
+    cannot be read are left out, and flagged in its ``unreadable``. See
+    :func:`extract_features`.
     """
     start = 0
     for features in iterate_features(model, loader, pool):

@@ -186,14 +186,8 @@ class MaskPlan:
         """Build the plan from the ``mask_plan`` (h, w) of each data sample.
 
         The samples hold it already if the loader's ``collate_fn`` is
-        ``'amt_mm.collate_plans'``.
-
-        Args:
-            data_samples (Sequence[DataSample]): The samples of a batch.
-            device (torch.device | str): Where the plan is used.
-                Defaults to ``'cpu'``.
-            with_saliency (bool): Whether to take their ``saliency`` (h, w)
-                too. Defaults to False.
+        ``'amt_mm.collate_plans'``. With ``with_saliency`` their ``saliency``
+        (h, w) is taken too.
         """
         plan: MaskPlan | None = getattr(data_samples, 'plan', None)
         plan = cls.from_flags(_field(data_samples, 'mask_plan'), device) \

@@ -105,16 +105,10 @@ def vit_saliency(vit: Any,
 def vit_attention(vit: Any, images: Tensor) -> Tensor:
     """Return the class token's attention in the last block, head by head.
 
-    All blocks but the last run as they are, fused attention included.
-
-    Args:
-        vit (nn.Module): mmpretrain's ``VisionTransformer``, ``BEiTViT`` or a
-            subclass of either, with a class token.
-        images (Tensor): (B, C, H, W), normalised.
-
-    Returns:
-        Tensor: (B, heads, h, w) float32; with the class token's own share,
-        which is left out, a head sums to 1.
+    Of images (B, C, H, W), normalised, in mmpretrain's ``VisionTransformer``,
+    ``BEiTViT`` or a subclass of either, with a class token. All blocks but the
+    last run as they are, fused attention included. Returned is (B, heads, h,
+    w) float32; with the class token's own share, left out, a head sums to 1.
     """
     x, grid, shared = enter_blocks(vit, images)
     for block in vit.layers[:-1]:
@@ -179,11 +173,7 @@ def min_max(x: Tensor) -> Tensor:
 def vit_tokens(vit: Any, images: Tensor, block: int = -1) -> Tensor:
     """Return the patch tokens (B, h, w, D) that leave a block of a ViT.
 
-    Args:
-        vit (nn.Module): See :func:`vit_attention`.
-        images (Tensor): (B, C, H, W), normalised.
-        block (int): Index of the block, from the end if negative.
-            Defaults to -1.
+    See :func:`vit_attention`; a negative index counts from the last block.
     """
     x, grid, shared = enter_blocks(vit, images)
     for layer in vit.layers[:block % len(vit.layers) + 1]:

@@ -53,15 +53,9 @@ def overlap(start: float, stop: float, num_patches: int,
             num_cells: int) -> np.ndarray:
     """Return how much of each cell each patch covers along one axis.
 
-    Args:
-        start (float): Begin of the crop, as a share of the image.
-        stop (float): End of the crop.
-        num_patches (int): Patches that divide the crop evenly.
-        num_cells (int): Cells that divide the image evenly.
-
-    Returns:
-        np.ndarray: (num_patches, num_cells), in cells; a row sums to the
-        length of the patch.
+    The crop, from ``start`` to ``stop`` as shares of the image, is divided
+    evenly by the patches, and the image by the cells. The result (num_patches,
+    num_cells) is in cells: a row sums to the length of the patch.
     """
     step = (stop - start) * num_cells / num_patches
     edges = start * num_cells + step * _numbers(num_patches + 1)[:, None]

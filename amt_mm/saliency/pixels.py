@@ -60,14 +60,9 @@ def pixel_saliency(image: np.ndarray,
 
 
 def weigh_centre(maps: np.ndarray, centre_weight: float) -> np.ndarray:
-    """Scale maps (..., h, w) to [0, 1] and multiply by a centre prior.
+    """Scale maps (..., h, w) and multiply by a power of the centre prior.
 
-    Args:
-        maps (np.ndarray): (..., h, w) float32.
-        centre_weight (float): Exponent of the prior.
-
-    Returns:
-        np.ndarray: (..., h, w) float32 in [0.001, 1].
+    Returned are float32 in [0.001, 1].
     """
     prior = centre_prior(*maps.shape[-2:])**np.float32(centre_weight)
     return np.float32(FLOOR) + np.float32(1 - FLOOR) * min_max(maps) * prior

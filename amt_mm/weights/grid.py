@@ -40,15 +40,9 @@ def find_grid(state: dict[str, Tensor], meta: dict[str, Any],
               grid: Grid | None = None) -> Grid | None:
     """Return the grid (h, w) of an encoder's positions, None if unknown.
 
-    Args:
-        state (dict[str, Tensor]): Tensors of the encoder, by their names
-            without a prefix.
-        meta (dict): What lies beside them in the file: ``grid``, or the
-            config of the run as ``cfg``.
-        grid (tuple[int, int], optional): What the user says.
-
-    Raises:
-        ValueError: If ``grid`` contradicts the file.
+    By what the user says, the tensors themselves, and what lies beside them in
+    the file: ``grid``, or the config of the run as ``cfg``. Raises ValueError
+    if the user contradicts the file.
     """
     known = next((found for found in _candidates(state, meta)
                   if _fits(state, found)), None)
@@ -77,13 +71,9 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
     A module without ``patch_resolution`` or positions needs nothing. ``what``
     names the tensors in an error; with ``assume_square`` as many positions as
     a square has are one where nothing else says. Of the other arguments see
-    :func:`find_grid` and :func:`amt_mm.weights.load_encoder`.
-
-    Returns:
-        dict[str, str]: The keys that were resized, and how.
-
-    Raises:
-        ValueError: If the grid is not known.
+    :func:`find_grid` and :func:`amt_mm.weights.load_encoder`. Returned are the
+    keys that were resized, and how. Raises ValueError if the grid is not
+    known.
     """
     own = module.state_dict()
     keys = [key for key in state if TABLE.match(key)]
@@ -155,9 +145,8 @@ def fit_patches(module: nn.Module, state: dict[str, Tensor],
                 adapt: Iterable[str]) -> dict[str, str]:
     """Bring the patch embedding to channels and size of a module, in place.
 
-    Returns:
-        dict[str, str]: The key that was changed, and how; empty if nothing
-        was, or if what differs is not in ``adapt``.
+    Returned is the key that was changed, and how; nothing if what differs is
+    not in ``adapt``.
     """
     own, found = module.state_dict().get(PROJECTION), state.get(PROJECTION)
     if own is None or found is None or own.ndim != 4 or found.ndim != 4:

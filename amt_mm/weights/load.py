@@ -123,22 +123,11 @@ def load_model(model: nn.Module,
                grid: Grid | None = None) -> tuple[str, bool]:
     """Load a whole model, or its encoder where the file holds no other part.
 
-    Positions of another grid are interpolated.
-
-    Args:
-        model (nn.Module): The model; what its ``backbone`` is, is the
-            encoder.
-        source (Weights): What was read of the checkpoint.
-        grid (tuple[int, int], optional): See :func:`load_encoder`.
-
-    Returns:
-        tuple: One line that names the keys taken, resized, left and lacked,
-        and whether all of the model was loaded, not the encoder alone.
-
-    Raises:
-        ValueError: If anything of the model is lacked, but all of what is not
-            the encoder, or if the file holds an encoder of another
-            architecture.
+    Positions of another grid are interpolated. Returned are one line that
+    names the keys taken, resized, left and lacked, and whether all of the
+    model was loaded, not the encoder alone, which is what its ``backbone`` is.
+    Raises ValueError if anything of the model is lacked, but all of what is
+    not the encoder, or if the file holds an encoder of another architecture.
     """
     what = f'the model in {source.path}'
     resized: dict[str, str] = {}
@@ -208,18 +197,11 @@ def as_layers_of(module: nn.Module,
 def load_state(module: nn.Module, state: dict[str, Tensor],
                resized: dict[str, str], what: str,
                versions: Any = None) -> Loading:
-    """Load what fits, and list it.
+    """Load what fits, and list it; raise ValueError if a shape differs.
 
-    Args:
-        module (nn.Module): Takes the tensors.
-        state (dict[str, Tensor]): The tensors.
-        resized (dict[str, str]): Keys that were resized before, and how.
-        what (str): What the tensors are, for an error.
-        versions (dict, optional): Those of the layers that wrote them, whose
-            own hooks mend what older ones wrote.
-
-    Raises:
-        ValueError: If a tensor has another shape than the module's.
+    ``resized`` are the keys that were resized before, and how; ``versions``
+    those of the layers that wrote the tensors, whose own hooks mend what older
+    ones wrote.
     """
     own = {key: value.shape for key, value in module.state_dict().items()}
     loaded = OrderedDict(state)
@@ -309,19 +291,8 @@ def start_from(model: Any, weights: Weights,
 
     Of a pre-training model, each other part is taken if all that it learns
     fits, else it stays new. Of another model, what fits is left to mmengine.
-
-    Args:
-        model (nn.Module): One with a ``backbone``.
-        weights (Weights): What was read of the checkpoint.
-        **options: ``grid`` and ``adapt`` of
-            :func:`amt_mm.weights.load_encoder`.
-
-    Returns:
-        tuple: The state dict to load, and a line that says what was taken,
-        resized, left, and lacked.
-
-    Raises:
-        ValueError: If the encoder does not fit the backbone.
+    The options are those of :func:`load_encoder`, whose errors are raised.
+    Returned are the state dict to load, and a line that says what was taken.
     """
     encoder = load_encoder(model.backbone, weights, **options)
     report, state = f'a new run begins: {encoder}', weights.state

@@ -125,7 +125,13 @@ class ProbeHook(Hook):
         self.labels = [_labels(each) for each in (self.bank, self.queries)]
         for images in (self.bank, self.queries):
             images.pipeline = train.pipeline
-        self._check(*self.labels)
+        if self.k > len(self.bank) or not len(self.queries):
+            raise ValueError(
+                f'ProbeHook needs at least k={self.k} images in the bank and '
+                f'one query, got {len(self.bank)} and {len(self.queries)}.')
+        if len(self.labels[0].unique()) < 2:
+            raise ValueError('ProbeHook needs images of two classes or more, '
+                             f'got one class of {len(self.bank)} images.')
         if self.at_start and runner.epoch == 0:
             self.probe(runner, 0)
 
@@ -134,8 +140,6 @@ class ProbeHook(Hook):
         if self.every_n_epochs(runner, self.interval) or \
                 self.is_last_train_epoch(runner):
             self.probe(runner, runner.epoch + 1)
-
-    # ---- the images
 
     def _split(self, train: BaseDataset) -> list[BaseDataset]:
         """Return the images of the bank and the queries."""
@@ -151,18 +155,6 @@ class ProbeHook(Hook):
             *draw_subsets(
                 _build('val_dataset', self.val_dataset), num_queries)
         ]
-
-    def _check(self, bank: Tensor, queries: Tensor) -> None:
-        """Raise ValueError if there are too few images, or one class."""
-        if self.k > len(bank) or not len(queries):
-            raise ValueError(
-                f'ProbeHook needs at least k={self.k} images in the bank and '
-                f'one query, got {len(bank)} and {len(queries)}.')
-        if len(bank.unique()) < 2:
-            raise ValueError('ProbeHook needs images of two classes or more, '
-                             f'got one class of {len(bank)} images.')
-
-    # ---- the probe
 
     def probe(self, runner: Runner, epoch: int) -> None:
         """Report how well the current weights tell the classes apart."""

@@ -145,17 +145,10 @@ def open_checkpoint(path: str,
                     grid: Grid | None = None) -> Checkpoint:
     """Read a checkpoint; nothing in it is executed.
 
-    Args:
-        path (str): See :func:`amt_mm.weights.read_weights`.
-        num_heads (int, optional): Heads of the encoder, where neither the
-            file nor a known architecture tells.
-        config (dict, optional): Config to go by instead of the text in the
-            file.
-        grid (tuple[int, int], optional): Height and width of the encoder's
-            grid in patches, where neither the file nor the config tells.
-
-    Raises:
-        ValueError: If it cannot be read or holds no tensor.
+    The heads and the grid (h, w), in patches, of the encoder are told where
+    neither the file, see :func:`amt_mm.weights.read_weights`, nor the config
+    says them; a config is taken instead of the text in the file. Raises
+    ValueError if the file cannot be read or holds no tensor.
     """
     weights = read_weights(path)
     if config is not None:
@@ -239,12 +232,7 @@ def check_activation(config: dict[str, Any]) -> None:
 
 
 def find_heads(sizes: tuple[int, int, int], checkpoint: Checkpoint) -> int:
-    """Return the heads: as told, as stated, or as the sizes have them.
-
-    Args:
-        sizes (tuple[int]): Width, number of layers, and hidden width.
-        checkpoint (Checkpoint): Tells or states them.
-    """
+    """Return the heads: as told, as stated, or as the sizes have them."""
     told, stated = checkpoint.num_heads, checkpoint.weights.num_heads
     if told is not None:
         check_heads(told, sizes[0])

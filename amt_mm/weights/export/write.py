@@ -140,9 +140,8 @@ def check_suffix(out: Path, is_safetensors: bool) -> None:
 def refuse_to_overwrite(out: Path, source: str, force: bool) -> None:
     """Raise ValueError if writing would destroy something unasked.
 
-    Raises:
-        ValueError: If ``out`` is the checkpoint itself, or exists (a folder:
-            and is not empty) and ``force`` is not given.
+    That is the checkpoint itself or, without ``force``, a file, or a folder
+    that is not empty.
     """
     if not out.exists():
         return
@@ -174,16 +173,12 @@ features = encoder(images, noise=torch.arange({num_patches}.).expand(
 
 def to_hf(checkpoint: Checkpoint, out: Path,
           encoder_only: bool = False) -> str:
-    """Write a folder; return how to load it.
+    """Write a folder that transformers loads; return how.
 
-    Args:
-        checkpoint (Checkpoint): Weights of MAE are written as
-            ``ViTMAEForPreTraining``, all others as ``ViTModel``.
-        out (Path): The folder.
-        encoder_only (bool): Leave MAE's decoder out. Defaults to False.
-
-    Raises:
-        ValueError: If transformers has no such model.
+    Weights of MAE are written as ``ViTMAEForPreTraining`` unless the encoder
+    alone is asked for, all others as ``ViTModel``. The tensors have the names
+    of transformers 4, which later versions read too. Raises ValueError if
+    transformers has no such model.
     """
     if checkpoint.normalization.channels != 'RGB':
         raise ValueError('the model was trained on BGR images, which no image '
@@ -261,14 +256,10 @@ def model_config(checkpoint: Checkpoint, has_decoder: bool) -> dict[str, Any]:
 
 
 def decoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what ``config.json`` says of a decoder of MAE.
+    """Return what ``config.json`` says of a decoder of MAE, or raise.
 
     The config of the whole model tells its heads, and what the pixels are
     normalised by.
-
-    Raises:
-        ValueError: If there is no such config, or transformers has no such
-            model.
     """
     vit, state = checkpoint.vit, checkpoint.decoder
     model = part(checkpoint.config, 'model')
