@@ -45,6 +45,7 @@ TIFF_COLOURS = {0: 1, 1: 1, 3: 1, 5: 4}
 # what tifffile, and what ImageJ and OME, say of channels that are pages
 TIFF_SHAPE = re.compile(r'\{"shape": \[([\d, ]+)\]')
 TIFF_CHANNELS = re.compile(r'^channels=(\d+)|\bSizeC="(\d+)"', re.MULTILINE)
+MAX_LENGTH = 500
 
 
 class Header(NamedTuple):
@@ -235,9 +236,6 @@ def _other_channels(tags: ImageFileDirectory_v2) -> str:
     if max(counts, default=1) > samples:
         return f'{max(counts)} channels in pages of {samples}'
     return ''
-
-
-MAX_LENGTH = 500
 
 
 def printable(name: str | os.PathLike[str]) -> str:

@@ -32,6 +32,8 @@ PICTURES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.ppm', '.pgm',
             '.jxl', '.dng', '.cr2', '.nef', '.arw', '.psd', '.svg')
 ON_UNREADABLE = ('skip', 'raise')
 MAX_FAILURES = 100
+NUM_IMAGES = 8
+NUM_FILES = 32
 
 
 @DATASETS.register_module()
@@ -214,10 +216,6 @@ def read_names(ann_file: str, data_root: str, prefix: str) -> list[str]:
                 f'line {number} of ann_file {printable(ann_file)} must be '
                 f'below data_root {printable(root)}, got {printable(name)}')
     return [name for name in lines if name.strip()]
-
-
-NUM_IMAGES = 8
-NUM_FILES = 32
 
 
 def log_levels(dataset: BaseDataset) -> None:

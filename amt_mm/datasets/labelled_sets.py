@@ -17,6 +17,10 @@ from amt_mm.arguments import check_choice
 from amt_mm.registry import DATASETS
 
 T = TypeVar('T')
+NAME = 'tiny-imagenet-200'
+URL = f'http://cs231n.stanford.edu/{NAME}.zip'
+MD5 = '90528d7ca1a48142e341f4ef8d21d0de'
+SPLITS = ('train', 'val')
 
 
 def open_or_download(open_: Callable[[bool], T], message: str) -> T:
@@ -109,12 +113,6 @@ class STL10(BaseDataset):
         image = self.images[info.pop('row')]
         return dict(
             info, img=np.ascontiguousarray(image.transpose(1, 2, 0)))
-
-
-NAME = 'tiny-imagenet-200'
-URL = f'http://cs231n.stanford.edu/{NAME}.zip'
-MD5 = '90528d7ca1a48142e341f4ef8d21d0de'
-SPLITS = ('train', 'val')
 
 
 @DATASETS.register_module()

@@ -140,7 +140,8 @@ def _changes(schedulers: Sequence[_ParamScheduler], stored: Sequence[Group],
     for scheduler, old in zip(schedulers, stored, strict=False):
         new = scheduler.state_dict()
         for key in {**old, **new}:
-            was, now = old.get(key), new.get(key)
+            was: Any = old.get(key)
+            now: Any = new.get(key)
             if key in POSITION or callable(now) or was == now:
                 continue
             if key == 'base_values':  # without that of the group for the log

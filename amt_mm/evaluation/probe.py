@@ -17,6 +17,9 @@ from amt_mm.arguments import check_int
 from .knn import check_finite, top_accuracies, weighted_knn
 
 EPS = 1e-6  # of MAE's batch normalisation before its linear probe
+QUERIES_OF = 5  # one in so many images is a query, the others are the bank
+# names of the features: the class token and the mean of the patch tokens
+POOLS = '', '_mean'
 
 
 @torch.enable_grad()
@@ -68,11 +71,6 @@ def linear_probe(queries: Tensor,
     optimizer.step(closure)
     with torch.no_grad():
         return F.linear(queries, weight, bias).softmax(1)
-
-
-QUERIES_OF = 5  # one in so many images is a query, the others are the bank
-# names of the features: the class token and the mean of the patch tokens
-POOLS = '', '_mean'
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from amt_mm.arguments import check_int
 from amt_mm.registry import MODELS
 
 NUM_GLOBAL = 4
+NUM_LEVELS = 4
+LAYER_NORM = dict(type='mmpretrain.LN2d', eps=1e-6)
 
 
 def global_blocks(depth: int) -> list[int]:
@@ -173,10 +175,6 @@ class ViTDet(ViTSAM):
             f'pos_embed of {num_tokens} tokens is neither that of a square '
             f'grid nor of the grid {tuple(self.patch_resolution)}; set '
             'img_size to that of the checkpoint.')
-
-
-NUM_LEVELS = 4
-LAYER_NORM = dict(type='mmpretrain.LN2d', eps=1e-6)
 
 
 @MODELS.register_module()

@@ -19,7 +19,16 @@ from matplotlib.textpath import TextPath
 from amt_mm.masking.plan import MASKED, ROLES, THROWN
 
 GREY, GREY_EDGE = 150, 182
-DARK, HATCH = 24, 112
+DARK, HATCH, PERIOD = 24, 112, 8
+MARGIN, GAP, LINE = 12, 24, 32
+TEXT_HEIGHT = 16
+PAPER, INK = 255, '#282828'
+PIXELS_PER_INCH = 72  # so that a point is a pixel
+FONT = 'DejaVu Sans'  # which matplotlib ships
+# of the legend: its key, a picture, and what it means
+Entry = tuple[np.ndarray, str]
+MIN_SIDE = 256
+CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
@@ -61,9 +70,15 @@ def draw_plan(image: np.ndarray,
     roles = spread(plan, image.shape[:2])[..., None]
     cover = reconstruction
     if cover is None:
-        edges = _edges(plan.shape, image.shape[:2])
+        # the first pixel of every cell in both directions
+        rows, columns = (np.diff(cells, prepend=-1) > 0 for cells in
+                         _cells(plan.shape, image.shape[:2]))
+        edges = rows[:, None] | columns
         cover = np.where(edges, GREY_EDGE, GREY)[..., None]
-    hatching = np.where(_diagonals(image.shape[:2]), HATCH, DARK)[..., None]
+    y, x = np.indices(image.shape[:2], sparse=True)
+    # diagonal lines that run on from patch to patch
+    is_line = (x + y) % PERIOD < 2
+    hatching = np.where(is_line, HATCH, DARK)[..., None]
     picture = np.where(roles == MASKED, cover, image)
     return np.where(roles == THROWN, hatching, picture).astype(np.uint8)
 
@@ -74,29 +89,6 @@ def _cells(grid: tuple[int, ...],
     rows, columns = (np.arange(side) * cells // side
                      for side, cells in zip(shape, grid, strict=True))
     return rows, columns
-
-
-def _edges(grid: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """Mark the first pixel of every cell in both directions, (H, W)."""
-    first, second = (np.diff(cells, prepend=-1) > 0
-                     for cells in _cells(grid, shape))
-    return first[:, None] | second
-
-
-def _diagonals(shape: tuple[int, ...], period: int = 8) -> np.ndarray:
-    """Mark diagonal lines that run on from patch to patch, (H, W)."""
-    y, x = np.indices(shape, sparse=True)
-    return (x + y) % period < 2
-
-
-MARGIN, GAP, LINE = 12, 24, 32
-TEXT_HEIGHT = 16
-PAPER, INK = 255, '#282828'
-PIXELS_PER_INCH = 72  # so that a point is a pixel
-FONT = 'DejaVu Sans'  # which matplotlib ships
-
-# of the legend: its key, a picture, and what it means
-Entry = tuple[np.ndarray, str]
 
 
 def draw_table(captions: Sequence[str],
@@ -167,10 +159,6 @@ def scale_entry(text: str) -> Entry:
     """Explain the colours of saliency."""
     levels = np.linspace(0, 1, 6 * TEXT_HEIGHT)
     return colour_scale(np.tile(levels, (TEXT_HEIGHT, 1))), text
-
-
-MIN_SIDE = 256
-CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
 @dataclass(frozen=True)

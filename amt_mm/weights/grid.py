@@ -90,7 +90,13 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
         source = square_grid(state)
         grids = ', taken as a square'
     if source is None:
-        raise ValueError(_unknown_grid(state, what, assume_own_grid))
+        advice = ', or set img_size of the config to that it was made with' \
+            if assume_own_grid else ''
+        raise ValueError(
+            f'the grid of {what} is not known: it has {_describe(state)}, and '
+            'neither the file nor a config in it says how they lie. Pass '
+            'grid=(height, width), in patches: as init_cfg.grid of the '
+            f'backbone, or as --grid HEIGHT WIDTH of a tool{advice}.')
     mode = getattr(module, 'interpolate_mode', 'bicubic')
     shapes = {key: tuple(state[key].shape) for key in keys}
     for key in keys:
@@ -279,18 +285,6 @@ def _fits(state: dict[str, Tensor], grid: Grid | None) -> bool:
 def _shapes(num: int) -> Iterator[Grid]:
     """Yield the grids of so many tokens."""
     yield from ((h, num // h) for h in range(1, num + 1) if num % h == 0)
-
-
-def _unknown_grid(state: dict[str, Tensor], what: str,
-                  has_config: bool) -> str:
-    """Say that a grid is not known, and who may say it."""
-    advice = ', or set img_size of the config to that it was made with' \
-        if has_config else ''
-    return (
-        f'the grid of {what} is not known: it has {_describe(state)}, and '
-        'neither the file nor a config in it says how they lie. Pass '
-        'grid=(height, width), in patches: as init_cfg.grid of the backbone, '
-        f'or as --grid HEIGHT WIDTH of a tool{advice}.')
 
 
 def _describe(state: dict[str, Tensor], grid: Grid | None = None) -> str:

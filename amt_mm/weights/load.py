@@ -28,6 +28,9 @@ NEW = re.compile(r'(^|\.)rel_pos_[hw]$|^(ln|norm)\d?\.')
 UNUSED = re.compile(r'^(cls_token|mask_token)$|^(ln|norm)\d?\.')
 # buffers that hold nothing learned
 DERIVED = re.compile(r'(^|\.)(relative_position_index|num_batches_tracked)$')
+# before a path, it has mmengine read tensors and plain data only, in any
+# format that the project reads
+SCHEME = 'amt_mm:'
 
 
 @dataclass(frozen=True)
@@ -271,11 +274,6 @@ def _sizes(state: dict[str, Tensor]) -> dict[str, int]:
             patch_size=weight.shape[-1])
     layers = {key.split('.')[1] for key in state if key.startswith('layers.')}
     return {**sizes, 'depth': len(layers)} if layers else sizes
-
-
-# before a path, it has mmengine read tensors and plain data only, in any
-# format that the project reads
-SCHEME = 'amt_mm:'
 
 
 @CheckpointLoader.register_scheme(SCHEME)

@@ -19,14 +19,10 @@ from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import WHOLE, Box, compose, flip_box
 
 TORCH_MODES = ('bilinear', 'bicubic')
-
-
-def check_resize(backend: str, interpolation: str) -> None:
-    """Raise ValueError if torch cannot antialias an interpolation."""
-    if backend == 'torch' and interpolation not in TORCH_MODES:
-        raise ValueError(
-            f'interpolation must be one of {list(TORCH_MODES)} with '
-            f"backend='torch', got {interpolation!r}.")
+# of one pixel, a flipped array cannot become a tensor
+MIN_SIDE = 2
+# (top, left, height, width) in pixels, as upstream draws it
+Crop = tuple[int, int, int, int]
 
 
 def resize_box(image: np.ndarray, box: Box, size: tuple[int, int],
@@ -47,30 +43,17 @@ def resize_box(image: np.ndarray, box: Box, size: tuple[int, int],
         return np.array(whole.resize(
             width_height, pillow_interp_codes[interpolation], inner))
     if backend == 'torch':
-        return _resize_by_torch(cut, size, interpolation)
+        # torch wants memory that it may write to
+        pixels = torch.from_numpy(np.array(np.atleast_3d(cut)))
+        resized = interpolate(pixels.permute(2, 0, 1)[None], tuple(size),
+                              mode=interpolation, antialias=True)[0]
+        return resized.permute(1, 2, 0).numpy().reshape(
+            *size, *cut.shape[2:])
     if backend == 'pillow':
         # it copies rows that do not follow each other byte by byte
         cut = np.ascontiguousarray(cut)
     return mmcv.imresize(
         cut, width_height, interpolation=interpolation, backend=backend)
-
-
-def _resize_by_torch(cut: np.ndarray, size: tuple[int, int],
-                     interpolation: str) -> np.ndarray:
-    # torch wants memory that it may write to
-    pixels = torch.from_numpy(np.array(np.atleast_3d(cut)))
-    resized = interpolate(
-        pixels.permute(2, 0, 1)[None],
-        tuple(size),
-        mode=interpolation,
-        antialias=True)
-    return resized[0].permute(1, 2, 0).numpy().reshape(*size, *cut.shape[2:])
-
-
-# of one pixel, a flipped array cannot become a tensor
-MIN_SIDE = 2
-# (top, left, height, width) in pixels, as upstream draws it
-Crop = tuple[int, int, int, int]
 
 
 @TRANSFORMS.register_module()
@@ -110,7 +93,10 @@ class RandomResizedCropWithBox(RandomResizedCrop):
                  **kwargs: Any) -> None:
         size = check_sides('scale', scale, MIN_SIDE)
         super().__init__(size, *args, **kwargs)
-        check_resize(self.backend, self.interpolation)
+        if self.backend == 'torch' and self.interpolation not in TORCH_MODES:
+            raise ValueError(
+                f'interpolation must be one of {list(TORCH_MODES)} with '
+                f"backend='torch', got {self.interpolation!r}.")
 
     def transform(self, results: dict) -> dict:
         """Crop and resize ``img``, and add ``crop_box``."""

@@ -109,7 +109,9 @@ class AtomicCheckpointHook(CheckpointHook):
                 else find_latest_checkpoint(runner.work_dir)
             self._go_on(runner, path)
         runner._resume = bool(runner._resume)
-        if self._begins_from_weights(runner):
+        if _is_training(runner) and not runner._resume and \
+                runner._load_from and not runner._has_loaded and \
+                hasattr(unwrap_model(runner), 'backbone'):
             runner._load_from = SCHEME + str(runner._load_from)
 
     def _go_on(self, runner: Runner, path: str | None) -> None:
@@ -121,11 +123,6 @@ class AtomicCheckpointHook(CheckpointHook):
         if isinstance(runner, FlexibleRunner):
             runner._has_loaded = False
             runner.load_or_resume()
-
-    def _begins_from_weights(self, runner: Runner) -> bool:
-        return bool(_is_training(runner) and not runner._resume
-                    and runner._load_from and not runner._has_loaded
-                    and hasattr(unwrap_model(runner), 'backbone'))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Fit what was read to the config, before it is loaded."""

@@ -25,6 +25,9 @@ from amt_mm.saliency.pixels import weigh_centre
 
 from .saliency_source import SaliencySource
 
+# enough images for the mean token of each position
+NUM_IMAGES = 256
+
 
 def unwrap_model(runner: Runner) -> Any:
     """Return the model inside of its distributed wrapper."""
@@ -101,10 +104,6 @@ class ModelSaliency(SaliencySource):
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Run the forward pass of the maps."""
         self.saliency_of(model, images)
-
-
-# enough images for the mean token of each position
-NUM_IMAGES = 256
 
 
 @SALIENCY_SOURCES.register_module()

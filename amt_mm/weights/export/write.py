@@ -33,6 +33,20 @@ TIMM_MODELS = {
     (1024, 24, 16, 4096, 16): 'vit_large_patch16_224',
     (1280, 32, 16, 5120, 14): 'vit_huge_patch14_224',
 }
+# of the decoder, besides its blocks
+FRAME = ('mask_token', 'decoder_pos_embed', 'decoder_embed.weight',
+         'decoder_embed.bias', 'ln1.weight', 'ln1.bias',
+         'decoder_pred.weight', 'decoder_pred.bias')
+BICUBIC = 3  # PIL.Image.Resampling
+# without noise even a model that masks nothing shuffles its patches
+MAE_USAGE = """\
+model = transformers.ViTMAEForPreTraining.from_pretrained({folder!r})
+# it masks at random, so features differ from call to call; those of whole
+# images, patches in their order (or export with --encoder-only):
+encoder = transformers.ViTMAEForPreTraining.from_pretrained(
+    {folder!r}, mask_ratio=0.).vit.eval()
+features = encoder(images, noise=torch.arange({num_patches}.).expand(
+    len(images), -1)).last_hidden_state"""
 
 
 def to_timm(checkpoint: Checkpoint, out: Path) -> str:
@@ -153,22 +167,6 @@ def refuse_to_overwrite(out: Path, source: str, force: bool) -> None:
         raise ValueError(f'{out} exists' + (
             ' and is not empty' if out.is_dir() else '') +
             ': choose another --out, or --force to overwrite.')
-
-
-# of the decoder, besides its blocks
-FRAME = ('mask_token', 'decoder_pos_embed', 'decoder_embed.weight',
-         'decoder_embed.bias', 'ln1.weight', 'ln1.bias',
-         'decoder_pred.weight', 'decoder_pred.bias')
-BICUBIC = 3  # PIL.Image.Resampling
-# without noise even a model that masks nothing shuffles its patches
-MAE_USAGE = """\
-model = transformers.ViTMAEForPreTraining.from_pretrained({folder!r})
-# it masks at random, so features differ from call to call; those of whole
-# images, patches in their order (or export with --encoder-only):
-encoder = transformers.ViTMAEForPreTraining.from_pretrained(
-    {folder!r}, mask_ratio=0.).vit.eval()
-features = encoder(images, noise=torch.arange({num_patches}.).expand(
-    len(images), -1)).last_hidden_state"""
 
 
 def to_hf(checkpoint: Checkpoint, out: Path,
