@@ -15,7 +15,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from tiny_run import log_of, loss_trace, store_of
 
-from amt_mm.engine.checkpoints import CheckpointLostError, find_damage
+from amt_mm.engine.hooks.atomic_checkpoint_hook import (
+    CheckpointLostError,
+    find_damage,
+)
 from amt_mm.saliency import SaliencyMapsLostError, SaliencyStoreError
 
 

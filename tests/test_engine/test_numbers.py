@@ -21,9 +21,9 @@ from tiny_run import NUM_IMAGES, log_of, scalars_of, store_of
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from amt_mm.engine import optimizers
 from amt_mm.engine.fsdp_strategy import AMTFSDPStrategy
 from amt_mm.engine.hooks import NonFiniteHook
-from amt_mm.engine.optimizers import auto_precision
 from amt_mm.engine.sources.model_saliency import precision_of, unwrap_model
 
 
@@ -286,7 +286,7 @@ def device(monkeypatch):
 
     def pretend(bfloat16):
         for name in ('is_cuda_available', 'is_bf16_supported'):
-            owner = auto_precision if name == 'is_cuda_available' else \
+            owner = optimizers if name == 'is_cuda_available' else \
                 torch.cuda
             result = bfloat16 if name == 'is_bf16_supported' else True
             monkeypatch.setattr(owner, name, lambda *_, r=result, **__: r)

@@ -15,7 +15,7 @@ from tiny_run import NUM_IMAGES, WORKERS, loss_trace, store_of
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.engine.sources import FolderSaliency
-from amt_mm.engine.sources.folder_saliency import read_map
+from amt_mm.engine.sources.worker_saliency import read_map
 
 GRID = (4, 4)
 
