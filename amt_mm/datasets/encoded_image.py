@@ -76,18 +76,6 @@ class Header(NamedTuple):
         return self.details.getexif().get(Tag.Orientation, 1)
 
 
-class Wanted(NamedTuple):
-    """How the pixels of an image are to come out.
-
-    Attributes:
-        channels_kept (bool): Whether with all channels that the file has.
-        levels_scaled (bool): Whether from levels that do not fill 16 bits.
-    """
-
-    channels_kept: bool = False
-    levels_scaled: bool = False
-
-
 def check_file(path: str | os.PathLike[str], max_pixels: int) -> None:
     """Raise ValueError if a local file never ends, or is too large.
 
@@ -190,8 +178,13 @@ def _check_end(header: Header, file: io.BytesIO) -> None:
                              'bytes of a WebP file')
 
 
-def check_pixels(header: Header, wanted: Wanted) -> None:
-    """Raise ValueError if OpenCV makes other pixels than an image has."""
+def check_pixels(header: Header, all_channels: bool,
+                 scaled_levels: bool) -> None:
+    """Raise ValueError if OpenCV makes other pixels than an image has.
+
+    The pixels come out with all channels that the file has, or with three; and
+    perhaps from levels that do not fill 16 bits.
+    """
     if header.kind == 'PPM' and header.details not in (b'255', b'65535'):
         raise ValueError('the greatest value of a PNM image must be 255 or '
                          f'65535, got {header.details!r}')
@@ -203,11 +196,11 @@ def check_pixels(header: Header, wanted: Wanted) -> None:
     if formats != {UNSIGNED}:
         raise ValueError('a TIFF image must hold unsigned integers, got '
                          f'SampleFormat {sorted(formats)}')
-    if wanted.levels_scaled and tags.get(
+    if scaled_levels and tags.get(
             Tag.PhotometricInterpretation) == WHITE_IS_ZERO:
         raise ValueError('white_level needs a TIFF image whose level 0 is '
                          'black, got PhotometricInterpretation 0')
-    if not wanted.channels_kept and (channels := _other_channels(tags)):
+    if not all_channels and (channels := _other_channels(tags)):
         raise ValueError(
             'a TIFF image must be grey, a palette, RGB or CMYK, with or '
             f'without alpha, to come out as 3 channels, got {channels}. '

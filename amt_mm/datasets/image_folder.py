@@ -223,7 +223,7 @@ def log_levels(dataset: BaseDataset) -> None:
     paths = [dataset.get_data_info(index)['img_path']
              for index in range(min(NUM_IMAGES, len(dataset)))]
     for number, step in enumerate(dataset.pipeline.transforms):
-        if not isinstance(step, LoadImage) or step.wanted.channels_kept:
+        if not isinstance(step, LoadImage) or step.all_channels:
             continue
         found = [levels for path in paths if (levels := step.levels(path))]
         if not found:
@@ -254,7 +254,7 @@ def log_contents(dataset: BaseDataset) -> None:
         0, len(dataset) - 1, NUM_FILES).astype(int))
     for index in indices:
         try:
-            content = step.read(
+            content, _ = step.read(
                 dataset.get_data_info(int(index))['img_path'])
             num_read += 1
         except (OSError, ValueError):  # told when it is its turn

@@ -66,7 +66,9 @@ def unwrap(dataset: Any) -> BaseDataset | JoinedDataset:
     inner = dataset
     while not isinstance(inner, (BaseDataset, JoinedDataset)):
         if hasattr(inner, 'datasets'):
-            return JoinedDataset([*map(unwrap, inner.datasets)])
+            if not hasattr(inner, 'joined'):  # once, as it numbers samples
+                inner.joined = JoinedDataset([*map(unwrap, inner.datasets)])
+            return inner.joined
         name = next((n for n in ('dataset', '_dataset') if hasattr(inner, n)),
                     None)
         if name is None:
