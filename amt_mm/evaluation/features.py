@@ -62,22 +62,15 @@ def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 def extract_features(
         model: Any, loader: DataLoader,
         pool: Callable[[Tensor], Tensor] = class_token) -> Tensor:
-    """Return the features of a data set, in its order.
+    """Return the features of a data set (N, ...), in its order.
 
-    In a distributed run each process encodes its share, and all get all.
-
-    Args:
-        model (nn.Module): A classifier without a head, or a method of
-            pre-training: what has a ``data_preprocessor`` and an
-            ``extract_feat``, which gives features (B, D) or tokens
-            (B, 1 + L, D), class token first.
-        loader (DataLoader): Batches of ``inputs``, sampled by mmengine's
-            ``DefaultSampler(shuffle=False)``, the last one not dropped.
-        pool (Callable): Makes features (B, ...) of what ``extract_feat``
-            gives. Defaults to :func:`class_token`.
-
-    Returns:
-        Tensor: (N, ...) float32 on the CPU, (N, D) by default.
+    In a distributed run each process encodes its share, and all get all; the
+    loader samples by mmengine's ``DefaultSampler(shuffle=False)`` and drops
+    nothing. The model, a classifier without a head or a method of
+    pre-training, has a ``data_preprocessor`` and an ``extract_feat``, which
+    gives features (B, D) or tokens (B, 1 + L, D), class token first. ``pool``
+    makes features (B, ...) of them. Returned are float32 on the CPU, (N, D) by
+    default.
     """
     features = torch.cat([*iterate_features(model, loader, pool)])
     # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
@@ -157,16 +150,10 @@ def write_features(path: Path, blocks: Iterable[tuple[Tensor, Sequence[str]]]
                    ) -> tuple[int, ...]:
     """Write ``features`` and ``names`` to an ``.npz`` file, block by block.
 
-    One block is in memory at a time, and all names. The file appears when it
-    is complete.
-
-    Args:
-        path (Path): The file, which is overwritten.
-        blocks (Iterable): At least one pair of features (B, ...) float32 and
-            the names of their B images.
-
-    Returns:
-        tuple[int, ...]: The shape (N, ...) of the features.
+    The blocks, at least one, are features (B, ...) float32 and the names of
+    their B images. One block is in memory at a time, and all names. The file
+    appears, in place of any other, when it is complete. Returned is the shape
+    (N, ...) of the features.
     """
     names: list[str] = []
     # how many there are is known at the end, and must stand at the beginning

@@ -32,16 +32,11 @@ def pointing_accuracy(saliency_map: np.ndarray,
                       tolerance: float = 0) -> float:
     """Return 1 if the map's maximum lies on the mask, else 0.
 
-    The pointing game of Zhang et al., "Top-down Neural Attention by
-    Excitation Backprop", ECCV 2016. The point is the centre of the largest
-    cell. Where several cells tie, the result is the share of them that hit,
-    which is the expected result of picking one by chance.
-
-    Args:
-        saliency_map (np.ndarray): Map of shape (h, w).
-        mask (np.ndarray): Objects, bool of shape (H, W).
-        tolerance (float): Distance in pixels of the mask at which a miss
-            still counts as a hit; the paper uses 15. Defaults to 0.
+    The pointing game of Zhang et al., "Top-down Neural Attention by Excitation
+    Backprop", ECCV 2016. The point is the centre of the largest cell. Where
+    several cells tie, the result is the share of them that hit, which is the
+    expected result of picking one by chance. A miss still counts as a hit
+    within ``tolerance`` pixels of the mask; the paper uses 15.
     """
     _check(saliency_map, mask)
     rows, columns = np.nonzero(saliency_map == saliency_map.max())
@@ -58,14 +53,10 @@ def pointing_accuracy(saliency_map: np.ndarray,
 def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     """Return the average precision of the map as a score of every pixel.
 
-    The map is resized to the mask bilinearly, as in salient object
-    detection. AP = sum_n (R_n - R_{n-1}) P_n over the distinct scores, in
-    descending order; pixels of equal score enter together, so their order
-    does not matter. This is scikit-learn's definition.
-
-    Args:
-        saliency_map (np.ndarray): Map of shape (h, w).
-        mask (np.ndarray): Objects, bool of shape (H, W), not all False.
+    The map is resized to the mask, which is not all False, bilinearly, as in
+    salient object detection. AP = sum_n (R_n - R_{n-1}) P_n over the distinct
+    scores, in descending order; pixels of equal score enter together, so their
+    order does not matter. This is scikit-learn's definition.
     """
     _check(saliency_map, mask)
     if not mask.any():
@@ -81,13 +72,10 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def box_mask(box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the (height, width) mask of one or several boxes.
+    """Return the (height, width) mask of boxes (4, ) or (num_boxes, 4).
 
-    Args:
-        box (array-like): (4, ) or (num_boxes, 4) as x1, y1, x2, y2 in
-            pixels. A pixel that a box covers in part belongs to the mask.
-        height (int): Height of the image.
-        width (int): Width of the image.
+    A box is x1, y1, x2, y2 in pixels. A pixel that it covers in part belongs
+    to the mask.
     """
     boxes = np.asarray(box, dtype=float)
     if boxes.shape[-1:] != (4, ) or boxes.ndim > 2:
@@ -151,10 +139,8 @@ def measure_localization(
         tolerance: float = 0) -> Localization:
     """Score the maps of a data set beside a centre prior of the same grid.
 
-    Args:
-        pairs (Iterable): One (saliency map, mask) per image, as
-            :func:`average_precision` takes them.
-        tolerance (float): See :func:`pointing_accuracy`. Defaults to 0.
+    The pairs are a map and a mask for each image; of the tolerance see
+    :func:`pointing_accuracy`.
     """
     rows = []
     for saliency_map, mask in pairs:
@@ -209,11 +195,8 @@ def saliency_of_images(model: Any,
                        batch_size: int = 64) -> Iterator[np.ndarray]:
     """Yield the saliency map (h, w) of each image file, shown whole.
 
-    Args:
-        model (nn.Module): A model with ``saliency`` and a data preprocessor.
-        paths (Sequence[str | Path]): Image files.
-        input_size (tuple[int]): (height, width) the images are resized to.
-        batch_size (int): Images per forward pass. Defaults to 64.
+    The model has ``saliency`` and a data preprocessor; images are resized to
+    ``input_size`` (height, width).
     """
     load = Compose([
         LoadImage(),
@@ -239,14 +222,10 @@ def localize(model: Any, truths: Mapping[Path, np.ndarray],
 
 
 def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
-    """Pair the images below a folder with the masks of the same names.
+    """Pair all images below a folder with the masks of the same names.
 
-    Args:
-        images (Path): Folder of images, searched recursively.
-        masks (Path): The same tree of ``.png`` files; object pixels are > 0.
-
-    Raises:
-        FileNotFoundError: If an image has no mask, or there is no image.
+    The masks are the same tree of ``.png`` files; object pixels are > 0.
+    Raises FileNotFoundError if an image has no mask, or there is no image.
     """
     truths = {}
     load = LoadImage(color_type='unchanged')
@@ -309,17 +288,10 @@ def object_roles(dataset: BaseDataset,
                  truths: Mapping[Path, np.ndarray]) -> dict[str, float]:
     """Return P(masked|object), P(thrown|object) and P(visible|object).
 
-    Each image goes once through the train pipeline; its object mask is cropped
-    and flipped with it, and a token counts by its share of object pixels.
-
-    Args:
-        dataset (BaseDataset): The training set, its pipeline connected to a
-            saliency store.
-        truths (Mapping[Path, np.ndarray]): Object masks (H, W) by image path;
-            images without one are passed over.
-
-    Raises:
-        ValueError: If no image of the data set has a mask.
+    Each image goes once through the train pipeline, which is connected to a
+    saliency store; its object mask (H, W) is cropped and flipped with it, and
+    a token counts by its share of object pixels. Images without a mask are
+    passed over; ValueError is raised if none has one.
     """
     masks = {path.resolve(): mask for path, mask in truths.items()}
     totals = dict.fromkeys(ROLES, 0.)

@@ -32,21 +32,12 @@ def linear_probe(queries: Tensor,
     """Fit a linear classifier to a bank and score queries with it.
 
     Batch normalisation without parameters, as in MAE's linear probe, its
-    statistics those of the whole bank; then logistic regression, fitted to
-    the bank at once by L-BFGS from zero. It draws no random number, and what
-    it finds depends on the features alone.
-
-    Args:
-        queries (Tensor): Features (Q, D).
-        bank (Tensor): Features (N, D) of labelled images.
-        labels (Tensor): Their classes (N,), int64.
-        num_classes (int): C.
-        num_iters (int): Steps of L-BFGS at most. Defaults to 100.
-        weight_decay (float): Factor of half the squared norm of the weights.
-            Defaults to 1e-2.
-
-    Returns:
-        Tensor: Scores (Q, C) float32, which sum to 1 over the classes.
+    statistics those of the whole bank; then logistic regression, fitted to the
+    bank at once by L-BFGS from zero, in ``num_iters`` steps at most;
+    ``weight_decay`` is the factor of half the squared norm of the weights. It
+    draws no random number, and what it finds depends on the features alone:
+    (Q, D) of queries and (N, D) of the bank with its classes (N,), int64.
+    Returned are scores (Q, C) float32, which sum to 1 over the classes.
     """
     check_int('num_iters', num_iters, 1)
     check_finite('queries', queries)

@@ -38,26 +38,13 @@ def count_tokens(num_tokens: int,
                  throw_ratio: float = 0.,
                  rounding: str = 'floor',
                  prefix: str = '') -> TokenCounts:
-    """Turn the ratios r and t of Eq. 6 into exact counts.
+    """Turn the ratios r and t of Eq. 6 into exact counts of N tokens or cells.
 
     ``floor`` rounds the cumulative bounds ``r N`` and ``(r + t) N`` down, as
     MAE does with its one bound; ``ceil`` rounds each share up, as SimMIM does.
-
-    Args:
-        num_tokens (int): N, the tokens or cells of one image.
-        mask_ratio (float): r, the share that is masked, in (0, 1).
-        throw_ratio (float): t, the share that is thrown, in [0, 1).
-            Defaults to 0.
-        rounding (str): ``'floor'`` or ``'ceil'``. Defaults to ``'floor'``.
-        prefix (str): What the ratios' names begin with in an error.
-            Defaults to ''.
-
-    Returns:
-        TokenCounts: (masked, thrown, visible), which sum to ``num_tokens``.
-
-    Raises:
-        ValueError: If a ratio is out of its range, the ratios leave no token
-            visible, or they mask none.
+    The counts sum to N. ValueError is raised if a ratio is out of [0, 1), the
+    ratios leave no token visible, or they mask none; the ratios' names in it
+    begin with ``prefix``.
     """
     check_number(f'{prefix}mask_ratio', mask_ratio, '[0, 1)')
     check_number(f'{prefix}throw_ratio', throw_ratio, '[0, 1)')

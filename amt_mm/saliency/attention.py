@@ -32,21 +32,14 @@ NUM_NEAREST = 5
 def cls_attention(block: Any,
                   x: Tensor,
                   bias_HLL: Tensor | None = None) -> Tensor:
-    """Return the class token's attention in one transformer block.
+    """Return the class token's attention in one block, (B, H, L) float32.
 
-    Only the one query row is computed, with neither keys, values nor MLP:
-    the result equals the first row of ``softmax(q k^T / sqrt(E) + bias)``
-    without its first entry, in float32 under autocast too.
-
-    Args:
-        block (nn.Module): mmpretrain's ``TransformerEncoderLayer`` or
-            ``BEiTTransformerEncoderLayer``, whose own bias is added.
-        x (Tensor): The input of the block, (B, 1 + L, D), class token first.
-        bias_HLL (Tensor, optional): Relative position bias that the blocks
-            share, (H, 1 + L, 1 + L). Defaults to None.
-
-    Returns:
-        Tensor: (B, H, L) float32.
+    Only the one query row is computed, with neither keys, values nor MLP: the
+    result equals the first row of ``softmax(q k^T / sqrt(E) + bias)`` without
+    its first entry, in float32 under autocast too. The block is mmpretrain's
+    ``TransformerEncoderLayer`` or ``BEiTTransformerEncoderLayer``, whose own
+    bias is added, as is one that the blocks share, (H, 1 + L, 1 + L). Its
+    input is (B, 1 + L, D), class token first.
     """
     x = block.ln1(x).float()
     with _full_precision(x):
@@ -88,14 +81,8 @@ def vit_saliency(vit: Any,
                  reduction: str = 'mean_then_scale') -> Tensor:
     """Return the class token's attention in a ViT's last block, as saliency.
 
-    Args:
-        vit (nn.Module): See :func:`vit_attention`.
-        images (Tensor): (B, C, H, W), normalised.
-        reduction (str): A key of :data:`HEAD_REDUCTIONS`.
-            Defaults to ``'mean_then_scale'``.
-
-    Returns:
-        Tensor: (B, h, w) float32 in [0, 1].
+    Of images (B, C, H, W), normalised, it is (B, h, w) float32 in [0, 1]; see
+    :func:`vit_attention`. ``reduction`` is a key of :data:`HEAD_REDUCTIONS`.
     """
     attention = vit_attention(vit, images)
     saliency_BL = reduce_heads(attention.flatten(2), reduction)

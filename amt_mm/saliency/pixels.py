@@ -40,19 +40,13 @@ def pixel_saliency(image: np.ndarray,
                    grid: tuple[int, int],
                    method: str = 'rbd',
                    centre_weight: float = 1.) -> np.ndarray:
-    """Return where an image is likely to hold an object.
+    """Return where an image is likely to hold an object, (h, w) float32.
 
-    Args:
-        image (np.ndarray): (H, W) or (H, W, C), of any type. Three channels
-            are BGR.
-        grid (tuple[int]): (h, w) of the map.
-        method (str): A key of :data:`PIXEL_METHODS`. Defaults to ``'rbd'``.
-        centre_weight (float): Exponent of the centre prior that the map is
-            multiplied by; 0 leaves it out. Defaults to 1.
-
-    Returns:
-        np.ndarray: (h, w) float32 in [0.001, 1]. An image of one colour has
-        a constant map, and one that is not finite has NaN.
+    The image is (H, W) or (H, W, C), of any type; three channels are BGR.
+    ``method`` is a key of :data:`PIXEL_METHODS`, and ``centre_weight`` the
+    exponent of the centre prior that the map is multiplied by. The map is in
+    [0.001, 1], constant for an image of one colour, and NaN for one that is
+    not finite.
     """
     if image.dtype.kind == 'f' and not np.isfinite(image).all():
         return np.full(grid, np.nan, np.float32)

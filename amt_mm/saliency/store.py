@@ -259,17 +259,12 @@ class SaliencyStore:
               needed: Collection[int | None] = ()) -> None:
         """Add a generation and make it the current one.
 
-        Args:
-            generation (int): The 0-based epoch before which it was made.
-            maps (np.ndarray): (num_images, h, w), finite, in [0, 1].
-            keep (int): How many generations stay on disk, this one included.
-                Defaults to 2: a resume may need the one before.
-            needed (Collection[int]): Generations that stay in any case, such
-                as those of checkpoints. Defaults to none.
-
-        Raises:
-            OSError: If the disk is full or fails. The generations written
-                before are whole, and the current one stays.
+        It was made before that 0-based epoch; its maps (num_images, h, w) are
+        finite, in [0, 1]. ``keep`` generations stay on disk, this one
+        included, as a resume may need the one before, and those ``needed`` in
+        any case, such as those of checkpoints. If the disk is full or fails,
+        OSError is raised, the generations written before are whole, and the
+        current one stays.
         """
         expected = (self.num_images, *self.grid)
         if maps.shape != expected:

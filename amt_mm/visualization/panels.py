@@ -94,16 +94,10 @@ def _cells(grid: tuple[int, ...],
 def draw_table(captions: Sequence[str],
                rows: Sequence[Sequence[np.ndarray]],
                entries: Sequence[Entry] = ()) -> np.ndarray:
-    """Stack rows of pictures between captions and a legend.
+    """Stack rows of pictures between captions and a legend, (H, W, 3) RGB.
 
-    Args:
-        captions (Sequence[str]): One a column.
-        rows (Sequence[Sequence[np.ndarray]]): Pictures.
-        entries (Sequence[tuple]): Keys of the legend and their texts, broken
-            into lines.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+    There is a caption for each column; the legend's keys, each with its text,
+    are broken into lines.
     """
     step = MARGIN + max([*map(text_width, captions), *(
         tile.shape[1] for row in rows for tile in row)])
@@ -205,12 +199,8 @@ def draw_sheet(panels: Sequence[Panel]) -> np.ndarray:
     """Stack one row per panel between the captions and the legend.
 
     Images may differ in size; small ones are enlarged by a whole factor.
-
-    Returns:
-        np.ndarray: (H', W', 3) uint8 RGB.
-
-    Raises:
-        ValueError: If there is no panel.
+    Returned is (H', W', 3) uint8 RGB; ValueError is raised if there is no
+    panel.
     """
     if not panels:
         raise ValueError('panels must hold at least one panel, got 0.')

@@ -26,17 +26,10 @@ def training_panels(model: Any, dataset: BaseDataset,
                     indices: Sequence[int]) -> list[Panel]:
     """Draw samples through the train pipeline and reconstruct them.
 
-    Args:
-        model (nn.Module): A model with ``saliency`` and, if it predicts
-            pixels, ``reconstruct``.
-        dataset (BaseDataset): The training set, its pipeline connected to a
-            saliency store.
-        indices (Sequence[int]): Which samples.
-
-    Returns:
-        list[Panel]: One a sample: the crop, P_A over it (the saliency of the
-        crop itself before the first update), the plan, the reconstruction
-        where the model makes one.
+    The model has ``saliency`` and, if it predicts pixels, ``reconstruct``; the
+    pipeline is connected to a saliency store. A panel has the crop, P_A over
+    it (the saliency of the crop itself before the first update), the plan, and
+    the reconstruction where the model makes one.
     """
     samples = [dataset[i] for i in indices]
     data = model.data_preprocessor(
@@ -75,16 +68,10 @@ def to_pixels(model: Any, inputs: Tensor) -> list[np.ndarray]:
 
 def sample_plans(generator: Any, maps: np.ndarray, number: int,
                  epoch: int) -> list[np.ndarray]:
-    """Draw plans of whole images.
+    """Draw a number of plans (N, h, w) int8 of whole images.
 
-    Args:
-        generator (AMTMaskGenerator): Makes the plans; its store is replaced.
-        maps (np.ndarray): (N, h, w) saliency in [0, 1].
-        number (int): Plans of each image.
-        epoch (int): What its schedules go by, 0-based.
-
-    Returns:
-        list[np.ndarray]: For each draw (N, h, w) int8, as ``mask_plan`` is.
+    ``AMTMaskGenerator`` makes them of maps (N, h, w) in [0, 1], which take the
+    place of its store; its schedules go by the 0-based epoch.
     """
     generator.store = SimpleNamespace(read=maps.__getitem__)
     return [
@@ -99,12 +86,9 @@ def draw_plans(images: Sequence[np.ndarray], maps: np.ndarray,
                pictures: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Draw a row an image: image, saliency, then each plan and what came out.
 
-    Args:
-        images (Sequence[np.ndarray]): N of (H, W, 3).
-        maps (np.ndarray): (N, h, w) in [0, 1].
-        plans (Sequence[np.ndarray]): As :func:`sample_plans` gives them.
-        pictures (Sequence[Sequence[np.ndarray]]): The reconstructions for
-            each plan, N of (H, W, 3); none where the model makes none.
+    The N images are (H, W, 3), their maps (N, h, w) in [0, 1]; plans are as
+    :func:`sample_plans` gives them; ``pictures`` are the N reconstructions for
+    each plan, none where the model makes none.
     """
     captions = ['image', 'saliency']
     rows: list[list[np.ndarray]] = [[] for _ in images]

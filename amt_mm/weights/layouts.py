@@ -152,17 +152,11 @@ class Weights:
 
 def open_weights(checkpoint: dict[str, Any], path: str,
                  prefix: str = PREFIX) -> Weights:
-    """Find out whose names a checkpoint has, and give it ours.
+    """Find out whose names a checkpoint from a path has, and give it ours.
 
-    Args:
-        checkpoint (dict): As :func:`amt_mm.weights.read_checkpoint` or
-            mmengine return it.
-        path (str): Where it came from.
-        prefix (str): What the encoder's keys begin with, where several
-            encoders are in the file.
-
-    Raises:
-        ValueError: If it holds no tensor.
+    It is as :func:`amt_mm.weights.read_checkpoint` or mmengine return it. The
+    encoder's keys begin with the prefix where several encoders are in the
+    file. Raises ValueError if it holds no tensor.
     """
     state, notes = find_state(checkpoint, path)
     own, others, inner = split_encoder(state, prefix)

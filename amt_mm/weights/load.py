@@ -59,13 +59,9 @@ class Loading:
 def read_weights(path: str, prefix: str = PREFIX) -> Weights:
     """Read a checkpoint of any kind that is known, by our names.
 
-    Args:
-        path (str): File, URL, or folder of transformers. Only tensors and
-            plain data are read from it.
-        prefix (str): See :func:`load_encoder`.
-
-    Raises:
-        ValueError: If it cannot be read, or holds no tensor.
+    It is a file, a URL, or a folder of transformers. Only tensors and plain
+    data are read from it; of the prefix see :func:`load_encoder`. Raises
+    ValueError if it cannot be read, or holds no tensor.
     """
     return open_weights(read_checkpoint(path), path, prefix)
 
