@@ -49,20 +49,13 @@ MAX_LENGTH = 500
 
 
 class Header(NamedTuple):
-    """What the header of an image file says.
+    """What the header of an image file says."""
 
-    Attributes:
-        kind (str): The format, as Pillow names it.
-        width (int): In pixels, of a tile if that is larger.
-        height (int): In pixels, likewise.
-        details (Any): What the format has besides: the tags of a TIFF file,
-            the greatest level of a PNM file, else the image that Pillow has
-            opened and not decoded.
-    """
-
-    kind: str
-    width: int
+    kind: str  # the format, as Pillow names it
+    width: int  # in pixels, of a tile if that is larger
     height: int
+    # what the format has besides: the tags of a TIFF file, the greatest level
+    # of a PNM file, else the image that Pillow has opened and not decoded
     details: Any
 
     @property

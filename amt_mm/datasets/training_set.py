@@ -19,9 +19,6 @@ class JoinedDataset(ConcatDataset):
 
     mmengine's ``ConcatDataset`` leaves ``sample_idx`` as each part has it. A
     first step of each part's pipeline makes it the index in the whole.
-
-    Args:
-        parts (Sequence[BaseDataset]): The data sets, each with a pipeline.
     """
 
     data_root = ''  # the parts have their own

@@ -28,24 +28,15 @@ NUM_COUNTED = 9
 class Phase:
     """Epochs of one kind.
 
-    Where ratios are scheduled, ``counts`` are those of the phase's first epoch
-    and ``last_counts`` those of its last, and the rest is the epochs' mean.
-
-    Attributes:
-        name (str): What the phase is called.
-        epochs (int): Its length.
-        counts (TokenCounts): Masked, thrown and visible tokens of an image.
-        last_counts (TokenCounts): The same, in the last epoch.
-        macs (float): Multiply-accumulates of a training step, for one image.
-        encoder_macs (float): The encoder's share of them.
+    Where ratios are scheduled, the numbers are the mean of the epochs.
     """
 
     name: str
     epochs: int
-    counts: TokenCounts
-    last_counts: TokenCounts
-    macs: float
-    encoder_macs: float
+    counts: TokenCounts  # of an image, in the first epoch
+    last_counts: TokenCounts  # and in the last
+    macs: float  # multiply-accumulates of a training step, for one image
+    encoder_macs: float  # the encoder's share of them
 
     def __str__(self) -> str:
         tokens = ' at first, at last '.join(
@@ -63,29 +54,19 @@ class Phase:
 class CostEstimate:
     """Tokens, schedule and cost of a whole pre-training run.
 
-    The multiply-accumulates are counted on the operations that run, forward
-    and backward, on tensors without data.
-
-    Attributes:
-        phases (tuple[Phase]): Warm-up, then training.
-        stock_macs (float): Multiply-accumulates of the same method that throws
-            nothing, at the warm-up ratios, for one image.
-        saliency_macs (int): Those of one image's saliency map.
-        map_bytes (int): Size of one image's map in the store.
-        updates (range): The 0-based epochs before which saliency is updated.
-        batch_size (int): Images of one optimiser step, over all processes.
-        lr (float): Peak learning rate, as it will be.
-        lr_rule (str): Where the rate comes from.
+    The multiply-accumulates, for one image, are counted on the operations that
+    run, forward and backward, on tensors without data.
     """
 
-    phases: tuple[Phase, ...]
+    phases: tuple[Phase, ...]  # warm-up, then training
+    # of the same method that throws nothing, at the warm-up ratios
     stock_macs: float
-    saliency_macs: int
-    map_bytes: int
-    updates: range
-    batch_size: int
-    lr: float
-    lr_rule: str
+    saliency_macs: int  # of one image's map
+    map_bytes: int  # of one image's map in the store
+    updates: range  # the 0-based epochs before which saliency is updated
+    batch_size: int  # images of one optimiser step, over all processes
+    lr: float  # peak learning rate, as it will be
+    lr_rule: str  # where it comes from
 
     @property
     def total_macs(self) -> float:

@@ -35,16 +35,12 @@ CROPS = RandomResizedCropWithBox, LoadResizedCrop
 
 
 class Maps(NamedTuple):
-    """Saliency of a training set.
+    """Saliency of a training set."""
 
-    Attributes:
-        values (np.ndarray): (N, h, w) float16 in [0, 1]; (0, h, w) in a
-            process that does not write.
-        is_informative (np.ndarray): (N,) bool, whether a map is finite and not
-            constant. The others are set to zero, which counts as uniform.
-    """
-
+    # (N, h, w) float16 in [0, 1]; (0, h, w) in a process that does not write
     values: np.ndarray
+    # (N,) bool, whether a map is finite and not constant; the others are set
+    # to zero, which counts as uniform
     is_informative: np.ndarray
 
 

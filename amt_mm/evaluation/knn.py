@@ -19,15 +19,10 @@ QUERY_BLOCK, BANK_BLOCK = 1024, 16384
 
 
 class Neighbours(NamedTuple):
-    """The k nearest of the bank, nearest first.
+    """The k nearest of the bank, nearest first."""
 
-    Attributes:
-        similarity (Tensor): Cosine similarity (Q, k) float32.
-        ids (Tensor): Rows of the bank (Q, k) int64.
-    """
-
-    similarity: Tensor
-    ids: Tensor
+    similarity: Tensor  # cosine similarity (Q, k) float32
+    ids: Tensor  # rows of the bank (Q, k) int64
 
 
 def weighted_knn(queries: Tensor,

@@ -119,18 +119,12 @@ class MaskPlan:
 
     Every image of a batch has the same counts, so all shapes are static; the
     ids ascend within an image. Thrown tokens are those in neither tensor.
-
-    Attributes:
-        ids_visible (Tensor): (B, V) int64 positions in the row-major grid.
-        ids_masked (Tensor): (B, M) int64 positions.
-        grid (tuple[int, int]): (h, w), with L = h * w.
-        saliency (Tensor, optional): (B, M) float32 weights P_A of the masked
-            tokens, where the loss asks for them.
     """
 
-    ids_visible: Tensor
-    ids_masked: Tensor
-    grid: tuple[int, int]
+    ids_visible: Tensor  # (B, V) int64 positions in the row-major grid
+    ids_masked: Tensor  # (B, M) int64 positions
+    grid: tuple[int, int]  # (h, w), with L = h * w
+    # (B, M) float32 weights P_A of the masked tokens, where the loss asks
     saliency: Tensor | None = None
 
     @classmethod

@@ -21,19 +21,13 @@ NEIGHBOURS = [(y, x) for y in (0, 1, 2) for x in (0, 1, 2) if (y, x) != (1, 1)]
 
 
 class Grid(NamedTuple):
-    """What does not depend on the image.
+    """What does not depend on the image."""
 
-    Attributes:
-        rows, columns (np.ndarray): The pairs of cells that touch; all cells
-            of the border touch each other.
-        border (np.ndarray): (L,) float32, 1 on the border.
-        near (np.ndarray): (L, L) float32, Gaussian weight of the distance.
-    """
-
+    # the pairs of cells that touch; all cells of the border touch each other
     rows: np.ndarray
     columns: np.ndarray
-    border: np.ndarray
-    near: np.ndarray
+    border: np.ndarray  # (L,) float32, 1 on the border
+    near: np.ndarray  # (L, L) float32, Gaussian weight of the distance
 
 
 def pixel_saliency(image: np.ndarray,

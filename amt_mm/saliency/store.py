@@ -51,15 +51,10 @@ def record_dtype(grid: tuple[int, int]) -> np.dtype:
 
 
 class Manifest(NamedTuple):
-    """Which generations a store holds, and their checksums.
+    """Which generations a store holds, and their checksums."""
 
-    Attributes:
-        current (int, optional): The one in use, None before the first.
-        checksums (dict[int, int]): The crc32 of each generation's records.
-    """
-
-    current: int | None
-    checksums: dict[int, int]
+    current: int | None  # the one in use, None before the first
+    checksums: dict[int, int]  # the crc32 of each generation's records
 
 
 class SaliencyStore:

@@ -38,17 +38,11 @@ $body
 
 
 class Section(NamedTuple):
-    """A part of a page.
-
-    Attributes:
-        heading (str): Its heading.
-        text (str): Shown as it is, line by line.
-        picture (np.ndarray, optional): (H, W, 3) uint8 RGB.
-    """
+    """A part of a page."""
 
     heading: str
-    text: str
-    picture: np.ndarray | None = None
+    text: str  # shown as it is, line by line
+    picture: np.ndarray | None = None  # (H, W, 3) uint8 RGB
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:

@@ -157,19 +157,12 @@ def scale_entry(text: str) -> Entry:
 
 @dataclass(frozen=True)
 class Panel:
-    """What one row of a sheet shows.
+    """What one row of a sheet shows."""
 
-    Args:
-        image (np.ndarray): (H, W, 3) uint8 RGB.
-        saliency_map (np.ndarray): (h, w) in [0, 1], over the whole image.
-        plan (np.ndarray): (h, w) of VISIBLE, MASKED and THROWN.
-        reconstruction (np.ndarray | None): (H, W, 3) uint8 RGB, of which
-            only masked patches are shown. Defaults to None.
-    """
-
-    image: np.ndarray
-    saliency_map: np.ndarray
-    plan: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    saliency_map: np.ndarray  # (h, w) in [0, 1], over the whole image
+    plan: np.ndarray  # (h, w) of VISIBLE, MASKED and THROWN
+    # (H, W, 3) uint8 RGB, of which only masked patches are shown
     reconstruction: np.ndarray | None = None
 
     def __post_init__(self) -> None:

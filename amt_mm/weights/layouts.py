@@ -95,27 +95,18 @@ OTHER_NETWORKS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint by our names.
+    """A checkpoint by our names."""
 
-    Args:
-        path (str): Where it came from.
-        encoder (dict[str, Tensor]): By their names in the backbone.
-        others (dict[str, Tensor]): The other tensors.
-        meta (dict): What the file says of them, as far as it is known:
-            ``grid``, ``image_size``, ``patch_size``, ``num_heads``, and the
-            config of the run as ``cfg``, a dict.
-        library (str): Whose names it had, ``''`` if ours.
-        notes (tuple[str, ...]): What else the log is to say.
-        versions (dict): Those of the layers that wrote the tensors.
-    """
-
-    path: str
-    encoder: dict[str, Tensor]
+    path: str  # where it came from
+    encoder: dict[str, Tensor]  # by their names in the backbone
     others: dict[str, Tensor]
+    # what the file says of them, as far as it is known: ``grid``,
+    # ``image_size``, ``patch_size``, ``num_heads``, and the config of the run
+    # as ``cfg``, a dict
     meta: dict[str, Any] = field(default_factory=dict)
-    library: str = ''
-    notes: tuple[str, ...] = ()
-    versions: Any = None
+    library: str = ''  # whose names it had, '' if ours
+    notes: tuple[str, ...] = ()  # what else the log is to say
+    versions: Any = None  # those of the layers that wrote the tensors
 
     @property
     def num_heads(self) -> int | None:

@@ -35,19 +35,12 @@ SCHEME = 'amt_mm:'
 
 @dataclass(frozen=True)
 class Loading:
-    """The keys taken from a state, and those that it or the module lacked.
+    """The keys taken from a state, and those that it or the module lacked."""
 
-    Args:
-        taken (list[str]): Keys of the file that the module has now.
-        resized (list[str]): Those of them that were changed, and how.
-        left (list[str]): Keys of the file that the module does not have.
-        lacked (list[str]): Keys of the module that the file does not have.
-    """
-
-    taken: list[str]
-    resized: list[str]
-    left: list[str]
-    lacked: list[str]
+    taken: list[str]  # keys of the file that the module has now
+    resized: list[str]  # those of them that were changed, and how
+    left: list[str]  # keys of the file that the module does not have
+    lacked: list[str]  # keys of the module that the file does not have
 
     def __str__(self) -> str:
         return (f'took {summary(self.taken)}; '

@@ -26,20 +26,13 @@ NUM_SHOWN = 8
 
 @dataclass(frozen=True)
 class Iteration:
-    """An iteration whose numbers are being copied to the host.
+    """An iteration whose numbers are being copied to the host."""
 
-    Attributes:
-        epoch (int): 0-based.
-        number (int): 0-based, in the whole run.
-        is_step (bool): Whether the optimiser was due.
-        samples (list): The data samples of its batch.
-        numbers (Callable): Returns the loss, and 1 if the step was skipped.
-    """
-
-    epoch: int
-    number: int
-    is_step: bool
-    samples: list[Any]
+    epoch: int  # 0-based
+    number: int  # 0-based, in the whole run
+    is_step: bool  # whether the optimiser was due
+    samples: list[Any]  # the data samples of its batch
+    # returns the loss, and 1 if the step was skipped
     numbers: Callable[[], list[float]]
 
     def files(self) -> list[str]:

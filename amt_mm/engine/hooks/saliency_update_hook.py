@@ -55,22 +55,14 @@ GENERATION_KEY, DATA_KEY = 'saliency_generation', 'saliency_data_set'
 
 @dataclass
 class MapState:
-    """Which generations of maps a run uses.
+    """Which generations of maps a run uses."""
 
-    Attributes:
-        is_resumed (bool): Whether the run goes on from a checkpoint.
-        current (int, optional): The generation in use, None in the warm-up.
-        dataset_id (str, optional): The fingerprint in the checkpoint.
-        needs_rebuild (bool): Whether the current generation is missing or
-            damaged on any node.
-        checkpointed (deque): The generations of the last two checkpoints: the
-            last one may not have reached the disk.
-    """
-
-    is_resumed: bool = False
-    current: int | None = None
-    dataset_id: str | None = None
+    is_resumed: bool = False  # whether the run goes on from a checkpoint
+    current: int | None = None  # the one in use, None in the warm-up
+    dataset_id: str | None = None  # the fingerprint in the checkpoint
+    # whether the current generation is missing or damaged on any node
     needs_rebuild: bool = False
+    # those of the last two checkpoints: the last may not be on the disk yet
     checkpointed: deque[int | None] = field(
         default_factory=lambda: deque(maxlen=2))
 

@@ -75,12 +75,8 @@ class Normalization:
 class Checkpoint:
     """The parts of a checkpoint; what they are is worked out when asked for.
 
-    Args:
-        weights (Weights): What was read of it.
-        num_heads (int, optional): Heads of the encoder, where nothing else
-            tells.
-        told_grid (tuple[int, int], optional): Grid (h, w) of the encoder,
-            where nothing else tells.
+    The heads of the encoder and its grid (h, w) are told by the user, where
+    nothing else tells.
     """
 
     weights: Weights
