@@ -90,16 +90,10 @@ def iterate_features(model: Any, loader: DataLoader,
     was_training = model.training
     model.eval()
     for batch in progress(loader, 'features'):
-        yield pool(_encode(model, batch['inputs'])).float().cpu()
+        data = dict(inputs=batch['inputs'], data_samples=None)
+        images = model.data_preprocessor(data)['inputs']
+        yield pool(model.extract_feat(images)[-1]).float().cpu()
     model.train(was_training)
-
-
-def _encode(model: Any, images: Any) -> Tensor:
-    """Return what ``extract_feat`` makes of images, as the model has it."""
-    data = dict(inputs=images, data_samples=None)
-    found: Tensor = model.extract_feat(
-        model.data_preprocessor(data)['inputs'])[-1]
-    return found
 
 
 def labels_of(dataset: BaseDataset) -> Tensor:
