@@ -44,7 +44,8 @@ def raise_on_all_ranks(
     except kinds as caught:
         error = caught
     if any_rank(error is not None):
-        raise explain(error) from error
+        shown = explain(error)
+        raise shown from None if shown is error else error
 
 
 def init_gloo(cfg: Config) -> None:
