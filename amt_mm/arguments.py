@@ -105,8 +105,8 @@ def optional(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-POSITIVE = partial(check_int, low=1)
-WORKERS = partial(check_int, low=0, high=1024)  # processes
+check_batch_size = optional(partial(check_int, low=1))
+check_num_workers = optional(partial(check_int, low=0, high=1024))
 
 
 @contextmanager

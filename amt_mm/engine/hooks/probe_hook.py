@@ -13,13 +13,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
 from amt_mm.arguments import (
-    POSITIVE,
-    WORKERS,
+    check_batch_size,
     check_bool,
     check_config,
     check_int,
+    check_num_workers,
     check_number,
-    optional,
 )
 from amt_mm.datasets.training_set import parts_of
 from amt_mm.engine.saliency_maps import loader_like_training, whole_images
@@ -107,8 +106,8 @@ class ProbeHook(Hook):
         self.k = check_int('k', k, 1)
         self.temperature = check_number('temperature', temperature, '(0, inf)')
         self.linear = check_bool('linear', linear)
-        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
-        self.num_workers = optional(WORKERS)('num_workers', num_workers)
+        self.batch_size = check_batch_size('batch_size', batch_size)
+        self.num_workers = check_num_workers('num_workers', num_workers)
 
     def before_train(self, runner: Runner) -> None:
         """Find the labelled images, and probe the weights of the start."""

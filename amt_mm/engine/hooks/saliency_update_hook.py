@@ -16,10 +16,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from amt_mm.arguments import (
-    POSITIVE,
-    WORKERS,
+    check_batch_size,
     check_epochs_or_share,
     check_int,
+    check_num_workers,
     check_number,
     check_str,
     optional,
@@ -120,8 +120,8 @@ class SaliencyUpdateHook(Hook):
         if begin is None:
             begin = 0 if self.source.is_static else self.interval
         self.begin = check_epochs_or_share('begin', begin, 0)
-        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
-        self.num_workers = optional(WORKERS)('num_workers', num_workers)
+        self.batch_size = check_batch_size('batch_size', batch_size)
+        self.num_workers = check_num_workers('num_workers', num_workers)
         self.keep = check_int('keep', keep, 1)
         self.max_uniform_share = check_number('max_uniform_share',
                                               max_uniform_share, '[0, 1]')
