@@ -11,7 +11,7 @@ tokens, L counts the class token too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,9 @@ def cls_attention(block: Any,
     input is (B, 1 + L, D), class token first.
     """
     x = block.ln1(x).float()
-    with _full_precision(x):
+    # autocast does not know tensors without data
+    with nullcontext() if x.is_meta else torch.autocast(
+            x.device.type, enabled=False):
         scores = _cls_scores(block.attn, x)
     if bias_HLL is not None:
         scores = scores + bias_HLL[:, 0]
@@ -68,12 +70,6 @@ def _cls_scores(attn: Any, x: Tensor) -> Tensor:
         row = attn.relative_position_index[0]
         scores = scores + attn.relative_position_bias_table[row].T
     return scores
-
-
-def _full_precision(x: Tensor) -> AbstractContextManager:
-    """Leave autocast, which does not know tensors without data."""
-    return nullcontext() if x.is_meta else torch.autocast(
-        x.device.type, enabled=False)
 
 
 def vit_saliency(vit: Any,
