@@ -172,23 +172,20 @@ def read_map(path: Path) -> np.ndarray:
                 found = np.lib.format.open_memmap(path, mode='r')
         else:
             found = _read_picture(path)
+        if found.ndim != 2 or found.dtype.kind not in 'buif':
+            raise ValueError('it must be grey (h, w), got shape '
+                             f'{found.shape} of {found.dtype}')
+        if found.size > MAX_VALUES:
+            raise ValueError(f'it must have at most {MAX_VALUES:,} values, '
+                             f'got shape {found.shape}')
+        found = found.astype(np.float64)
+        if not (np.isfinite(found).all() and (found >= 0).all()):
+            raise ValueError('it must be finite and >= 0, got values in '
+                             f'[{found.min()}, {found.max()}]')
     except (OSError, ValueError, EOFError, SyntaxError,
             OverflowError) as error:
         raise ValueError(f'cannot read the saliency map {printable(path)}: '
                          f'{printable(str(error))}') from error
-    if found.ndim != 2 or found.dtype.kind not in 'buif':
-        raise ValueError(
-            f'the saliency map {printable(path)} must be grey (h, w), got '
-            f'shape {found.shape} of {found.dtype}.')
-    if found.size > MAX_VALUES:
-        raise ValueError(
-            f'the saliency map {printable(path)} must have at most '
-            f'{MAX_VALUES:,} values, got shape {found.shape}.')
-    found = found.astype(np.float64)
-    if not (np.isfinite(found).all() and (found >= 0).all()):
-        raise ValueError(
-            f'the saliency map {printable(path)} must be finite and >= 0, '
-            f'got values in [{found.min()}, {found.max()}].')
     return found
 
 
