@@ -16,11 +16,12 @@ T = TypeVar('T')
 def progress(items: Iterable[T],
              what: str,
              total: int | None = None) -> Iterator[T]:
-    """Yield items, and show a bar of a name meanwhile that goes when they end.
+    """Yield items, and show a bar meanwhile that goes when they end.
 
-    ``total`` is how many there are, by default their ``len``. There is none
-    where stderr is no terminal, as in a log, in processes other than the main
-    one, and where ``AMT_MM_QUIET`` is set and not 0.
+    ``what`` names it, and ``total`` is how many there are, by default their
+    ``len``. There is no bar where stderr is no terminal, as in a log, in
+    processes other than the main one, and where ``AMT_MM_QUIET`` is set and
+    not 0.
     """
     console = Console(stderr=True)
     is_quiet = os.environ.get('AMT_MM_QUIET', '0') not in ('', '0')

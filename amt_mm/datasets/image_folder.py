@@ -202,7 +202,7 @@ def walk_files(root: str) -> Iterator[str]:
 
 
 def read_names(ann_file: str, data_root: str, prefix: str) -> list[str]:
-    """Read the paths of images below ``data_root``, one a line."""
+    """Read the paths of images below ``data_root``, one a line, none blank."""
     try:
         lines: Sequence[str] = list_from_file(ann_file)
     except UnicodeDecodeError as error:

@@ -40,9 +40,8 @@ def draw_attention(images: Sequence[np.ndarray],
                    maps: Mapping[str, np.ndarray]) -> np.ndarray:
     """Draw a row an image: as it is, and under each of several maps.
 
-    Images are (H, W, 3) uint8 RGB, of any sizes; the maps (N, h, w) of
-    attention, at any scale, go by the caption of their column. So is the
-    result.
+    Images, of any sizes, and the result are (H, W, 3) uint8 RGB. The maps
+    (N, h, w), at any scale, go by the caption of their column.
     """
     rows = []
     for number, image in enumerate(images):

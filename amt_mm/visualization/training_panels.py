@@ -86,9 +86,9 @@ def draw_plans(images: Sequence[np.ndarray], maps: np.ndarray,
                pictures: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Draw a row an image: image, saliency, then each plan and what came out.
 
-    The N images are (H, W, 3), their maps (N, h, w) in [0, 1]; plans are as
-    :func:`sample_plans` gives them; ``pictures`` are the N reconstructions for
-    each plan, none where the model makes none.
+    The N images are (H, W, 3), their maps (N, h, w) in [0, 1], and the plans
+    as :func:`sample_plans` gives them. ``pictures`` are the N reconstructions
+    for each plan, or none where the model makes none.
     """
     captions = ['image', 'saliency']
     rows: list[list[np.ndarray]] = [[] for _ in images]
