@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -36,6 +38,39 @@ def tool():
         return run_tool([script, *map(str, args)], env, cwd)
 
     return run
+
+
+@pytest.fixture(scope='session')
+def build_wheel() -> Callable[[Path, Path], Path]:
+    """Build the wheel of a folder, which building writes into."""
+
+    def build(source: Path, target: Path) -> Path:
+        subprocess.run(
+            [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index',
+             '--no-build-isolation', '--wheel-dir', target, source],
+            check=True, capture_output=True)
+        return next(target.glob('*.whl'))
+
+    return build
+
+
+@pytest.fixture(scope='session')
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: mim would find what building leaves in it."""
+    folder = tmp_path_factory.mktemp('source') / 'amt_mm'
+    hidden = shutil.ignore_patterns('.*', 'work_dirs', 'data', 'build')
+    shutil.copytree(ROOT, folder, ignore=hidden)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def built_wheel(checkout: Path, build_wheel: Callable[[Path, Path], Path],
+                tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout, in which an earlier build left a file."""
+    stale = checkout / 'build/lib/amt_mm/.mim/configs/stale.py'
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    return build_wheel(checkout, tmp_path_factory.mktemp('wheel'))
 
 
 @pytest.fixture

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from processes import train_together
-from tiny_run import loss_trace, pictures_of, store_of
+from tiny_run import loss_trace, pictures_of, recorded, store_of
 from torch._dynamo.utils import counters
 
 from amt_mm.datasets.training_set import unwrap
@@ -52,20 +50,6 @@ RANDOM_RUNS = {
 }
 
 
-@HOOKS.register_module(force=True)
-class RecordCounts(Hook):
-    """Record the counts of every batch, and its epoch."""
-
-    def before_run(self, runner):
-        self.counts = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None,
-                         outputs=None):
-        for sample in data_batch['data_samples']:
-            self.counts.append((runner.epoch, *(
-                int((sample.mask_plan == flag).sum()) for flag in (1, -1, 0))))
-
-
 @pytest.fixture
 def tiny_method(tiny_cfg):
     """Return a function that shrinks a config to the size of a test."""
@@ -101,16 +85,11 @@ def tiny_method(tiny_cfg):
         cfg.optim_wrapper.type = 'OptimWrapper'
         cfg.optim_wrapper.pop('loss_scale', None)
         cfg.train_cfg.max_epochs = 2
-        cfg.custom_hooks.append(dict(type='RecordCounts'))
+        cfg.custom_hooks.append(dict(type='RecordPlans'))
         cfg.merge_from_dict(options)
         return cfg
 
     return make
-
-
-def recorded(runner):
-    hook = next(h for h in runner.hooks if isinstance(h, RecordCounts))
-    return sorted(set(hook.counts))
 
 
 def _save_losses(rank, runner):
