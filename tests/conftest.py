@@ -1,6 +1,7 @@
 """What several test modules share."""
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -16,6 +17,12 @@ from tool_process import run_tool
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
+
+
+def pytest_collection_finish() -> None:
+    """Freeze what the tests import; frozen_imports.py says why."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

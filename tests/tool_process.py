@@ -16,7 +16,7 @@ from subprocess import CompletedProcess, TimeoutExpired
 from tempfile import TemporaryDirectory
 
 SERVER = get_context('forkserver')
-SERVER.set_forkserver_preload(['mmpretrain.models', 'mmpretrain.datasets'])
+SERVER.set_forkserver_preload(['frozen_imports'])
 
 
 def run_tool(argv, env, cwd=None, timeout=300):
