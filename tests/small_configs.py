@@ -1,16 +1,20 @@
-"""Configs of a model and of a run of the size of a test, each part a dict.
+"""Configs of a model and of a run of the size of a test, and shipped ones.
 
-A test changes one thing of them; all else is right.
+A test changes one thing of a small config; all else is right.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
+CONFIGS = Path(__file__).parents[1] / 'configs'
 ARCH = dict(
     embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
 LOAD = dict(type='amt_mm.LoadImage')
@@ -21,6 +25,22 @@ PACK = dict(
     type='mmpretrain.PackInputs', algorithm_keys=('mask_plan', 'saliency'))
 SEED = dict(type='amt_mm.SeedSample')
 UPDATE = dict(type='amt_mm.SaliencyUpdateHook', interval=1)
+
+
+def read_config(path):
+    """Return a config below ``configs``; the ending may be left out.
+
+    Its text is not formatted, which would take longer than a step of training,
+    for each log and each checkpoint.
+    """
+    return copy.deepcopy(_read(Path(CONFIGS, path).with_suffix('.py')))
+
+
+@cache
+def _read(path):
+    cfg = Config.fromfile(path)
+    return Config(cfg.to_dict(), filename=cfg.filename,
+                  format_python_code=False)
 
 
 def linear(start, end, until=9, **changes):

@@ -15,12 +15,12 @@ from data_files import (
     write_stl10,
     write_tiny_imagenet,
 )
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
+from small_configs import read_config
 from torchvision.datasets import STL10 as Reader
 
 from amt_mm.engine.fit_config import fit_machine, move_data_root
@@ -36,7 +36,7 @@ TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 
 def load(recipe, data, root=None):
     """Read a config and point it to a folder, as tools/train.py does."""
-    cfg = Config.fromfile(next(CONFIGS.glob(f'*_{recipe}*_{data}.py')))
+    cfg = read_config(next(CONFIGS.glob(f'*_{recipe}*_{data}.py')))
     if root:
         old_root, cfg.data_root = cfg.data_root, str(root)
         move_data_root(cfg, old_root)
@@ -64,7 +64,7 @@ def shrink(cfg, work_dir, **train_cfg):
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_config_builds_at_its_size(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from mmengine.runner import Runner
+from small_configs import read_config
 from tiny_run import NUM_IMAGES, loss_trace
 
 from projects.demo.demo_data import write_demo_data
-
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py'
 
 
 @pytest.fixture(scope='session')
@@ -33,7 +29,7 @@ def tiny_cfg(images, tmp_path):
     """
 
     def make(work_dir='run', **options):
-        cfg = Config.fromfile(CONFIG)
+        cfg = read_config('mae_amt_vit-t_30e_demo')
         cfg.merge_from_dict({
             'work_dir': str(tmp_path / work_dir),
             'experiment_name': f'{tmp_path.name}-{work_dir}',

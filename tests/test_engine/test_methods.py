@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from processes import train_together
+from small_configs import read_config
 from tiny_run import loss_trace, pictures_of, recorded, store_of
 from torch._dynamo.utils import counters
 
@@ -56,7 +56,7 @@ def tiny_method(tiny_cfg):
 
     def make(name, **options):
         base = tiny_cfg()
-        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        cfg = read_config(name)
         cfg.train_dataloader.dataset.pipeline[2].scale = 64
         cfg.train_dataloader.dataset.pipeline[4].update(
             input_size=64, patch_size=8)

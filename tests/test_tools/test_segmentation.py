@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import VisionTransformer
 from PIL import Image
+from small_configs import read_config
 
 from projects.demo.demo_data import write_demo_data
 
@@ -58,7 +58,7 @@ def scalars(work_dir: Path) -> list[dict]:
 
 @pytest.mark.parametrize('path', [ADE20K, DEMO], ids=lambda p: p.stem)
 def test_config_builds_at_its_true_size(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -73,7 +73,7 @@ def test_config_builds_at_its_true_size(path):
 
 
 def test_ade20k_schedule_is_the_published_one():
-    cfg = Config.fromfile(ADE20K)
+    cfg = read_config(ADE20K)
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == 160_000
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.train_dataloader.dataset.type == 'ADE20KDataset'

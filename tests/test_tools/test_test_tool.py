@@ -6,8 +6,8 @@ import re
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from small_configs import read_config
 
 from projects.demo.demo_data import write_demo_data
 
@@ -21,7 +21,7 @@ OPTIONS = {
 
 @pytest.fixture(scope='module')
 def state(pytestconfig):
-    cfg = Config.fromfile(pytestconfig.rootpath / CONFIG)
+    cfg = read_config(pytestconfig.rootpath / CONFIG)
     cfg.merge_from_dict(OPTIONS)
     init_default_scope('mmpretrain')
     cfg.model.data_preprocessor = cfg.data_preprocessor

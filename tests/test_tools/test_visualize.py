@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import mmcv
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from small_configs import read_config
 
 DEMO = 'configs/mae_amt_vit-t_30e_demo.py'
 
@@ -18,7 +18,7 @@ DEMO = 'configs/mae_amt_vit-t_30e_demo.py'
 def checkpoints(tmp_path_factory, pytestconfig):
     """Two whole models, and an encoder alone."""
     folder = tmp_path_factory.mktemp('models')
-    cfg = Config.fromfile(pytestconfig.rootpath / DEMO)
+    cfg = read_config(pytestconfig.rootpath / DEMO)
     init_default_scope('mmpretrain')
     cfg.model.data_preprocessor = cfg.data_preprocessor
     for number in (1, 2):
