@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 from tool_process import run_tool
 
+from projects.demo.demo_data import write_demo_data
+
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
 
@@ -99,6 +101,14 @@ def jpeg_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(blocks).resize((40 + 3 * i, 48)).save(
             folder / f'{i}.jpg')
     return root
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of the demo in small: 22 images of 64 px to train, 8 others."""
+    return write_demo_data(
+        tmp_path_factory.mktemp('demo'), num_train=22, num_val=8,
+        image_size=64)
 
 
 @pytest.fixture(scope='session')

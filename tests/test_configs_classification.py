@@ -24,7 +24,6 @@ from small_configs import read_config
 from torchvision.datasets import STL10 as Reader
 
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from projects.demo.demo_data import write_demo_data
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'classification'
 FILES = sorted(CONFIGS.glob('*.py'))
@@ -141,20 +140,13 @@ def test_config_runs_on_real_images(recipe, data, real_sets, monkeypatch,
     assert 0 <= scalars['val/accuracy/top5'].current() <= 100
 
 
-@pytest.fixture(scope='module')
-def demo_root(tmp_path_factory):
-    return write_demo_data(
-        tmp_path_factory.mktemp('demo'), num_train=16, num_val=8,
-        image_size=64)
-
-
 @pytest.fixture
-def run(demo_root, tmp_path):
+def run(demo_data, tmp_path):
     """Return a function that trains a demo config from an encoder's file."""
 
     def train(recipe, max_epochs, **options):
         cfg = shrink(
-            load(recipe, 'demo', demo_root), tmp_path, max_epochs=max_epochs,
+            load(recipe, 'demo', demo_data), tmp_path, max_epochs=max_epochs,
             val_interval=max_epochs)
         cfg.merge_from_dict(options)
         encoder = VisionTransformer(TINY, img_size=64, patch_size=8)
@@ -254,9 +246,9 @@ def test_rate_follows_the_batch(run):
     assert group['initial_lr'] == pytest.approx(6.4 * 4 / 32)
 
 
-def test_without_a_checkpoint_a_run_stops(demo_root, tmp_path):
+def test_without_a_checkpoint_a_run_stops(demo_data, tmp_path):
     cfg = shrink(
-        load('linear', 'demo', demo_root), tmp_path, max_epochs=1,
+        load('linear', 'demo', demo_data), tmp_path, max_epochs=1,
         val_interval=1)
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', _scope_='amt_mm', checkpoint='')

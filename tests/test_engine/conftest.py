@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 from mmengine.runner import Runner
 from small_configs import read_config
-from tiny_run import NUM_IMAGES, loss_trace
-
-from projects.demo.demo_data import write_demo_data
+from tiny_run import loss_trace
 
 
 @pytest.fixture(scope='session')
-def images(tmp_path_factory):
+def images(demo_data):
     """Return a folder of JPEGs; 22 do not divide by 4, the batch size."""
-    root = tmp_path_factory.mktemp('demo')
-    write_demo_data(root, num_train=NUM_IMAGES, num_val=8, image_size=64)
-    return root / 'train'
+    return demo_data / 'train'
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from mmpretrain.models import VisionTransformer
 from PIL import Image
 from small_configs import read_config
 
-from projects.demo.demo_data import write_demo_data
-
 pytest.importorskip('mmseg')
 from mmengine.registry import MODELS  # noqa: E402
 
@@ -80,9 +78,9 @@ def test_ade20k_schedule_is_the_published_one():
     assert cfg.model.decode_head.num_classes == 150
 
 
-def test_demo_trains_from_a_checkpoint_and_is_tested(tool, encoder, tmp_path):
-    write_demo_data(tmp_path / 'data', num_train=16, num_val=8, image_size=64)
-    options = (*SMALL, f'data_root={tmp_path / "data"}',
+def test_demo_trains_from_a_checkpoint_and_is_tested(tool, encoder, demo_data,
+                                                     tmp_path):
+    options = (*SMALL, f'data_root={demo_data}',
                f'model.backbone.init_cfg.checkpoint={encoder(8)}',
                'train_dataloader.num_workers=0', 'train_cfg.max_iters=12',
                'val_dataloader.num_workers=0', 'train_cfg.val_interval=12',

@@ -9,8 +9,6 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from small_configs import read_config
 
-from projects.demo.demo_data import write_demo_data
-
 CONFIG = 'configs/classification/vit-t_finetune_demo.py'
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 OPTIONS = {
@@ -34,15 +32,14 @@ def state(pytestconfig):
 
 
 @pytest.fixture
-def test(tool, tmp_path):
+def test(tool, demo_data, tmp_path):
     """Return a function that writes a checkpoint and tests it."""
-    write_demo_data(tmp_path / 'data', num_train=2, num_val=8, image_size=64)
 
     def run(state, **meta):
         path = tmp_path / 'epoch_1.pth'
         torch.save(dict(state_dict=state, meta=meta), path)
         return tool('test', CONFIG, path, '--work-dir', tmp_path / 'run',
-                    '--cfg-options', f'data_root={tmp_path / "data"}',
+                    '--cfg-options', f'data_root={demo_data}',
                     *(f'{key}={value}' for key, value in OPTIONS.items()))
 
     return run
