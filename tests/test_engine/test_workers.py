@@ -78,4 +78,4 @@ def test_a_run_on_odd_damaged_and_hostile_files(tiny_cfg, run, tmp_path,
     log = log_of(runner)  # said once, though met in every epoch
     assert log.count(
         f'skipped {len(BROKEN) + 2} of {len(dataset)} images') == 1
-    assert str(data / 'text.jpg') in log
+    assert str(data / 'cut.jpg') in log
