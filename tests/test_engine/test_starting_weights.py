@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
-from tiny_run import log_of
+from tiny_run import hook_of, log_of
 
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.weights import open_weights
@@ -47,8 +47,7 @@ def started(tiny_cfg, run):
         cfg.train_dataloader.dataset.pipeline[4].ordering = dict(
             type='amt_mm.RandomOrdering')
         runner = run(cfg)
-        hook = next(h for h in runner.hooks if isinstance(h, RecordStart))
-        log = log_of(runner)
+        hook, log = hook_of(runner, RecordStart), log_of(runner)
         # a run begun in the same second would write into the same
         shutil.rmtree(runner._log_dir)
         return hook, log
