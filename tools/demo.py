@@ -26,8 +26,8 @@ from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.quiet_runner import build_quiet_runner
 from amt_mm.engine.source_localization import (
+    connect_source,
     localize_source,
-    maps_of_source,
 )
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.evaluation import (
@@ -116,9 +116,9 @@ def measure(runner: Runner, data: Path, picture: Path
     model = unwrap_model(runner)
     truths = masks_from_folder(data / 'val', data / 'semantic' / 'val')
     found, roles = localize_source(source, dataset, truths, model)
-    with maps_of_source(source, dataset, model):
-        drawn = measure_reconstruction(model, dataset, range(len(dataset)))
-        draw(model, dataset, picture)
+    connect_source(source, dataset, model)
+    drawn = measure_reconstruction(model, dataset, range(len(dataset)))
+    draw(model, dataset, picture)
     shares = ', '.join(f'{share:.2f} {role}' for role, share in roles.items())
     return found, [f'the area of their objects: {shares}', str(drawn)]
 
