@@ -26,14 +26,14 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 # config -> what is reported of it
 TASKS = dict(
     cls={
-        'classification/vit-t_linear_demo.py': ['accuracy/top1'],
-        'classification/vit-t_finetune_demo.py': ['accuracy/top1'],
+        'classification/vit-mini_linear_demo.py': ['accuracy/top1'],
+        'classification/vit-mini_finetune_demo.py': ['accuracy/top1'],
     },
     det={
-        'detection/mask-rcnn_vitdet-t_demo.py':
+        'detection/mask-rcnn_vitdet-mini_demo.py':
         ['coco/bbox_mAP_50', 'coco/segm_mAP_50'],
     },
-    seg={'segmentation/upernet_vit-t_demo.py': ['mIoU']})
+    seg={'segmentation/upernet_vit-mini_demo.py': ['mIoU']})
 SHOWN = ('(train)', 'encoder loaded')
 
 
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--checkpoint',
         type=Path,
-        default='work_dirs/demo/epoch_30.pth',
+        default='work_dirs/demo/epoch_130.pth',
         help='pre-trained weights (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/demo')
     parser.add_argument('--cfg-options', nargs='+', action=TextDictAction)

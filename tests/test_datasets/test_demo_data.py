@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.colors import rgb_to_hsv
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
@@ -92,19 +93,19 @@ def test_coco_agrees_with_semantic_maps(root: Path, split: str) -> None:
             drawn[mask > 0] = annotation['category_id']
         np.testing.assert_array_equal(drawn, stored)
         areas = [annotation['area'] for annotation in annotations]
-        assert areas[0] == max(areas) and 1 <= len(areas) <= 3
+        assert areas[0] == max(areas) and 1 <= len(areas) <= 2
         main = annotations[0]['category_id'] - 1
         assert Path(name).parent.name == list(CLASSES)[main]
 
 
-def test_main_object_covers_8_to_35_percent_and_lies_anywhere() -> None:
+def test_main_object_covers_15_to_40_percent_and_lies_anywhere() -> None:
     scenes = [
         draw_scene(i % len(CLASSES), 64, np.random.default_rng(i))
         for i in range(160)
     ]
     masks = [scene.objects[0].mask for scene in scenes]
     areas = np.array([mask.mean() for mask in masks])
-    assert areas.min() > 0.075 and areas.max() < 0.365
+    assert areas.min() > 0.14 and areas.max() < 0.415
     corners = np.array([np.argwhere(mask).min(0) for mask in masks])
     extents = np.array([np.ptp(np.argwhere(mask), 0) + 1 for mask in masks])
     # uniform over the room that the object leaves: mean 1/2, variance 1/12
@@ -128,21 +129,19 @@ def test_centre_prior_is_real_but_beatable(root: Path) -> None:
     ]
     chance = np.mean([mask.mean() for mask in masks])
     found = measure_localization((np.ones((8, 8)), mask) for mask in masks)
-    # 0.51 and 0.46 on the 600 training images of the default set
-    assert chance + 0.1 < found.centre_pointing.mean < 0.65
-    assert chance + 0.1 < found.centre_average_precision.mean < 0.6
+    assert chance + 0.1 < found.centre_pointing.mean < 0.85
+    assert chance + 0.1 < found.centre_average_precision.mean < 0.75
 
 
-def test_colour_alone_does_not_give_the_class() -> None:
-    colours, labels = [], []
-    for i in range(160):
+def test_classes_have_hues_on_a_grey_ground() -> None:
+    for i in range(80):
         scene = draw_scene(i % 8, 64, np.random.default_rng(i))
-        colours.append(scene.image[scene.objects[0].mask].mean(0))
-        labels.append(i % 8)
-    x, y = np.array(colours), np.array(labels)
-    distances = np.linalg.norm(x[:, None] - x, axis=2) + 1e9 * np.eye(len(x))
-    # nearest neighbour by mean colour: chance is 0.125
-    assert (y[distances.argmin(1)] == y).mean() < 0.25
+        ground = scene.image[scene.semantic_map == 0].astype(int)
+        assert np.median(np.ptp(ground, axis=1)) <= 4
+        colour = scene.image[scene.objects[0].mask].mean(0) / 255
+        hue = 8 * rgb_to_hsv(colour)[0]
+        # within a quarter of the step from class to class, and some noise
+        assert abs((hue - i + 4) % 8 - 4) < 0.5
 
 
 def test_complete_set_is_reused(root: Path) -> None:

@@ -17,15 +17,28 @@ from amt_mm.evaluation.localization import (
 
 SHORT = ('--cfg-options', 'train_cfg.max_epochs=3',
          'train_dataloader.dataset.indices=40',
-         'train_dataloader.num_workers=0', 'custom_hooks.1.interval=1')
+         'train_dataloader.num_workers=0', 'custom_hooks.1.interval=1',
+         'train_dataloader.batch_size=8')
 
 
 def test_demo_shows_what_it_did(tool, tmp_path):
     result = tool('demo', '--work-dir', tmp_path / 'demo', *SHORT)
     assert result.returncode == 0, result.stderr[-2000:]
-    for words in ('P(masked|salient)', 'P(thrown|salient)', 'centre prior',
-                  'loss', '200 images'):
+    for words in ('P(masked|salient)', 'P(thrown|salient)', 'loss',
+                  'of 200 images it never saw',
+                  '% of the masked patches are nearer'):
         assert words in result.stdout
+    saliency, centre, _ = map(float, re.search(
+        r'objects (\S+); of the centre of the image (\S+), of the saliency '
+        r'with random weights (\S+)\n', result.stdout).groups())
+    assert saliency > centre + 0.1
+    shares = re.search(r'(\S+) masked, (\S+) thrown, (\S+) visible',
+                       result.stdout).groups()
+    assert float(shares[0]) > 0.6
+    assert sum(map(float, shares)) == pytest.approx(1, abs=0.02)
+    assert all(0 <= float(top) <= 100 for top in re.search(
+        r'classes in (\S+) %, with random weights in (\S+) %',
+        result.stdout).groups())
     assert 'saliency updated: epoch 2' in result.stdout
     picture = cv2.imread(str(tmp_path / 'demo' / 'panels.png'))
     assert picture.shape[0] > 1000 and picture.std() > 30
@@ -38,7 +51,7 @@ def test_demo_on_a_folder(tool, tmp_path):
                   tmp_path / 'data' / 'train', *SHORT)
     assert result.returncode == 0, result.stderr[-2000:]
     assert 'P(visible|salient)' in result.stdout
-    assert 'centre prior' not in result.stdout
+    assert 'never saw' not in result.stdout
     assert (tmp_path / 'demo' / 'panels.png').is_file()
 
 

@@ -25,7 +25,9 @@ DETECT = ('train_cfg.max_iters=1', 'train_cfg.val_interval=1',
 @pytest.fixture
 def encoder(tmp_path):
     """A checkpoint of random weights."""
-    vit = VisionTransformer('deit-tiny', 64, 8)
+    vit = VisionTransformer(dict(
+        embed_dims=128, num_layers=4, num_heads=4,
+        feedforward_channels=512), 64, 8)
     state = {f'backbone.{key}': value
              for key, value in vit.state_dict().items()}
     torch.save(dict(state_dict=state, meta=dict(grid=[8, 8])),
@@ -46,7 +48,7 @@ def test_demo_of_classification(tool, encoder, tmp_path):
                   '--work-dir', tmp_path / 'demo', '--cfg-options', *CLASSIFY)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = re.findall(
-        r'^vit-t_(linear|finetune)_demo from (\S+).*: accuracy/top1 '
+        r'^vit-mini_(linear|finetune)_demo from (\S+).*: accuracy/top1 '
         r'(\d+\.?\d*) \(\d+ s\)$', result.stdout, re.M)
     assert [line[:2] for line in lines] == [
         (recipe, start) for recipe in ('linear', 'finetune')
@@ -59,7 +61,7 @@ def test_demo_of_detection(tool, encoder, tmp_path):
     result = tool('demo_transfer', 'det', '--checkpoint', encoder,
                   '--work-dir', tmp_path / 'demo', '--cfg-options', *DETECT)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert 'pos_embed (1, 65, 192) -> (1, 16, 16, 192)' in result.stdout
+    assert 'pos_embed (1, 65, 128) -> (1, 16, 16, 128)' in result.stdout
     assert result.stdout.count('coco/segm_mAP_50') == 2
     pictures = sorted(tmp_path.glob('demo/*/*/vis_data/vis_image/*.png'))
     assert len(pictures) == 4  # two of each run
