@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from amt_mm.masking.plan import ROLES
+from amt_mm.masking.plan import ROLES, UNPREDICTED
 
 from .sheet import TEXT_HEIGHT, Entry, draw_table, scale_entry
 from .tiles import draw_plan, draw_saliency, enlarge
 
 # (H, W) image, (h, w) grid of the map or the plan; pictures are uint8 RGB
 MIN_SIDE = 256
+NAMED = {**ROLES, 'masked, not predicted': UNPREDICTED}
 CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
@@ -24,7 +25,7 @@ class Panel:
     Args:
         image (np.ndarray): (H, W, 3) uint8 RGB.
         saliency_map (np.ndarray): (h, w) in [0, 1], over the whole image.
-        plan (np.ndarray): (h, w) of VISIBLE, MASKED and THROWN.
+        plan (np.ndarray): (h, w) of VISIBLE, MASKED, THROWN and UNPREDICTED.
         reconstruction (np.ndarray | None): (H, W, 3) uint8 RGB, of which
             only masked patches are shown. Defaults to None.
     """
@@ -43,9 +44,9 @@ class Panel:
         if not (low >= 0 and high <= 1):
             raise ValueError('saliency_map must be in [0, 1], got values from '
                              f'{low} to {high}.')
-        wrong = np.setdiff1d(self.plan, [*ROLES.values()])
+        wrong = np.setdiff1d(self.plan, [*NAMED.values()])
         if wrong.size:
-            raise ValueError(f'plan must hold only {[*ROLES.values()]}, got '
+            raise ValueError(f'plan must hold only {[*NAMED.values()]}, got '
                              f'{wrong[:5].tolist()}.')
 
 
@@ -94,7 +95,9 @@ def legend_entries(panels: Sequence[Panel]) -> list[Entry]:
     entries = [scale_entry('saliency 0 to 1')]
     sample = cv2.resize(
         panels[0].image, (side, side), interpolation=cv2.INTER_AREA)
-    for name, role in ROLES.items():
+    for name, role in NAMED.items():
+        if role == UNPREDICTED and role not in roles:
+            continue
         key = draw_plan(sample, np.full((1, 1), role))
         share = 100 * np.mean(roles == role)
         entries.append((key, f'{name} {share:.0f} %'))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from amt_mm.masking.plan import MASKED, THROWN
+from amt_mm.masking.plan import MASKED, THROWN, UNPREDICTED
 
 # (H, W) image, (h, w) grid of the map or the plan; pictures are uint8 RGB
 GREY, GREY_EDGE = 150, 182
@@ -45,15 +45,19 @@ def draw_plan(image: np.ndarray,
     """Show visible patches as they are and cover the others.
 
     Masked patches are flat grey with a light edge, or the reconstruction
-    where one is given; thrown patches are dark with diagonal hatching.
+    where one is given; those that are not predicted are grey with light
+    diagonal hatching, and thrown patches dark with it.
     """
     roles = spread(plan, image.shape[:2])[..., None]
+    edges = _edges(plan.shape, image.shape[:2])
+    diagonals = _diagonals(image.shape[:2])
     cover = reconstruction
     if cover is None:
-        edges = _edges(plan.shape, image.shape[:2])
         cover = np.where(edges, GREY_EDGE, GREY)[..., None]
-    hatching = np.where(_diagonals(image.shape[:2]), HATCH, DARK)[..., None]
+    unpredicted = np.where(edges | diagonals, GREY_EDGE, GREY)[..., None]
+    hatching = np.where(diagonals, HATCH, DARK)[..., None]
     picture = np.where(roles == MASKED, cover, image)
+    picture = np.where(roles == UNPREDICTED, unpredicted, picture)
     return np.where(roles == THROWN, hatching, picture).astype(np.uint8)
 
 
