@@ -10,6 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmpretrain.models.backbones.vision_transformer import (
+    TransformerEncoderLayer,
+)
 from mmpretrain.models.utils import build_norm_layer, resize_pos_embed
 from torch import Tensor, nn
 
@@ -17,11 +20,11 @@ from amt_mm.arguments import check_bool, check_int
 from amt_mm.masking.plan import MaskPlan, gather_rows
 from amt_mm.registry import MODELS
 
-from .mae import AMTMAEPretrainDecoder, QueryOnlyLayer
+from .mae import AMTMAEPretrainDecoder, attend
 from .vit import loads_weights
 
 
-class CrossAttentionLayer(QueryOnlyLayer):
+class CrossAttentionLayer(TransformerEncoderLayer):
     """A layer whose tokens attend to others, not to each other."""
 
     @classmethod
@@ -36,7 +39,7 @@ class CrossAttentionLayer(QueryOnlyLayer):
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         """Let tokens (B, M, E) attend to those of a memory (B, 1 + V, D)."""
         query = self.attn.q(self.ln1(x))
-        return self.attend(x, query, self.attn.kv(memory))
+        return attend(self, x, query, self.attn.kv(memory))
 
 
 @MODELS.register_module()

@@ -111,23 +111,24 @@ class QueryOnlyLayer(TransformerEncoderLayer):
                          bias if bias is None else bias[:width])
         key_value = F.linear(normed, weight[width:],
                              bias if bias is None else bias[width:])
-        return self.attend(x[:, -number:], query, key_value)
+        return attend(self, x[:, -number:], query, key_value)
 
-    def attend(self, x: Tensor, query: Tensor, key_value: Tensor) -> Tensor:
-        """Attend from queries (B, M, D), and add to their tokens (B, M, D).
 
-        Keys and values (B, L, 2 D) are those of the tokens attended to.
-        """
-        attn = self.attn
-        heads = attn.num_heads, attn.head_dims
-        key, value = key_value.unflatten(-1, (2, *heads)).permute(
-            2, 0, 3, 1, 4)
-        y = attn.scaled_dot_product_attention(
-            query.unflatten(-1, heads).transpose(1, 2), key, value,
-            dropout_p=attn.attn_drop if self.training else 0.)
-        y = attn.proj(y.transpose(1, 2).flatten(2))
-        x = x + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
-        return self.ffn(self.ln2(x), identity=x)
+def attend(layer: TransformerEncoderLayer, x: Tensor, query: Tensor,
+           key_value: Tensor) -> Tensor:
+    """Do what a layer does to tokens x (B, M, D) of given queries.
+
+    Keys and values (B, L, 2 D) are those of the tokens attended to.
+    """
+    attn = layer.attn
+    heads = attn.num_heads, attn.head_dims
+    key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)
+    y = attn.scaled_dot_product_attention(
+        query.unflatten(-1, heads).transpose(1, 2), key, value,
+        dropout_p=attn.attn_drop if layer.training else 0.)
+    y = attn.proj(y.transpose(1, 2).flatten(2))
+    x = x + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
+    return layer.ffn(layer.ln2(x), identity=x)
 
 
 @MODELS.register_module()

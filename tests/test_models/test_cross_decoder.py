@@ -192,7 +192,7 @@ def test_initial_weights():
     assert own.mask_token.any()
     # two blocks and their input
     assert own.block_weights.shape == (50, 3)
-    assert own.block_weights.std() == pytest.approx(3**-.5, rel=.2)
+    assert own.block_weights.std().item() == pytest.approx(3**-.5, rel=.2)
 
 
 @pytest.mark.parametrize('neck, message', [

@@ -75,7 +75,7 @@ def test_reconstruction_covers_masked_patches_only(roles) -> None:
 
 
 def test_what_is_not_predicted_is_grey_and_hatched(roles) -> None:
-    """With a reconstruction and without; the legend names it if it is there."""
+    """With a reconstruction and without; a legend names it where it is."""
     image, plan = roles
     some = plan.copy()
     some[0, 1] = UNPREDICTED
