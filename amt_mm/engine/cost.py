@@ -161,11 +161,14 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
         return _step_macs(model, images, generator.tokens, strategy)
 
     warmup = _per_token(generator, generator.warmup)
+    unpredicted, warmup_macs = warmup.num_unpredicted, macs(warmup)
+    stock_macs = macs(warmup._replace(num_unpredicted=0)) if unpredicted \
+        else warmup_macs
     return CostEstimate(
-        (Phase('warm-up', begin, warmup.counts, warmup.counts, *macs(warmup),
-               (warmup.num_unpredicted, warmup.num_unpredicted)),
+        (Phase('warm-up', begin, warmup.counts, warmup.counts, *warmup_macs,
+               (unpredicted, unpredicted)),
          _training(generator, range(begin, cfg.train_cfg.max_epochs), macs)),
-        macs(warmup._replace(num_unpredicted=0))[0],
+        stock_macs[0],
         count_macs(lambda: source.forward_for_flops(model, images))[0],
         record_dtype(generator.tokens).itemsize,
         updates,
@@ -225,8 +228,9 @@ def _training(generator: AMTMaskGenerator, epochs: range,
         mean = [np.interp([*epochs] or [first], counted, cost).mean()
                 for cost in zip(*costs, strict=True)]
     begin, end = strategy_at(first), strategy_at(last)
-    return Phase('training', len(epochs), begin.counts, end.counts, *mean,
-                 (begin.num_unpredicted, end.num_unpredicted))
+    step, encoder = mean
+    return Phase('training', len(epochs), begin.counts, end.counts, step,
+                 encoder, (begin.num_unpredicted, end.num_unpredicted))
 
 
 def _per_token(generator: AMTMaskGenerator, strategy: Strategy) -> Strategy:
