@@ -225,7 +225,7 @@ def test_plans():
              'must have the same number of visible tokens, got [1, 2]'),
             (lambda: MaskPlan.from_flags(uneven.astype(int)), TypeError,
              'flags must be int8, got int64'),
-            (lambda: MaskPlan.from_flags(np.full((1, 2, 2), 2, np.int8)),
+            (lambda: MaskPlan.from_flags(np.full((1, 2, 2), 3, np.int8)),
              ValueError, 'flags must hold only 0, 1, -1 and 2'),
             (lambda: plan.patches(torch.zeros(1, 3, 9, 8), plan.ids_visible),
              ValueError, 'inputs must be 1 images of 2 x 2 square patches as '

@@ -81,7 +81,7 @@ def cross_step(setting: Setting) -> list[Result]:
         config = read_config('mae_amt-cross_vit-b_400e_in1k', setting.tiny)
         config.model.neck.update(options)
         _, sides[side] = workloads(config)
-    return run('mae_b', sides, setting, StepOptions(8), dict(cross_half=.42))
+    return run('mae_b', sides, setting, StepOptions(16), dict(cross_half=.42))
 
 
 @item('mae_step_bf16', STEPS,
