@@ -6,14 +6,14 @@ import pytest
 
 from amt_mm.masking.plan import MASKED, THROWN, UNPREDICTED, VISIBLE
 from amt_mm.visualization import Panel, draw_panel, draw_sheet
-from amt_mm.visualization.panels import legend_entries
-from amt_mm.visualization.tiles import (
+from amt_mm.visualization.panels import (
     GREY,
     GREY_EDGE,
     colour_scale,
     draw_plan,
     draw_saliency,
     enlarge,
+    legend_entries,
     spread,
 )
 
