@@ -1,8 +1,7 @@
 """MAE + AMT, ViT-B/16, cross-attention decoder, half of the masked predicted.
 
-The decoder is that of CrossMAE, 8 layers deep as MAE's. Predicting a share
-makes the loss vary more, so the rate is scaled by it. Not in the paper; this
-project has not run it.
+CrossMAE's decoder, 8 layers deep as MAE's; the rate is scaled by the share
+that is predicted. Not in the paper; this project has not run it.
 
     python tools/train.py configs/mae_amt-cross_vit-b_400e_in1k.py
 """
