@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,11 +43,11 @@ SMALL = {
     r'make_demo_data\.py': '--num-train 24 --num-val 16',
     r'make_figures\.py$':
     "--epochs 5 --num-train 32 --out out --runs '16 images'",
-    r'(tools/train\.py|dist_train\.sh)\b(?!.*detector)':
+    r'(tools/train\.py|dist_train\.sh)\b(?!.*(detector|my_masks))':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=8 '
     'default_hooks.checkpoint.interval=1 custom_hooks.1.interval=1',
-    r'train\.py my_detector':
+    r'train\.py my_(detector|masks)':
     '--cfg-options train_cfg.max_iters=2 train_cfg.val_interval=2 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=4 '
     'val_dataloader.num_workers=0 val_dataloader.dataset.indices=4 '
@@ -120,4 +121,11 @@ def reader_folder(folder: Path) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / 'my_small.py').write_text(MODEL)
     run(f'{sys.executable} {DATA}', folder, fresh=False)
+    photos, people = folder / 'data/photos', folder / 'data/people'
+    for source, name in ((photos / 'train', 'images'),
+                         (photos / 'semantic/train', 'masks')):
+        people.joinpath(name).mkdir(parents=True)
+        for path in source.glob('*/*'):
+            suffix = '_mask.png' if name == 'masks' else '.jpg'
+            shutil.copy(path, people / name / f'{path.stem}{suffix}')
     return folder

@@ -107,11 +107,9 @@ def test_sdist_builds_the_same_wheel(
 def test_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert citation['version'] == amt_mm.__version__
-    paper = citation['preferred-citation']
+    title = citation['preferred-citation']['title']
     readme = (ROOT / 'README.md').read_text()
-    assert paper['title'].lower() in readme.lower()
-    assert ' and '.join(f'{a["family-names"]}, {a["given-names"]}'
-                        for a in paper['authors']) in readme
+    assert title.lower() in readme.lower() and '(CITATION.cff)' in readme
 
 
 def test_model_index_names_what_is_there() -> None:

@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.demo.demo_data import write_demo_data  # noqa: E402
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-CONFIG = CONFIGS / 'mae_contrast-amt_vit-mini_demo.py'
+CONFIG = CONFIGS / 'mae_pixel-amt_vit-mini_demo.py'
 NUM_PANELS = 6
 SHOWN = ('Epoch(train)', 'saliency', 'Plan of', 'skipped')
 

@@ -42,7 +42,7 @@ RUNS = {
     'mae_amt_vit-l_custom': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-h14_custom': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-t_30e_demo': ((48, 0, 16), (28, 26, 10)),
-    'mae_contrast-amt_vit-mini_demo': ((48, 0, 16), (32, 16, 16)),
+    'mae_pixel-amt_vit-mini_demo': ((48, 0, 16), (32, 16, 16)),
 }
 # without saliency there is no warm-up
 RANDOM_RUNS = {
