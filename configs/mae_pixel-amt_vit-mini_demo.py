@@ -3,9 +3,9 @@
     make demo
     make demo DATA=DIR
 
-A ViT of 4 layers of width 128 for 64 pixels. The saliency is made of the pixels
-alone, before the first epoch: it finds single objects in minutes, where the
-attention of the class token, the paper's choice, takes long runs of large
+A ViT of 4 layers of width 128 for 64 pixels. The saliency is made of the
+pixels alone, before the first epoch: it finds single objects in minutes, where
+the attention of the class token, the paper's choice, takes long runs of large
 models. Flatter draws and a quarter of the patches visible leave something of
 the objects to go on from.
 """

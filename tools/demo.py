@@ -31,7 +31,6 @@ from amt_mm.engine.source_localization import (
 )
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.evaluation import (
-    Localization,
     masks_from_folder,
     measure_reconstruction,
 )
@@ -106,8 +105,7 @@ def draw(model: Any, dataset: BaseDataset, path: Path) -> None:
     mmcv.imwrite(mmcv.rgb2bgr(draw_sheet(panels)), str(path))
 
 
-def measure(runner: Runner, data: Path, picture: Path
-            ) -> tuple[Localization, list[str]]:
+def describe_held_out(runner: Runner, data: Path, picture: Path) -> list[str]:
     """Measure, and draw, what the model makes of images it never saw."""
     dataset = DATASETS.build(dict(
         type='amt_mm.ImageFolder', data_root=str(data / 'val'),
@@ -120,20 +118,15 @@ def measure(runner: Runner, data: Path, picture: Path
     drawn = measure_reconstruction(model, dataset, range(len(dataset)))
     draw(model, dataset, picture)
     shares = ', '.join(f'{share:.2f} {role}' for role, share in roles.items())
-    return found, [f'the area of their objects: {shares}', str(drawn)]
-
-
-def describe_generated(runner: Runner, found: Localization,
-                       at_first: Localization) -> list[str]:
-    """Say how objects and classes are found, beside random weights."""
     accuracy = runner.message_hub.log_scalars['probe/knn_mean_top1'].data[0]
     return [
-        f'of {found.num_images} images it never saw:',
-        'average precision of the saliency as a map of the objects '
-        f'{found.average_precision.mean:.2f}; of the centre of the image '
-        f'{found.centre_average_precision.mean:.2f}, of the saliency with '
-        f'random weights {at_first.average_precision.mean:.2f}',
-        f'k-NN tells their classes in {accuracy[-1]:.1f} %, with random '
+        f'of {len(dataset)} images it never saw:',
+        '  the saliency as a map of the objects has the average precision '
+        f'{found.average_precision.mean:.2f}, the centre of the image '
+        f'{found.centre_average_precision.mean:.2f}',
+        f'  of the area of the objects {shares}',
+        f'  {drawn}',
+        f'  k-NN tells their classes in {accuracy[-1]:.1f} %, with random '
         f'weights in {accuracy[0]:.1f} %',
     ]
 
@@ -144,14 +137,11 @@ def main() -> None:
     data = None if args.data else write_demo_data(args.work_dir / 'data')
     picture = args.work_dir / 'panels.png'
     runner = build_runner(args, data)
-    if data:
-        at_first, _ = measure(runner, data, picture)
     start = time.perf_counter()
     runner.train()
     lines = describe_training(runner, time.perf_counter() - start)
     if data:
-        found, more = measure(runner, data, picture)
-        lines += [*describe_generated(runner, found, at_first), *more]
+        lines += describe_held_out(runner, data, picture)
     else:
         draw(unwrap_model(runner), unwrap(runner.train_dataloader.dataset),
              picture)

@@ -30,9 +30,10 @@ class Reconstruction(NamedTuple):
     share_better: float
 
     def __str__(self) -> str:
-        return (f'{self.share_better:.0%} of the masked patches are nearer to '
-                'the truth than their own mean colour is; squared error over '
-                f'that of the mean colour: median {self.median_ratio:.2f}')
+        return (f'{self.share_better:.0%} of the masked patches are '
+                'reconstructed better than by their own mean colour; squared '
+                f'error over that of the mean colour: median '
+                f'{self.median_ratio:.2f}')
 
 
 @torch.no_grad()

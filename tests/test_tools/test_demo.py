@@ -26,13 +26,13 @@ def test_demo_shows_what_it_did(tool, tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     for words in ('P(masked|salient)', 'P(thrown|salient)', 'loss',
                   'of 200 images it never saw',
-                  '% of the masked patches are nearer'):
+                  '% of the masked patches are reconstructed better'):
         assert words in result.stdout
-    saliency, centre, _ = map(float, re.search(
-        r'objects (\S+); of the centre of the image (\S+), of the saliency '
-        r'with random weights (\S+)\n', result.stdout).groups())
+    saliency, centre = map(float, re.search(
+        r'precision (\S+), the centre of the image (\S+)\n',
+        result.stdout).groups())
     assert saliency > centre + 0.1
-    shares = re.search(r'(\S+) masked, (\S+) thrown, (\S+) visible',
+    shares = re.search(r'objects (\S+) masked, (\S+) thrown, (\S+) visible',
                        result.stdout).groups()
     assert float(shares[0]) > 0.6
     assert sum(map(float, shares)) == pytest.approx(1, abs=0.02)
