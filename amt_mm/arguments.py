@@ -105,22 +105,16 @@ def optional(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-POSITIVE = partial(check_int, low=1)
-WORKERS = partial(check_int, low=0, high=1024)  # processes
+check_batch_size = optional(partial(check_int, low=1))
+check_num_workers = optional(partial(check_int, low=0, high=1024))
 
 
 @contextmanager
 def error_context(what: str, cfg: Any) -> Iterator[None]:
     """Turn an assertion or a crash in a library into a ValueError.
 
-    Args:
-        what (str): What is done with the config, such as
-            ``'cannot build model.neck from'``.
-        cfg (Any): The config.
-
-    Raises:
-        ValueError: With the config and the error, unless this is one of
-            ``CLEAR_ERRORS``, which pass.
+    It says what is done, such as ``'cannot build model.neck from'``, with what
+    config, and the error. ``CLEAR_ERRORS`` pass.
     """
     try:
         yield

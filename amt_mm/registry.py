@@ -48,16 +48,9 @@ def build_argument(cfg: dict[str, Any], name: str | None = None, *,
                    registry: Registry) -> Any:
     """Build what an argument describes by a class of a registry.
 
-    Args:
-        cfg (dict): The config, with ``type``: a registered name or a class.
-        name (str, optional): The argument. Defaults to the registry's name.
-        registry (Registry): Where the name is looked up.
-
-    Raises:
-        KeyError: If the name is not registered; the message lists those that
-            are.
-        TypeError: If ``cfg`` is no config, or names a strategy of another
-            kind.
+    The name in an error is the registry's unless another is given. Raises
+    KeyError if a class is not registered, with the names of those that are,
+    and TypeError if ``cfg`` is no config or names a strategy of another kind.
     """
     name = name or registry.name
     args = dict(check_config(name, cfg))

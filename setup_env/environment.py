@@ -26,21 +26,19 @@ class SetupError(Exception):
 def make_environment(
     folder: Path, lock: Path, packages: Sequence[str] = ()
 ) -> Path:
-    """Bring a virtual environment to a lock file, unless it is there already.
+    """Bring a virtual environment to a lock file; return its interpreter.
 
-    Args:
-        folder (Path): The environment. It is made anew if it does not work,
-            or if the last set-up did not come to its end.
-        lock (Path): Requirements file with the versions of all packages,
-            also of those that build the ones that come as source.
-        packages (Sequence[str]): What else to install: further arguments of
-            `uv pip install --no-deps`, such as `-e` and a folder.
-
-    Returns:
-        Path: The interpreter of the environment.
+    It is made anew if it does not work, or if the last set-up did not come to
+    its end. ``packages`` are further arguments of `uv pip install --no-deps`.
     """
     python, stamp = folder / 'bin' / 'python', folder / 'amt_mm_setup.txt'
-    key = key_of(folder, lock, packages)
+    digest = hashlib.sha256(lock.read_bytes())
+    for package in packages:
+        for name in ('setup.cfg', 'setup.py', 'pyproject.toml'):
+            if Path(package, name).exists():
+                digest.update(Path(package, name).read_bytes())
+    # An editable install points to the checkout, which may have moved.
+    key = ' '.join([str(folder), *packages, digest.hexdigest()[:16]])
     done = stamp.read_text() if stamp.exists() else ''
     if done == key and python.exists():
         return python
@@ -62,22 +60,10 @@ def make_environment(
     return python
 
 
-def key_of(folder: Path, lock: Path, packages: Sequence[str]) -> str:
-    """Return a text that changes when an environment is to be updated."""
-    digest = hashlib.sha256(lock.read_bytes())
-    for package in packages:
-        for name in ('setup.cfg', 'setup.py', 'pyproject.toml'):
-            if Path(package, name).exists():
-                digest.update(Path(package, name).read_bytes())
-    # An editable install points to the checkout, which may have moved.
-    return ' '.join([str(folder), *packages, digest.hexdigest()[:16]])
-
-
 def is_usable(folder: Path) -> bool:
     """Return whether there is an environment that works.
 
-    Raises:
-        SetupError: It is something else, or its Python is not supported.
+    Raises SetupError if it is something else, or of another Python.
     """
     if folder.exists() and not (folder / 'pyvenv.cfg').exists():
         raise SetupError(
@@ -95,7 +81,6 @@ def get_uv() -> Path:
     """Return uv, which comes from the package index into the cache, once."""
     uv = cache_root() / f'uv-{UV}'
     if not uv.exists():
-        cache_root().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_root()) as trial:
             run('make an environment to download uv',
                 [sys.executable, '-m', 'venv', trial])
@@ -121,7 +106,9 @@ def cache_root() -> Path:
     """Return the folder of what is kept for the next environment."""
     user = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     own = os.environ.get('AMT_MM_CACHE') or f'{user}/amt_mm'
-    return Path(own).expanduser().absolute()
+    root = Path(own).expanduser().absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    return root
 
 
 def check_disk(folder: Path, needed_gib: float) -> None:
@@ -152,8 +139,7 @@ def run(
 ) -> None:
     """Run a command, with its output on the terminal or in a log file.
 
-    Raises:
-        SetupError: The command failed; with the end of the log.
+    Raises SetupError if it fails, with the end of the log.
     """
     say(f'setup: {what}')
     with open(log or os.devnull, 'a') as file:
@@ -161,12 +147,12 @@ def run(
         status = subprocess.call(command, env=environ, stdout=output,
                                  stderr=output, stdin=subprocess.DEVNULL)
     if status:
-        told = 'is above'
+        reason = 'is above'
         if log:
             last = log.read_text(errors='replace').splitlines()[-8:]
-            told = '\n'.join([f'is in {log}, which ends with:', *last])
+            reason = '\n'.join([f'is in {log}, which ends with:', *last])
         raise SetupError(
-            f'failed to {what} (status {status}); the reason {told}')
+            f'failed to {what} (status {status}); the reason {reason}')
 
 
 def say(text: str) -> None:

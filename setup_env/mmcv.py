@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from .environment import (
@@ -24,7 +23,6 @@ from .environment import (
 )
 
 
-@dataclass(frozen=True)
 class Mmcv:
     """mmcv for one environment.
 
@@ -35,22 +33,19 @@ class Mmcv:
         version (str): Version of onedl-mmcv.
     """
 
-    python: Path
-    lock: Path
-    version: str
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the cache that holds the compiled wheel."""
-        tag = ask(self.python, '"cp%d%d" % sys.version_info[:2]')
-        torch = re.findall(r'^torch==([^\s;]+)', self.lock.read_text(), re.M)
-        return cache_root() / f'mmcv-{self.version}-{tag}-torch{torch[0]}-ops'
+    def __init__(self, python: Path, lock: Path, version: str) -> None:
+        self.python, self.lock, self.version = python, lock, version
+        tag = ask(python, '"cp%d%d" % sys.version_info[:2]')
+        torch = re.findall(r'^torch==([^\s;]+)', lock.read_text(), re.M)[0]
+        # of the cache, where the compiled wheel is
+        self.folder = cache_root() / f'mmcv-{version}-{tag}-torch{torch}-ops'
+        self._stamp = python.parents[1] / 'amt_mm_mmcv.txt'
 
     def is_installed(self, with_ops: bool) -> bool:
         """Return whether it is there; operators do no harm to a demo."""
-        flavours = ['ops'] if with_ops else ['ops', 'lite']
         done = self._stamp.read_text() if self._stamp.exists() else ''
-        return done in [f'{self.version} {flavour}' for flavour in flavours]
+        return done == f'{self.version} ops' or (
+            not with_ops and done == f'{self.version} lite')
 
     def find(self) -> Path | None:
         """Return the compiled wheel of the cache.
@@ -67,7 +62,6 @@ class Mmcv:
     def build(self) -> Path:
         """Compile a wheel into the cache and return it."""
         check_disk(cache_root(), 2)
-        cache_root().mkdir(parents=True, exist_ok=True)
         log = self.folder.with_name(f'{self.folder.name}.log')
         with tempfile.TemporaryDirectory(dir=cache_root()) as trial:
             # pip, as mmcv compiles its operators where it can import torch:
@@ -96,10 +90,6 @@ class Mmcv:
              str(wheel or f'onedl-mmcv=={self.version}')], uv_environ())
         self._stamp.write_text(f'{self.version} {"ops" if wheel else "lite"}')
 
-    @property
-    def _stamp(self) -> Path:
-        return self.python.parents[1] / 'amt_mm_mmcv.txt'
-
     def _can_import(self, wheel: Path) -> bool:
         """Import the operators of a wheel, apart from the environment."""
         with tempfile.TemporaryDirectory() as folder:
@@ -122,16 +112,15 @@ def check_compiler(python: Path) -> None:
 
 def build_environ(python: Path) -> dict[str, str]:
     """Return the environment variables of the build."""
-    environ = dict(os.environ)
-    # torch looks for ninja on PATH, where that of the environment must be.
-    environ['PATH'] = f'{python.parent}{os.pathsep}{environ["PATH"]}'
     # A compiler needs up to 2 GiB of memory with the headers of torch.
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2**31
     jobs = max(1, min(len(os.sched_getaffinity(0)), memory))
-    environ.setdefault('MAX_JOBS', str(jobs))
-    # Debug symbols would double the time and fill the disk.
-    environ['CFLAGS'] = f'{environ.get("CFLAGS", "")} -g0'.strip()
-    # Operators for the CPU only, on every machine: those for CUDA need its
-    # compiler, in the release torch was built with.
-    environ.update(CUDA_VISIBLE_DEVICES='', FORCE_CUDA='0')
-    return environ
+    return {
+        'MAX_JOBS': str(jobs), **os.environ,
+        # torch looks for ninja on PATH, where that of the environment must be
+        'PATH': f'{python.parent}{os.pathsep}{os.environ["PATH"]}',
+        # debug symbols would double the time and fill the disk
+        'CFLAGS': f'{os.environ.get("CFLAGS", "")} -g0'.strip(),
+        # Operators for the CPU only, on every machine: those for CUDA need its
+        # compiler, in the release torch was built with.
+        'CUDA_VISIBLE_DEVICES': '', 'FORCE_CUDA': '0'}

@@ -1,7 +1,10 @@
 """What several test modules share."""
 from __future__ import annotations
 
+import gc
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -12,8 +15,19 @@ import pytest
 from PIL import Image
 from tool_process import run_tool
 
+from projects.demo.demo_data import write_demo_data
+
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported from the garbage collector.
+
+    mmengine calls it for each data set: half a second with these modules.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -38,6 +52,39 @@ def tool():
     return run
 
 
+@pytest.fixture(scope='session')
+def build_wheel() -> Callable[[Path, Path], Path]:
+    """Build the wheel of a folder, which building writes into."""
+
+    def build(source: Path, target: Path) -> Path:
+        subprocess.run(
+            [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index',
+             '--no-build-isolation', '--wheel-dir', target, source],
+            check=True, capture_output=True)
+        return next(target.glob('*.whl'))
+
+    return build
+
+
+@pytest.fixture(scope='session')
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: mim would find what building leaves in it."""
+    folder = tmp_path_factory.mktemp('source') / 'amt_mm'
+    hidden = shutil.ignore_patterns('.*', 'work_dirs', 'data', 'build')
+    shutil.copytree(ROOT, folder, ignore=hidden)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def built_wheel(checkout: Path, build_wheel: Callable[[Path, Path], Path],
+                tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout, in which an earlier build left a file."""
+    stale = checkout / 'build/lib/amt_mm/.mim/configs/stale.py'
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    return build_wheel(checkout, tmp_path_factory.mktemp('wheel'))
+
+
 @pytest.fixture
 def tiny_arch() -> dict:
     """A ViT of 2 layers, 4 heads and 32 dimensions."""
@@ -57,6 +104,14 @@ def jpeg_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(blocks).resize((40 + 3 * i, 48)).save(
             folder / f'{i}.jpg')
     return root
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of the demo in small: 22 images of 64 px to train, 8 others."""
+    return write_demo_data(
+        tmp_path_factory.mktemp('demo'), num_train=22, num_val=8,
+        image_size=64)
 
 
 @pytest.fixture(scope='session')

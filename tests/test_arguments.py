@@ -1,6 +1,8 @@
 """How wrong arguments are refused."""
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from amt_mm.arguments import (
@@ -8,6 +10,7 @@ from amt_mm.arguments import (
     check_choice,
     check_config,
     check_int,
+    check_number,
     check_sides,
     check_str,
     error_context,
@@ -20,6 +23,22 @@ def test_int_in_bounds(value):
     assert check_int('n', 5, 1, 5) == 5
     with pytest.raises(ValueError, match=r'n must be an integer in \[1, 5\]'):
         check_int('n', value, 1, 5)
+
+
+@pytest.mark.parametrize('bounds, inside, outside', [
+    ('[0, 1)', [0, 0., .5, 5e-324], [-5e-324, 1, 1., 2]),
+    ('(0, 1]', [5e-324, 1, 1.], [0, -0., math.nextafter(1, 2)]),
+    ('(0, inf)', [1e-300, 1, 1.7e308, 10**300], [0, -1, 10**400]),
+    ('(-inf, inf)', [-1.7e308, 0, 1e308], [-10**400])])
+def test_numbers_in_bounds(bounds, inside, outside):
+    for value in inside:
+        assert check_number('x', value, bounds) == value
+    for value in (*outside, math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match=r'x must be in [\[(]'):
+            check_number('x', value, bounds)
+    for value in (True, '1', None):
+        with pytest.raises(TypeError, match='x must be a number'):
+            check_number('x', value, bounds)
 
 
 def test_sides():

@@ -8,12 +8,25 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from mmengine.runner import Runner
 from mmpretrain.models import VisionTransformer
 from mmpretrain.structures import DataSample
 from PIL import Image
+from small_configs import (
+    ARCH,
+    CROP,
+    FLIP,
+    LOAD,
+    MASK,
+    PACK,
+    SEED,
+    UPDATE,
+    linear,
+    mae,
+    run_config,
+    write_images,
+)
 
 from amt_mm.datasets.transforms import UnreadableImageError
 from amt_mm.engine import estimate_cost
@@ -27,84 +40,7 @@ from amt_mm.saliency import (
     vit_saliency,
 )
 
-ARCH = dict(
-    embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
 NAN = float('nan')
-
-# ---- right inputs, of which each case changes one thing
-
-
-def linear(start, end, until=9, **changes):
-    return dict(type='amt_mm.LinearSchedule', start=start, end=end,
-                until=until, **changes)
-
-
-def model_config(**changes):
-    config = dict(
-        type='amt_mm.AMTMAE',
-        backbone=dict(
-            type='amt_mm.AMTMAEViT', arch=ARCH, img_size=32, patch_size=8),
-        neck=dict(
-            type='amt_mm.AMTMAEPretrainDecoder', num_patches=16, patch_size=8,
-            embed_dim=32, decoder_embed_dim=16, decoder_depth=1,
-            decoder_num_heads=2),
-        head=dict(
-            type='amt_mm.AMTMAEPretrainHead', norm_pix=True, patch_size=8,
-            loss=dict(
-                type='mmpretrain.PixelReconstructionLoss', criterion='L2')))
-    for part, values in changes.items():
-        is_part = isinstance(config.get(part), dict)
-        config[part] = {**config[part], **values} if is_part else values
-    return config
-
-
-def images(root, number=6):
-    folder = root / 'images'
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for i in range(number):
-        pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f'{i}.jpg')
-    return folder
-
-
-LOAD = dict(type='amt_mm.LoadImage')
-CROP = dict(type='amt_mm.RandomResizedCropWithBox', scale=32)
-MASK = dict(type='amt_mm.AMTMaskGenerator', input_size=32, patch_size=8)
-FLIP = dict(type='RandomFlip', prob=0.5)
-PACK = dict(
-    type='mmpretrain.PackInputs', algorithm_keys=('mask_plan', 'saliency'))
-SEED = dict(type='amt_mm.SeedSample')
-UPDATE = dict(type='amt_mm.SaliencyUpdateHook', interval=1)
-
-
-def run_config(root, pipeline=(LOAD, CROP, MASK, PACK), hooks=(UPDATE, ),
-               dataset=None, model=None, **changes):
-    """Describe a run of two epochs on six images."""
-    dataset = dataset or dict(
-        type='amt_mm.ImageFolder', data_root=str(images(root)),
-        pipeline=list(pipeline))
-    return Config({
-        **dict(
-            default_scope='mmpretrain',
-            work_dir=str(root / 'run'),
-            experiment_name=f'bad_{root.name}_{os.urandom(4).hex()}',
-            log_level='ERROR',
-            model=model or model_config(),
-            data_preprocessor=dict(
-                type='SelfSupDataPreprocessor', mean=[128.] * 3,
-                std=[64.] * 3),
-            train_dataloader=dict(
-                batch_size=3, num_workers=0, dataset=dataset,
-                sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=dict(type='default_collate')),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
-            train_cfg=dict(by_epoch=True, max_epochs=2),
-            default_hooks=dict(
-                checkpoint=dict(type='CheckpointHook', interval=1)),
-            custom_hooks=list(hooks)),
-        **changes
-    })
 
 
 def train(root, **changes):
@@ -126,16 +62,10 @@ def cases(table):
 
 # ---- masks
 
-ONE = 'must be one of'
-
-
 @cases([
     (dict(mask_ratio=1.2), ValueError, 'mask_ratio must be in [0, 1), got 1.'),
-    (dict(mask_ratio=-.1), ValueError, 'mask_ratio must be in [0, 1), got -0'),
     (dict(mask_ratio=NAN), ValueError, 'mask_ratio must be in [0, 1), got na'),
-    (dict(mask_ratio=75), ValueError, 'mask_ratio must be in [0, 1), got 75'),
     (dict(mask_ratio='0.5'), TypeError, "be a number, got '0.5' of type str"),
-    (dict(mask_ratio=True), TypeError, 'a number, got True of type bool'),
     (dict(throw_ratio=1.), ValueError, 'throw_ratio must be in [0, 1), got 1'),
     (dict(mask_ratio=.75), ValueError,
      'mask_ratio + throw_ratio must be < 1, got 0.75 + 0.4'),
@@ -145,11 +75,9 @@ ONE = 'must be one of'
     (dict(rounding='round'), ValueError, 'rounding must be one of'),
     (dict(input_size=225), ValueError,
      'input_size must be a multiple of patch_size, got 225 by 16'),
-    (dict(input_size=(224, 100)), ValueError, 'got 100 by 16'),
     (dict(input_size=16, patch_size=32), ValueError, 'got 16 by 32'),
     (dict(input_size=(224, )), TypeError,
      'input_size must be an int or (height, width), got (224,)'),
-    (dict(input_size=224.), TypeError, 'or (height, width), got 224.0'),
     (dict(cell_size=56), ValueError,
      'cell_size must be a multiple of patch_size, got 56 by 16'),
     (dict(cell_size=48), ValueError,
@@ -199,11 +127,8 @@ def test_mask_generator(changes, error, message):
 
 @cases([
     (dict(temperature=0), ValueError, 'temperature must be in (0, inf), got '),
-    (dict(temperature=-1.), ValueError, 'must be in (0, inf), got -1.0'),
-    (dict(temperature=np.inf), ValueError, 'must be in (0, inf), got inf'),
     (dict(temperature='hot'), TypeError, 'temperature'),
     (dict(uniform_mix=1), ValueError, 'uniform_mix must be in [0, 1), got 1'),
-    (dict(uniform_mix=-.1), ValueError, 'must be in [0, 1), got -0.1'),
     (dict(type='amt_mm.BlockOrdering', min_patches=0), ValueError,
      'min_patches must be an integer >= 1, got 0'),
     (dict(type='amt_mm.BlockOrdering', min_aspect=3.), ValueError,
@@ -215,23 +140,16 @@ def test_ordering(changes, error, message):
 
 
 def test_plans():
-    plan = MaskPlan.from_flags(np.array([[[1, 1], [-1, 0]]], np.int8))
-    uneven = np.array([[[1, 1], [-1, 0]], [[1, 1], [0, 0]]], np.int8)
-    model = MODELS.build(model_config())
+    """Counts that differ and images off the grid are in test_plan.py."""
+    flags = np.array([[[1, 1], [-1, 0]]], np.int8)
+    model = MODELS.build(mae())
     for call, error, message in (
             (lambda: count_tokens(4, .6, .2, 'ceil'), ValueError,
              '1 visible, got 0.6 and 0.2 of 4 tokens: 3 masked, 1 thrown, 0'),
-            (lambda: MaskPlan.from_flags(uneven), ValueError,
-             'must have the same number of visible tokens, got [1, 2]'),
-            (lambda: MaskPlan.from_flags(uneven.astype(int)), TypeError,
+            (lambda: MaskPlan.from_flags(flags.astype(int)), TypeError,
              'flags must be int8, got int64'),
             (lambda: MaskPlan.from_flags(np.full((1, 2, 2), 2, np.int8)),
              ValueError, 'flags must hold only 0, 1 and -1'),
-            (lambda: plan.patches(torch.zeros(1, 3, 9, 8), plan.ids_visible),
-             ValueError, 'inputs must be 1 images of 2 x 2 square patches as '
-             'the plan has, got shape (1, 3, 9, 8)'),
-            (lambda: plan.patches(torch.zeros(2, 3, 8, 8), plan.ids_visible),
-             ValueError, 'inputs must be 1 images'),
             (lambda: model.loss(torch.zeros(1, 3, 32, 32), [DataSample()]),
              ValueError, "data_samples must hold 'mask_plan': the pipeline "
              "needs dict(type='amt_mm.AMTMaskGenerator')")):
@@ -275,7 +193,7 @@ def test_plans():
     (dict(head=dict(type='mmpretrain.MAEPretrainHead')), TypeError, 'head'),
 ])
 def test_model(changes, error, message):
-    told(lambda: MODELS.build(model_config(**changes)), error, message)
+    told(lambda: MODELS.build(mae(**changes)), error, message)
 
 
 def test_saliency():
@@ -306,7 +224,7 @@ def test_saliency():
     (dict(on_unreadable='raise'), UnreadableImageError, '3.jpg: '),
 ])
 def test_image_folder(changes, error, message, tmp_path):
-    folder = images(tmp_path)
+    folder = write_images(tmp_path)
     (folder / 'list.txt').touch()
     (folder / '3.jpg').write_bytes((folder / '3.jpg').read_bytes()[:300])
     told(lambda: DATASETS.build({
@@ -320,9 +238,7 @@ SHARE = 'an integer or, as a share of the run, in (0, 1), got '
 
 
 @cases([
-    *((dict(interval=value), ValueError,
-       f'interval must be an integer >= 1, got {value!r}')
-      for value in (0, -40, True, '40')),
+    (dict(interval=0), ValueError, 'interval must be an integer >= 1, got 0'),
     (dict(interval=1.5), ValueError, f'interval must be {SHARE}1.5'),
     (dict(interval=0.), ValueError, f'interval must be {SHARE}0.0'),
     (dict(begin=-1), ValueError, 'begin must be an integer >= 0, got -1'),
@@ -368,9 +284,9 @@ NO_SALIENCY = dict(
     neck=dict(type='mmpretrain.MAEPretrainDecoder', num_patches=16,
               patch_size=8, embed_dim=32, decoder_embed_dim=16,
               decoder_depth=1, decoder_num_heads=2),
-    head=model_config()['head'])
+    head=mae()['head'])
 # it attends alike to everything
-DEAD = model_config(backbone=dict(init_cfg=dict(
+DEAD = mae(backbone=dict(init_cfg=dict(
     type='Constant', layer='Linear', val=0)))
 
 
@@ -380,7 +296,7 @@ DEAD = model_config(backbone=dict(init_cfg=dict(
      "dict(type='amt_mm.EpochSeedHook') into custom_hooks"),
     (piped(SEED, CROP, MASK, PACK), ValueError, 'SeedSample does not know the '
      "epoch: add dict(type='amt_mm.EpochSeedHook') to custom_hooks"),
-    (dict(model=model_config(backbone=dict(patch_cfg=dict(in_channels=4)))),
+    (dict(model=mae(backbone=dict(patch_cfg=dict(in_channels=4)))),
      ValueError, 'in_channels must be 3 to fit the images, got 4'),
     (dict(hooks=(dict(UPDATE, source=dict(
         type='amt_mm.FolderSaliency', root=os.path.dirname(__file__))), )),
@@ -432,7 +348,7 @@ def test_cost_estimate(changes, error, message, tmp_path):
          message)
 
 
-@pytest.mark.parametrize('begin', [2, 40, 0.99])
+@pytest.mark.parametrize('begin', [40, 0.99])
 def test_run_that_never_updates_warns(tmp_path, begin):
     hook = dict(UPDATE, begin=begin)
     train(tmp_path, hooks=(hook, ), log_level='WARNING')

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import (
     HOOKS,
@@ -17,6 +16,7 @@ from mmengine.registry import (
     TRANSFORMS,
     init_default_scope,
 )
+from small_configs import read_config
 
 from amt_mm.engine import estimate_cost
 
@@ -61,7 +61,7 @@ def test_basenames_are_unique():
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_config_builds(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -94,7 +94,7 @@ def test_golden_costs_have_the_counts_of_the_paper():
 @pytest.mark.parametrize('arch', ['deit-tiny', 'large'])
 def test_widths_follow_from_the_backbone(name, arch):
     """By ``model.backbone.arch`` alone, where the config says no width."""
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = read_config(name)
     init_default_scope(cfg.default_scope)
     cfg.merge_from_dict({'model.backbone.arch': arch,
                          'model.backbone.patch_size': 32})
@@ -110,7 +110,7 @@ def test_widths_follow_from_the_backbone(name, arch):
 
 
 def test_saliency_of_a_given_encoder_from_the_start():
-    cfg = Config.fromfile(CONFIGS / 'mae_amt_vit-b_custom.py')
+    cfg = read_config('mae_amt_vit-b_custom')
     cfg.merge_from_dict({'custom_hooks.1.begin': 0})
     plan = estimate_cost(cfg)
     assert list(plan.updates) == list(range(0, 200, 20))
@@ -120,7 +120,7 @@ def test_saliency_of_a_given_encoder_from_the_start():
 def test_cost_of_the_flagship():
     """The shares of the paper's 45/40, counted and not assumed."""
     plan = estimate_cost(
-        Config.fromfile(CONFIGS / 'mae_amt_vit-b_400e_in1k.py'))
+        read_config('mae_amt_vit-b_400e_in1k'))
     warmup, training = plan.phases
     assert tuple(warmup.counts) == (147, 0, 49)
     assert training.macs / plan.stock_macs == pytest.approx(0.602, abs=1e-3)
@@ -133,7 +133,7 @@ def test_cost_of_the_flagship():
     ('simmim_amt_vit-b_200e_in1k', 0.730, 144),
     ('simmim_amt-33-50_vit-b_200e_in1k', 0.486, 96)])
 def test_cost_of_simmim(name, share, kept):
-    plan = estimate_cost(Config.fromfile(CONFIGS / f'{name}.py'))
+    plan = estimate_cost(read_config(name))
     warmup, training = plan.phases
     assert tuple(warmup.counts) == (120, 0, 76)
     assert training.counts.masked + training.counts.visible == kept
@@ -142,7 +142,7 @@ def test_cost_of_simmim(name, share, kept):
 
 def test_simmim_steps_its_rate_at_seven_eighths():
     """mmengine counts the milestones of a scheduler from its begin."""
-    cfg = Config.fromfile(CONFIGS / 'simmim_amt_vit-b_200e_in1k.py')
+    cfg = read_config('simmim_amt_vit-b_200e_in1k')
     init_default_scope(cfg.default_scope)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=4.)
     schedulers = []
@@ -162,7 +162,7 @@ def test_simmim_steps_its_rate_at_seven_eighths():
 
 
 def test_simmim_decays_the_matrices_only():
-    cfg = Config.fromfile(CONFIGS / 'simmim_amt_vit-b_200e_in1k.py')
+    cfg = read_config('simmim_amt_vit-b_200e_in1k')
     init_default_scope(cfg.default_scope)
     cfg.optim_wrapper.type = 'OptimWrapper'
     for vit in ('AMTSimMIMViT', 'AMTBEiTPretrainViT'):
@@ -182,7 +182,7 @@ def test_simmim_decays_the_matrices_only():
 
 
 def test_run_shorter_than_its_warm_up_is_refused():
-    cfg = Config.fromfile(CONFIGS / 'mae_amt_vit-b_400e_in1k.py')
+    cfg = read_config('mae_amt_vit-b_400e_in1k')
     cfg.train_cfg.max_epochs = 40
     message = r'param_scheduler\.1\.begin must be < max_epochs, got 40 and 40'
     with pytest.raises(ValueError, match=message):
@@ -192,7 +192,7 @@ def test_run_shorter_than_its_warm_up_is_refused():
 
 
 def test_effective_batch_and_rate():
-    cfg = Config.fromfile(CONFIGS / 'mae_amt_vit-b_400e_in1k.py')
+    cfg = read_config('mae_amt_vit-b_400e_in1k')
     assert 'as in the config' in str(estimate_cost(cfg, world_size=8))
     assert 'meant for a batch of 4096' in str(estimate_cost(cfg))
     cfg.auto_scale_lr.enable = True

@@ -15,16 +15,15 @@ from data_files import (
     write_stl10,
     write_tiny_imagenet,
 )
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
+from small_configs import read_config
 from torchvision.datasets import STL10 as Reader
 
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from projects.demo.demo_data import write_demo_data
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'classification'
 FILES = sorted(CONFIGS.glob('*.py'))
@@ -36,7 +35,7 @@ TINY = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 
 def load(recipe, data, root=None):
     """Read a config and point it to a folder, as tools/train.py does."""
-    cfg = Config.fromfile(next(CONFIGS.glob(f'*_{recipe}*_{data}.py')))
+    cfg = read_config(next(CONFIGS.glob(f'*_{recipe}*_{data}.py')))
     if root:
         old_root, cfg.data_root = cfg.data_root, str(root)
         move_data_root(cfg, old_root)
@@ -64,7 +63,7 @@ def shrink(cfg, work_dir, **train_cfg):
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_config_builds_at_its_size(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(
@@ -141,20 +140,13 @@ def test_config_runs_on_real_images(recipe, data, real_sets, monkeypatch,
     assert 0 <= scalars['val/accuracy/top5'].current() <= 100
 
 
-@pytest.fixture(scope='module')
-def demo_root(tmp_path_factory):
-    return write_demo_data(
-        tmp_path_factory.mktemp('demo'), num_train=16, num_val=8,
-        image_size=64)
-
-
 @pytest.fixture
-def run(demo_root, tmp_path):
+def run(demo_data, tmp_path):
     """Return a function that trains a demo config from an encoder's file."""
 
     def train(recipe, max_epochs, **options):
         cfg = shrink(
-            load(recipe, 'demo', demo_root), tmp_path, max_epochs=max_epochs,
+            load(recipe, 'demo', demo_data), tmp_path, max_epochs=max_epochs,
             val_interval=max_epochs)
         cfg.merge_from_dict(options)
         encoder = VisionTransformer(TINY, img_size=64, patch_size=8)
@@ -254,9 +246,9 @@ def test_rate_follows_the_batch(run):
     assert group['initial_lr'] == pytest.approx(6.4 * 4 / 32)
 
 
-def test_without_a_checkpoint_a_run_stops(demo_root, tmp_path):
+def test_without_a_checkpoint_a_run_stops(demo_data, tmp_path):
     cfg = shrink(
-        load('linear', 'demo', demo_root), tmp_path, max_epochs=1,
+        load('linear', 'demo', demo_data), tmp_path, max_epochs=1,
         val_interval=1)
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', _scope_='amt_mm', checkpoint='')

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
+from small_configs import read_config
 
 from amt_mm.engine.fit_config import fit_machine
 from projects.demo.demo_shapes import CLASSES
@@ -32,7 +33,7 @@ def _build(cfg: Config) -> torch.nn.Module:
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_config_builds(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     model = _build(cfg)
     backbone = model.backbone
     assert backbone.embed_dims == cfg.model.neck.in_channels
@@ -60,7 +61,7 @@ def test_config_builds(path):
 
 @pytest.mark.parametrize('path', ROWS, ids=lambda path: path.stem)
 def test_config_says_what_the_paper_says(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     max_iters, num_classes, num_dets, row = ROWS[path]
     assert row in path.read_text()
     assert cfg.train_cfg.max_iters == max_iters
@@ -78,7 +79,7 @@ def test_config_says_what_the_paper_says(path):
 
 
 def test_rates_of_the_layers():
-    cfg = Config.fromfile(COCO)
+    cfg = read_config(COCO)
     cfg.optim_wrapper.type = 'OptimWrapper'
     model = _build(cfg)
     groups = {
@@ -99,7 +100,7 @@ def test_rates_of_the_layers():
 
 
 def test_classes_of_the_demo():
-    cfg = Config.fromfile(FOLDER / 'mask-rcnn_vitdet-t_demo.py')
+    cfg = read_config('detection/mask-rcnn_vitdet-t_demo')
     assert cfg.classes == tuple(CLASSES)
     for name in ('train', 'val', 'test'):
         metainfo = cfg[f'{name}_dataloader'].dataset.metainfo
@@ -132,7 +133,7 @@ def _reduce(cfg: Config, root: Path, ann_file: str, prefix: str) -> None:
 
 @pytest.mark.parametrize('name', ['coco', 'lvis'])
 def test_trains_on_real_photographs(name, unpack, tmp_path):
-    cfg = Config.fromfile(COCO if name == 'coco' else LVIS)
+    cfg = read_config(COCO if name == 'coco' else LVIS)
     style = 'instances' if name == 'coco' else 'lvis_v1_style'
     prefix = 'images/' if name == 'lvis' else 'images/train2017/'
     _reduce(cfg, unpack('coco_mini'),

@@ -129,26 +129,14 @@ def editable(tmp_path: Path) -> Mim:
 
 
 @pytest.fixture(scope='module')
-def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site_packages(
+    built_wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder with amt_mm installed from a wheel."""
-    folder = tmp_path_factory.mktemp('wheel')
-    pip = [sys.executable, '-m', 'pip']
-    quiet = ['--no-deps', '--no-index']
-    isolation = '--no-build-isolation'
-    build = ['wheel', *quiet, isolation, '--wheel-dir', str(folder)]
-    # Not built in place: what that leaves behind, mim would find as well.
-    source = folder / 'amt_mm'
-    names = 'amt_mm configs projects tools model-index.yml setup.py setup.cfg'
-    files = [ROOT / name for name in f'{names} pyproject.toml LICENSE'.split()]
-    source.mkdir()
-    copy = ['cp', '-r', *map(str, files), str(source)]
-    subprocess.run(copy, check=True)
-    build_done = subprocess.run([*pip, *build, str(source)])
-    assert build_done.returncode == 0
-    wheel = str(next(folder.glob('*.whl')))
-    target = folder / 'site-packages'
-    install = ['install', *quiet, '--target', str(target), wheel]
-    subprocess.run([*pip, *install], check=True)
+    target = tmp_path_factory.mktemp('site') / 'site-packages'
+    subprocess.run(
+        [sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-index',
+         '--target', str(target), str(built_wheel)], check=True)
     return target
 
 

@@ -1,10 +1,12 @@
+"""What is in the wheel, and that a source distribution makes the same."""
+
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterator
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
@@ -18,37 +20,13 @@ ROOT = Path(amt_mm.__file__).parent.parent
 SHIPPED = ('configs', 'projects', 'tools')
 
 
-@pytest.fixture(scope='module')
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, as building writes into it."""
-    folder = tmp_path_factory.mktemp('source') / 'amt_mm'
-    hidden = shutil.ignore_patterns('.*', 'work_dirs', 'data', 'build')
-    shutil.copytree(ROOT, folder, ignore=hidden)
-    return folder
-
-
-def build(source: Path, target: Path) -> Path:
-    command = [
-        sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index',
-        '--no-build-isolation', '--wheel-dir', str(target), str(source),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    return next(target.glob('*.whl'))
-
-
-@pytest.fixture(scope='module')
-def wheel(
-    source: Path, tmp_path_factory: pytest.TempPathFactory
-) -> zipfile.ZipFile:
-    # What an earlier build left behind is not shipped.
-    stale = source / 'build/lib/amt_mm/.mim/configs/stale.py'
-    stale.parent.mkdir(parents=True)
-    stale.touch()
-    with zipfile.ZipFile(build(source, tmp_path_factory.mktemp('w'))) as file:
+@pytest.fixture
+def wheel(built_wheel: Path) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(built_wheel) as file:
         yield file
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def metadata(wheel: zipfile.ZipFile) -> Message:
     name = f'amt_mm-{amt_mm.__version__}.dist-info/METADATA'
     return Parser().parsestr(wheel.read(name).decode())
@@ -66,7 +44,7 @@ def shipped_files(root: Path) -> set[str]:
 
 
 def test_wheel_ships_what_mim_needs(
-    wheel: zipfile.ZipFile, source: Path
+    wheel: zipfile.ZipFile, checkout: Path
 ) -> None:
     prefix = 'amt_mm/.mim/'
     found = {
@@ -74,7 +52,7 @@ def test_wheel_ships_what_mim_needs(
         for name in wheel.namelist()
         if name.startswith(prefix) and not name.endswith('/')
     }
-    assert found == shipped_files(source)
+    assert found == shipped_files(checkout)
     assert 'tools/train.py' in found
 
 
@@ -113,15 +91,16 @@ def test_nothing_of_openmmlab_is_required(metadata: Message) -> None:
 
 
 def test_sdist_builds_the_same_wheel(
-    source: Path, wheel: zipfile.ZipFile, tmp_path: Path
+    checkout: Path, wheel: zipfile.ZipFile, tmp_path: Path,
+    build_wheel: Callable[[Path, Path], Path],
 ) -> None:
     code = 'import setuptools.build_meta as b, sys; b.build_sdist(sys.argv[1])'
     command = [sys.executable, '-c', code, str(tmp_path)]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    subprocess.run(command, cwd=checkout, check=True, capture_output=True)
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
         archive.extractall(tmp_path, filter='data')
     unpacked = next(path for path in tmp_path.iterdir() if path.is_dir())
-    with zipfile.ZipFile(build(unpacked, tmp_path)) as again:
+    with zipfile.ZipFile(build_wheel(unpacked, tmp_path)) as again:
         assert sorted(again.namelist()) == sorted(wheel.namelist())
 
 

@@ -7,6 +7,7 @@ program of its process. What the documentation runs starts from scratch.
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import sys
@@ -34,6 +35,7 @@ def run_tool(argv, env, cwd=None, timeout=300):
 
 
 def _main(argv, env, cwd, prints):
+    gc.freeze()  # as in conftest.py
     for stream, path in zip((sys.stdout, sys.stderr), prints, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream.fileno())
     os.environ.clear()

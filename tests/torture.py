@@ -38,7 +38,7 @@ from processes import free_port
 
 import amt_mm.engine
 import amt_mm.models  # noqa: F401
-from amt_mm.engine.checkpoints import find_damage
+from amt_mm.engine.hooks.atomic_checkpoint_hook import find_damage
 from amt_mm.saliency import SaliencyStore
 from projects.demo.demo_data import write_demo_data
 

@@ -21,7 +21,7 @@ from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import LOADERS, fit_machine
 from amt_mm.engine.hooks.label_check_hook import check_categories
-from amt_mm.engine.stopping import graceful_shutdown
+from amt_mm.engine.launch import graceful_shutdown
 from amt_mm.weights import weights_only_loading
 
 

@@ -1,8 +1,7 @@
 from .collate import PlannedSamples, collate_plans
 from .image_folder import ImageFolder
+from .labelled_sets import STL10, TinyImageNet
 from .repeat_sampler import RepeatSampler
-from .stl10 import STL10
-from .tiny_imagenet import TinyImageNet
 from .transforms import *  # noqa: F401,F403
 
 __all__ = [

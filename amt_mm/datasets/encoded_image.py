@@ -45,23 +45,17 @@ TIFF_COLOURS = {0: 1, 1: 1, 3: 1, 5: 4}
 # what tifffile, and what ImageJ and OME, say of channels that are pages
 TIFF_SHAPE = re.compile(r'\{"shape": \[([\d, ]+)\]')
 TIFF_CHANNELS = re.compile(r'^channels=(\d+)|\bSizeC="(\d+)"', re.MULTILINE)
+MAX_LENGTH = 500
 
 
 class Header(NamedTuple):
-    """What the header of an image file says.
+    """What the header of an image file says."""
 
-    Attributes:
-        kind (str): The format, as Pillow names it.
-        width (int): In pixels, of a tile if that is larger.
-        height (int): In pixels, likewise.
-        details (Any): What the format has besides: the tags of a TIFF file,
-            the greatest level of a PNM file, else the image that Pillow has
-            opened and not decoded.
-    """
-
-    kind: str
-    width: int
+    kind: str  # the format, as Pillow names it
+    width: int  # in pixels, of a tile if that is larger
     height: int
+    # what the format has besides: the tags of a TIFF file, the greatest level
+    # of a PNM file, else the image that Pillow has opened and not decoded
     details: Any
 
     @property
@@ -73,18 +67,6 @@ class Header(NamedTuple):
     def orientation(self) -> int:
         """The EXIF orientation of a JPEG file, 1 where it has none."""
         return self.details.getexif().get(Tag.Orientation, 1)
-
-
-class Wanted(NamedTuple):
-    """How the pixels of an image are to come out.
-
-    Attributes:
-        channels_kept (bool): Whether with all channels that the file has.
-        levels_scaled (bool): Whether from levels that do not fill 16 bits.
-    """
-
-    channels_kept: bool = False
-    levels_scaled: bool = False
 
 
 def check_file(path: str | os.PathLike[str], max_pixels: int) -> None:
@@ -189,8 +171,13 @@ def _check_end(header: Header, file: io.BytesIO) -> None:
                              'bytes of a WebP file')
 
 
-def check_pixels(header: Header, wanted: Wanted) -> None:
-    """Raise ValueError if OpenCV makes other pixels than an image has."""
+def check_pixels(header: Header, all_channels: bool,
+                 scaled_levels: bool) -> None:
+    """Raise ValueError if OpenCV makes other pixels than an image has.
+
+    The pixels come out with all channels that the file has, or with three; and
+    perhaps from levels that do not fill 16 bits.
+    """
     if header.kind == 'PPM' and header.details not in (b'255', b'65535'):
         raise ValueError('the greatest value of a PNM image must be 255 or '
                          f'65535, got {header.details!r}')
@@ -202,11 +189,11 @@ def check_pixels(header: Header, wanted: Wanted) -> None:
     if formats != {UNSIGNED}:
         raise ValueError('a TIFF image must hold unsigned integers, got '
                          f'SampleFormat {sorted(formats)}')
-    if wanted.levels_scaled and tags.get(
+    if scaled_levels and tags.get(
             Tag.PhotometricInterpretation) == WHITE_IS_ZERO:
         raise ValueError('white_level needs a TIFF image whose level 0 is '
                          'black, got PhotometricInterpretation 0')
-    if not wanted.channels_kept and (channels := _other_channels(tags)):
+    if not all_channels and (channels := _other_channels(tags)):
         raise ValueError(
             'a TIFF image must be grey, a palette, RGB or CMYK, with or '
             f'without alpha, to come out as 3 channels, got {channels}. '
@@ -235,3 +222,13 @@ def _other_channels(tags: ImageFileDirectory_v2) -> str:
     if max(counts, default=1) > samples:
         return f'{max(counts)} channels in pages of {samples}'
     return ''
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """Escape control characters and broken UTF-8; shorten what is long."""
+    text = ''.join(
+        c if c.isprintable() else repr(c)[1:-1] for c in os.fspath(name))
+    if len(text) <= MAX_LENGTH:
+        return text
+    half = MAX_LENGTH // 2
+    return f'{text[:half]}...{text[-half:]}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
@@ -19,9 +21,8 @@ from mmpretrain.datasets import CustomDataset
 from amt_mm.arguments import check_choice
 from amt_mm.registry import DATASETS
 
-from .levels import log_contents, log_levels
-from .printable import printable
-from .transforms.load_image import UnreadableImageError
+from .encoded_image import printable
+from .transforms.load_image import LoadImage, UnreadableImageError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm',
               '.tif', '.tiff')
@@ -31,6 +32,8 @@ PICTURES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.ppm', '.pgm',
             '.jxl', '.dng', '.cr2', '.nef', '.arw', '.psd', '.svg')
 ON_UNREADABLE = ('skip', 'raise')
 MAX_FAILURES = 100
+NUM_IMAGES = 8
+NUM_FILES = 32
 
 
 @DATASETS.register_module()
@@ -178,11 +181,8 @@ def walk_files(root: str) -> Iterator[str]:
     """Yield the paths of all files below a folder, relative to it.
 
     Links are followed. One that leads nowhere, and what is no regular file, is
-    listed as any other, and found unreadable when it is read.
-
-    Raises:
-        OSError: If a folder below cannot be read.
-        ValueError: If a link leads to a folder that it lies in.
+    listed as any other, and found unreadable when it is read. Raises
+    ValueError if a link leads to a folder that it lies in.
     """
 
     def stop(error: OSError) -> None:
@@ -202,11 +202,7 @@ def walk_files(root: str) -> Iterator[str]:
 
 
 def read_names(ann_file: str, data_root: str, prefix: str) -> list[str]:
-    """Read the paths of images, one a line; blank lines are left out.
-
-    Raises:
-        ValueError: If a line is no path below ``data_root``.
-    """
+    """Read the paths of images below ``data_root``, one a line, none blank."""
     try:
         lines: Sequence[str] = list_from_file(ann_file)
     except UnicodeDecodeError as error:
@@ -220,3 +216,56 @@ def read_names(ann_file: str, data_root: str, prefix: str) -> list[str]:
                 f'line {number} of ann_file {printable(ann_file)} must be '
                 f'below data_root {printable(root)}, got {printable(name)}')
     return [name for name in lines if name.strip()]
+
+
+def log_levels(dataset: BaseDataset) -> None:
+    """Warn if the first images would be too dark, or clipped."""
+    paths = [dataset.get_data_info(index)['img_path']
+             for index in range(min(NUM_IMAGES, len(dataset)))]
+    for number, step in enumerate(dataset.pipeline.transforms):
+        if not isinstance(step, LoadImage) or step.all_channels:
+            continue
+        found = [levels for path in paths if (levels := step.levels(path))]
+        if not found:
+            continue
+        lows, highs = zip(*found, strict=True)
+        low, high, white = min(lows), max(highs), step.white_level
+        if white / 2 < high <= white:
+            continue
+        fits = (1 << high.bit_length()) - 1
+        print_log(
+            f'{len(found)} of the first {len(paths)} images have 16 bits, with'
+            f' levels of {low:,} to {high:,}; white_level {white:,} is white, '
+            f'so they come out {"clipped" if high > white else "dark"}. '
+            f'Set pipeline.{number}.white_level={fits} of '
+            f'{type(step).__name__} to make level {fits:,} white.',
+            logger='current',
+            level=logging.WARNING)
+
+
+def log_contents(dataset: BaseDataset) -> None:
+    """Warn if most of some files are no images, or all are the same."""
+    step = next((step for step in dataset.pipeline.transforms
+                 if isinstance(step, LoadImage)), None)
+    if step is None or len(dataset) < NUM_IMAGES:
+        return
+    contents, num_read = set(), 0
+    indices = np.unique(np.linspace(
+        0, len(dataset) - 1, NUM_FILES).astype(int))
+    for index in indices:
+        try:
+            content, _ = step.read(
+                dataset.get_data_info(int(index))['img_path'])
+            num_read += 1
+        except (OSError, ValueError):  # told when it is its turn
+            continue
+        contents.add(hashlib.sha256(content).digest())
+    if num_read < len(indices) / 2:
+        odd = f'{num_read} can be read'
+    elif len(contents) == 1:
+        odd = f'{num_read} are the same image'
+    else:
+        return
+    print_log(f'of {len(indices)} images looked at in '
+              f'{printable(dataset.data_root)}, {odd}.',
+              logger='current', level=logging.WARNING)

@@ -19,9 +19,6 @@ class JoinedDataset(ConcatDataset):
 
     mmengine's ``ConcatDataset`` leaves ``sample_idx`` as each part has it. A
     first step of each part's pipeline makes it the index in the whole.
-
-    Args:
-        parts (Sequence[BaseDataset]): The data sets, each with a pipeline.
     """
 
     data_root = ''  # the parts have their own
@@ -66,7 +63,9 @@ def unwrap(dataset: Any) -> BaseDataset | JoinedDataset:
     inner = dataset
     while not isinstance(inner, (BaseDataset, JoinedDataset)):
         if hasattr(inner, 'datasets'):
-            return JoinedDataset([*map(unwrap, inner.datasets)])
+            if not hasattr(inner, 'joined'):  # once, as it numbers samples
+                inner.joined = JoinedDataset([*map(unwrap, inner.datasets)])
+            return inner.joined
         name = next((n for n in ('dataset', '_dataset') if hasattr(inner, n)),
                     None)
         if name is None:

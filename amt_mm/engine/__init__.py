@@ -6,5 +6,3 @@ from .optimizers import *  # noqa: F401,F403
 from .sources import *  # noqa: F401,F403
 
 __all__ = ['CostEstimate', 'estimate_cost']
-
-training_plan = estimate_cost  # deprecated name

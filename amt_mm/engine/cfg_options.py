@@ -62,15 +62,12 @@ def read_value(cfg: Config, key: str, text: str) -> Any:
     if isinstance(present, str) or (
             present is None and PATH_KEYS.search(key)):
         return None if text == 'None' else text
-    if not isinstance(present, (list, tuple)) and not _is_balanced(text):
+    # mmengine asserts of a list that each bracket is closed
+    is_closed = all(text.count(a) == text.count(b) for a, b in ('()', '[]'))
+    if not isinstance(present, (list, tuple)) and not is_closed:
         return text
     value = DictAction._parse_iterable(text)
     return text if isinstance(value, str) else value
-
-
-def _is_balanced(text: str) -> bool:
-    """Whether each bracket is closed, which mmengine asserts of a list."""
-    return all(text.count(a) == text.count(b) for a, b in ('()', '[]'))
 
 
 def _look_up(cfg: Config, key: str) -> Any:

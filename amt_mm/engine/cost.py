@@ -17,7 +17,6 @@ from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
 from amt_mm.saliency.store import record_dtype
 
-from .learning_rate import check_schedulers, peak_learning_rate
 from .sources import ModelSaliency, SaliencySource
 
 IMAGENET_SIZE = 1_281_167
@@ -29,24 +28,15 @@ NUM_COUNTED = 9
 class Phase:
     """Epochs of one kind.
 
-    Where ratios are scheduled, ``counts`` are those of the phase's first epoch
-    and ``last_counts`` those of its last, and the rest is the epochs' mean.
-
-    Attributes:
-        name (str): What the phase is called.
-        epochs (int): Its length.
-        counts (TokenCounts): Masked, thrown and visible tokens of an image.
-        last_counts (TokenCounts): The same, in the last epoch.
-        macs (float): Multiply-accumulates of a training step, for one image.
-        encoder_macs (float): The encoder's share of them.
+    Where ratios are scheduled, the numbers are the mean of the epochs.
     """
 
     name: str
     epochs: int
-    counts: TokenCounts
-    last_counts: TokenCounts
-    macs: float
-    encoder_macs: float
+    counts: TokenCounts  # of an image, in the first epoch
+    last_counts: TokenCounts  # and in the last
+    macs: float  # multiply-accumulates of a training step, for one image
+    encoder_macs: float  # the encoder's share of them
 
     def __str__(self) -> str:
         tokens = ' at first, at last '.join(
@@ -64,29 +54,19 @@ class Phase:
 class CostEstimate:
     """Tokens, schedule and cost of a whole pre-training run.
 
-    The multiply-accumulates are counted on the operations that run, forward
-    and backward, on tensors without data.
-
-    Attributes:
-        phases (tuple[Phase]): Warm-up, then training.
-        stock_macs (float): Multiply-accumulates of the same method that throws
-            nothing, at the warm-up ratios, for one image.
-        saliency_macs (int): Those of one image's saliency map.
-        map_bytes (int): Size of one image's map in the store.
-        updates (range): The 0-based epochs before which saliency is updated.
-        batch_size (int): Images of one optimiser step, over all processes.
-        lr (float): Peak learning rate, as it will be.
-        lr_rule (str): Where the rate comes from.
+    The multiply-accumulates, for one image, are counted on the operations that
+    run, forward and backward, on tensors without data.
     """
 
-    phases: tuple[Phase, ...]
+    phases: tuple[Phase, ...]  # warm-up, then training
+    # of the same method that throws nothing, at the warm-up ratios
     stock_macs: float
-    saliency_macs: int
-    map_bytes: int
-    updates: range
-    batch_size: int
-    lr: float
-    lr_rule: str
+    saliency_macs: int  # of one image's map
+    map_bytes: int  # of one image's map in the store
+    updates: range  # the 0-based epochs before which saliency is updated
+    batch_size: int  # images of one optimiser step, over all processes
+    lr: float  # peak learning rate, as it will be
+    lr_rule: str  # where it comes from
 
     @property
     def total_macs(self) -> float:
@@ -121,16 +101,11 @@ class CostEstimate:
 
 
 def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
-    """Estimate the cost of a config; needs no data and no weights.
+    """Estimate the cost of a config on so many processes; needs no data.
 
-    Args:
-        cfg (Config): The config of a pre-training run.
-        world_size (int): Number of processes. Defaults to 1.
-
-    Raises:
-        ValueError: If the run is not counted in epochs, or ends before a
-            schedule of the learning rate begins, or if the train pipeline has
-            no ``AMTMaskGenerator``.
+    Raises ValueError if the run is not counted in epochs or ends before a
+    schedule of the learning rate begins, or if the train pipeline has no
+    ``AMTMaskGenerator``.
     """
     if 'max_epochs' not in cfg.train_cfg:
         raise ValueError('train_cfg must be an EpochBasedTrainLoop with '
@@ -225,11 +200,7 @@ def _per_token(generator: AMTMaskGenerator,
 
 
 def count_macs(step: Callable[[], Any], part: Any = None) -> tuple[int, int]:
-    """Count the multiply-accumulates of the matrix products in a call.
-
-    Returns:
-        tuple[int, int]: All, and those of the module ``part``.
-    """
+    """Count the multiply-accumulates of a call: all, and a module's."""
     with flop_counter(part) as counter:
         step()
     inside = sum(
@@ -256,3 +227,32 @@ def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
     return count_macs(
         lambda: model.loss(images, [sample])['loss'].backward(),
         model.backbone)
+
+
+def check_schedulers(cfg: Config) -> None:
+    """Raise ValueError if a run ends before one of its schedules begins."""
+    max_epochs = cfg.train_cfg.max_epochs
+    for index, scheduler in enumerate(cfg.get('param_scheduler') or ()):
+        begin = scheduler.get('begin', 0)
+        if scheduler.get('by_epoch', True) and begin >= max_epochs:
+            raise ValueError(
+                f'param_scheduler.{index}.begin must be < max_epochs, got '
+                f'{begin} and {max_epochs}: a shorter run needs a shorter '
+                'warm-up.')
+
+
+def peak_learning_rate(cfg: Config,
+                       world_size: int = 1) -> tuple[int, float, str]:
+    """Return effective batch size, peak rate, and where that comes from."""
+    # mmengine scales by the batch of one step, without accumulation
+    real = cfg.train_dataloader.batch_size * world_size
+    batch_size = real * cfg.optim_wrapper.get('accumulative_counts', 1)
+    lr = cfg.optim_wrapper.optimizer.lr
+    rule = cfg.get('auto_scale_lr') or {}
+    base = rule.get('base_batch_size')
+    if not base or base == batch_size:
+        return batch_size, lr, 'as in the config'
+    if rule.get('enable'):
+        return batch_size, lr * real / base, f'{lr:.3g} scaled from {base}'
+    return batch_size, lr, (
+        f'meant for a batch of {base}: --auto-scale-lr would scale it')

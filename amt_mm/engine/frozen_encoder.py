@@ -25,14 +25,9 @@ def build_classifier(cfg: Config, checkpoint: str,
                      out_type: str = 'raw') -> Any:
     """Build the classifier of a config without its neck and head.
 
-    Args:
-        cfg (Config): A config of classification by a ViT of mmpretrain.
-        checkpoint (str): File or URL of its encoder, or ``'none'`` for random
-            weights.
-        grid (tuple[int, int], optional): See
-            :func:`amt_mm.weights.load_encoder`.
-        out_type (str): What ``extract_feat`` gives, as mmpretrain names it.
-            Defaults to ``'raw'``, tokens (B, 1 + L, D) after the final norm.
+    ``checkpoint`` is the file or URL of its encoder, or ``'none'`` for random
+    weights; of ``grid`` see :func:`amt_mm.weights.load_encoder`. By default,
+    ``extract_feat`` gives tokens (B, 1 + L, D) after the final norm.
     """
     backbone = dict(cfg.model.backbone, out_type=out_type, final_norm=True,
                     frozen_stages=-1)
@@ -44,12 +39,8 @@ def build_encoder(cfg: Config, checkpoint: str,
                   grid: tuple[int, int] | None = None) -> Any:
     """Build what gives the tokens of an image, by either kind of config.
 
-    Args:
-        cfg (Config): A config of pre-training, whose model is taken as it is,
-            or one of classification.
-        checkpoint (str): See :func:`build_classifier`.
-        grid (tuple[int, int], optional): See
-            :func:`amt_mm.weights.load_encoder`.
+    The model of pre-training is taken as it is. The arguments are those of
+    :func:`build_classifier`.
     """
     if evaluation_loader(cfg):
         return build_classifier(cfg, checkpoint, grid)
@@ -91,12 +82,9 @@ def evaluation_pipeline(cfg: Config) -> list[dict]:
 def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
     """Return the images below a folder, whole, in the pipeline of a config.
 
-    By the pipeline of evaluation where a config has one, else by that of
-    training without its crop, as :class:`ProbeHook` does.
-
-    Raises:
-        ValueError: If the pipeline loads no files, as those of data sets that
-            hold arrays do not.
+    By that of evaluation where a config has one, else by that of training
+    without its crop. Raises ValueError if it loads no files, as those of data
+    sets that hold arrays do not.
     """
     pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
         next(without_wrappers(cfg.train_dataloader.dataset)).pipeline

@@ -6,7 +6,7 @@ them the length, the batch size and the rate that the run had before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -16,7 +16,6 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 # the part of a scheduler's state that is its position
 POSITION = ('last_step', '_global_step', '_last_value', 'verbose')
 
-
 Group = dict[str, Any]
 
 
@@ -25,9 +24,6 @@ class _Settings:
 
     Schedulers take it for an optimiser that has made steps. With a group for
     each parameter, stepping all groups would take minutes.
-
-    Args:
-        groups (Sequence[dict]): The groups of the optimiser.
     """
 
     _global_step = 0
@@ -48,24 +44,16 @@ class _Settings:
 
     def advance(self, schedulers: Sequence[_ParamScheduler], iterations: int,
                 length: int) -> list[dict[str, Any]]:
-        """Step schedulers as ``ParamSchedulerHook`` does.
+        """Step copies as ``ParamSchedulerHook`` does; return their states.
 
-        Args:
-            schedulers (Sequence): Those that have made no step; they stay so.
-            iterations (int): How many to step.
-            length (int): Iterations of an epoch, 0 where there are no epochs.
-
-        Returns:
-            list[dict]: The states of the schedulers.
+        ``length`` is the iterations of an epoch, 0 where there are no epochs.
         """
         firsts = [self.index_of.index(n)
                   for n in range(len(self.param_groups))]
-        twins = []
-        for scheduler in schedulers:
-            twin = copy(scheduler)
+        twins = [copy(scheduler) for scheduler in schedulers]
+        for twin in twins:
             twin.optimizer, twin.verbose = self, False
-            twin.base_values = [scheduler.base_values[i] for i in firsts]
-            twins.append(twin)
+            twin.base_values = [twin.base_values[i] for i in firsts]
         by_iter = [twin for twin in twins if not twin.by_epoch]
         by_epoch = [twin for twin in twins if twin.by_epoch]
         for done in range(1, iterations + 1):
@@ -79,33 +67,33 @@ class _Settings:
             for scheduler, twin in zip(schedulers, twins, strict=True)
         ]
 
-    def write(self, names: Iterable[str], groups: Sequence[Group]) -> None:
-        """Write the values of some names into the groups."""
-        for group, n in zip(groups, self.index_of, strict=False):
-            group.update({name: self.param_groups[n][name] for name in names
-                          if name in self.param_groups[n]})
-
 
 def follow_config(runner: Runner, checkpoint: dict[str, Any],
                   by_epoch: bool) -> None:
     """Replace the schedule in a checkpoint where the config has another.
 
-    The schedulers of the config are stepped from the start to the epoch that
-    the run is at, so that each rate is the one of a run that had this config
-    all along. A checkpoint with the same schedule is left as it is.
-
-    Args:
-        runner (Runner): Its schedulers are built and have made no step.
-        checkpoint (dict): Of the run to resume, as ``after_load_checkpoint``
-            gets it; ``param_schedulers``, the rates in ``optimizer`` and
-            ``meta['iter']`` are changed in place.
-        by_epoch (bool): Whether the checkpoint was saved after an epoch, and
-            not within one.
+    The schedulers of the config, which are built and have made no step, are
+    stepped from the start to the epoch that the run is at, so that each rate
+    is the one of a run that had this config all along. What changes of the
+    checkpoint are ``param_schedulers``, the rates in ``optimizer`` and
+    ``meta['iter']``. One with the same schedule is left as it is. ``by_epoch``
+    says that it was saved after an epoch, and not within one.
     """
     schedulers = runner.param_schedulers or []
     if isinstance(schedulers, dict):  # of several optimisers
         return
-    changes = _all_changes(runner, schedulers, checkpoint, by_epoch)
+    has_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    length = len(runner.train_dataloader) if has_epochs else 0
+    own = runner.optim_wrapper.optimizer.param_groups
+    stored = checkpoint.get('optimizer', {})
+    groups, meta = stored.get('param_groups', []), checkpoint['meta']
+    changes = [*_changes(schedulers, checkpoint.get('param_schedulers', ()),
+                         own, groups)]
+    begin = meta['epoch'] * length
+    if length and not \
+            begin <= meta['iter'] <= begin + (0 if by_epoch else length):
+        changes.append(f'iterations of {meta["epoch"]} epochs '
+                       f'{meta["iter"]} -> {begin}')
     if not changes:
         return
     if any(getattr(s, 'need_val_args', False) for s in schedulers):
@@ -113,88 +101,57 @@ def follow_config(runner: Runner, checkpoint: dict[str, Any],
             'the schedule of the checkpoint is kept, as it depends on past '
             f'results, though the config has another: {"; ".join(changes)}')
         return
-    meta, length = checkpoint['meta'], _epoch_length(runner)
     if length:
-        meta['iter'] = meta['epoch'] * length
-    groups = runner.optim_wrapper.param_groups
-    settings = _Settings(groups)
-    checkpoint['param_schedulers'] = settings.advance(
-        schedulers, meta['iter'], length)
-    for changed in (groups, _stored_groups(checkpoint)):
-        settings.write(_scheduled_names(schedulers), changed)
-    rates = [g['lr'] for g in runner.optim_wrapper.optimizer.param_groups]
+        meta['iter'] = begin
+    # with a group for the log, behind those of the optimiser
+    extra = stored.get('base_param_settings')
+    _write(checkpoint, meta['iter'], length, schedulers,
+           runner.optim_wrapper.param_groups,
+           [*groups, *([extra] if extra else [])])
     runner.logger.info(
         f'the schedule follows the config, which differs from the checkpoint, '
         f'from epoch {meta["epoch"]} (iteration {meta["iter"]}) on: '
-        f'{"; ".join(changes)}. The learning rate is now {_brief(rates)}.')
+        f'{"; ".join(changes)}. The learning rate is now '
+        f'{_brief([group["lr"] for group in own])}.')
 
 
-def _epoch_length(runner: Runner) -> int:
-    """Return the iterations of an epoch, 0 where there are no epochs."""
-    has_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    return len(runner.train_dataloader) if has_epochs else 0
-
-
-def _all_changes(runner: Runner, schedulers: Sequence[_ParamScheduler],
-                 checkpoint: dict[str, Any], by_epoch: bool) -> list[str]:
-    """List how the config's schedule differs from a checkpoint's."""
-    groups = runner.optim_wrapper.optimizer.param_groups
-    num, meta = len(groups), checkpoint['meta']
-    changes = [
-        *_changes(schedulers, checkpoint.get('param_schedulers', ()), num),
-        *_changed_rate(schedulers, groups, _stored_groups(checkpoint)[:num])]
-    length = _epoch_length(runner)
-    begin = meta['epoch'] * length
-    if length and not \
-            begin <= meta['iter'] <= begin + (0 if by_epoch else length):
-        changes.append(f'iterations of {meta["epoch"]} epochs '
-                       f'{meta["iter"]} -> {begin}')
-    return changes
-
-
-def _stored_groups(checkpoint: dict[str, Any]) -> list[Group]:
-    """Return the groups as ``OptimWrapper.param_groups`` gives them."""
-    stored = checkpoint.get('optimizer', {})
-    extra = stored.get('base_param_settings')
-    return [*stored.get('param_groups', ()), *([extra] if extra else [])]
-
-
-def _scheduled_names(schedulers: Sequence[_ParamScheduler]) -> set[str]:
-    """Return the names of what is scheduled, and of what it began with."""
+def _write(checkpoint: dict[str, Any], iterations: int, length: int,
+           schedulers: Sequence[_ParamScheduler],
+           *targets: Sequence[Group]) -> None:
+    """Write the states of schedulers, and what they make of the groups."""
+    settings = _Settings(targets[0])
+    checkpoint['param_schedulers'] = settings.advance(
+        schedulers, iterations, length)
     names = {s.param_name for s in schedulers} | {'lr'}
     names |= {f'initial_{name}' for name in names}
-    return names | ({'betas'} if 'momentum' in names else set())
+    names |= {'betas'} if 'momentum' in names else set()
+    for groups in targets:
+        for group, n in zip(groups, settings.index_of, strict=False):
+            now = settings.param_groups[n]
+            group.update({name: now[name] for name in names if name in now})
 
 
-def _changes(schedulers: Sequence[_ParamScheduler],
-             stored: Sequence[Group], num: int) -> Iterator[str]:
-    """Yield how the schedulers differ from those of a checkpoint.
-
-    After the ``num`` groups of the optimiser they schedule one that mmengine
-    adds for the log.
-    """
+def _changes(schedulers: Sequence[_ParamScheduler], stored: Sequence[Group],
+             groups: Sequence[Group],
+             stored_groups: Sequence[Group]) -> Iterator[str]:
+    """Yield how schedulers and groups differ from those of a checkpoint."""
     if len(schedulers) != len(stored):
         yield f'{len(stored)} -> {len(schedulers)} schedulers'
     for scheduler, old in zip(schedulers, stored, strict=False):
         new = scheduler.state_dict()
-        keys = [key for key in {**old, **new} if key not in POSITION
-                and not callable(new.get(key))]
-        for key in keys:
-            if old.get(key) != new.get(key):
-                was, now = old.get(key), new.get(key)
-                if key == 'base_values':
-                    was, now = (_brief(some[key][:num]) for some in (old, new))
-                yield f'{key} of {type(scheduler).__name__} {was} -> {now}'
-
-
-def _changed_rate(schedulers: Sequence[_ParamScheduler],
-                  groups: Sequence[Group],
-                  stored: Sequence[Group]) -> Iterator[str]:
-    """Yield how the rate differs where it is not scheduled."""
-    if stored and all(s.param_name != 'lr' for s in schedulers):
-        old, new = ([g['lr'] for g in some] for some in (stored, groups))
-        if old != new:
-            yield f'lr {_brief(old)} -> {_brief(new)}'
+        for key in {**old, **new}:
+            was: Any = old.get(key)
+            now: Any = new.get(key)
+            if key in POSITION or callable(now) or was == now:
+                continue
+            if key == 'base_values':  # without that of the group for the log
+                was, now = (_brief(some[:len(groups)]) for some in (was, now))
+            yield f'{key} of {type(scheduler).__name__} {was} -> {now}'
+    if stored_groups and all(s.param_name != 'lr' for s in schedulers):
+        before, now = ([group['lr'] for group in some[:len(groups)]]
+                       for some in (stored_groups, groups))
+        if before != now:
+            yield f'lr {_brief(before)} -> {_brief(now)}'
 
 
 def _brief(values: Sequence[float]) -> str:

@@ -16,6 +16,7 @@ from mmcv.transforms import RandomFlip
 from mmengine.dataset import BaseDataset, Compose, DefaultSampler
 from mmengine.dataset.utils import default_collate
 from mmengine.dist import all_gather
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from amt_mm.datasets.training_set import JoinedDataset, find_transforms
@@ -34,16 +35,12 @@ CROPS = RandomResizedCropWithBox, LoadResizedCrop
 
 
 class Maps(NamedTuple):
-    """Saliency of a training set.
+    """Saliency of a training set."""
 
-    Attributes:
-        values (np.ndarray): (N, h, w) float16 in [0, 1]; (0, h, w) in a
-            process that does not write.
-        is_informative (np.ndarray): (N,) bool, whether a map is finite and not
-            constant. The others are set to zero, which counts as uniform.
-    """
-
+    # (N, h, w) float16 in [0, 1]; (0, h, w) in a process that does not write
     values: np.ndarray
+    # (N,) bool, whether a map is finite and not constant; the others are set
+    # to zero, which counts as uniform
     is_informative: np.ndarray
 
 
@@ -78,12 +75,19 @@ def zero_uninformative(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(is_informative[:, None, None], maps, 0), is_informative
 
 
-def whole_image_loader(dataset: BaseDataset, prepare: Prepare,
-                       batch_size: int, num_workers: int,
-                       context: Any) -> DataLoader:
-    """Load every whole image once, split over the processes."""
+def loader_like_training(runner: Runner, dataset: BaseDataset,
+                         batch_size: int | None,
+                         num_workers: int | None) -> DataLoader:
+    """Load a data set once, in its order, as the run loads its own.
+
+    A number that is None is that of the training loader.
+    """
+    train = runner.train_dataloader
+    if num_workers is None:
+        num_workers = train.num_workers
     return loader_in_order(
-        whole_images(dataset, prepare), batch_size, num_workers, context)
+        dataset, batch_size or train.batch_size, num_workers,
+        train.multiprocessing_context if num_workers else None)
 
 
 def loader_in_order(dataset: BaseDataset, batch_size: int, num_workers: int,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +11,16 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 
-from amt_mm.datasets.training_set import find_transforms, sample_paths
+from amt_mm.datasets.training_set import find_transforms
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
 from amt_mm.evaluation import (
     Localization,
     measure_localization,
     object_roles,
 )
-from amt_mm.saliency import SaliencyStore, fingerprint
+from amt_mm.saliency import SaliencyStore
 
-from .saliency_maps import make_maps, whole_image_loader
+from .saliency_maps import loader_in_order, make_maps, whole_images
 from .sources import SaliencySource
 
 
@@ -34,36 +33,24 @@ def localize_source(
         num_workers: int = 0) -> tuple[Localization, dict[str, float]]:
     """Compare the maps of a source, and the plans drawn, with objects.
 
-    The maps are made as ``SaliencyUpdateHook`` makes them.
-
-    Args:
-        source (SaliencySource): Makes the maps.
-        dataset (BaseDataset): A training set with an ``AMTMaskGenerator``.
-        truths (Mapping[Path, np.ndarray]): Object masks (H, W) by image path.
-        model (nn.Module, optional): That of the run, where the source asks
-            for it.
-        batch_size (int): Images of a batch. Defaults to 64.
-        num_workers (int): Workers that load the images. Defaults to 0.
-
-    Returns:
-        tuple: How the maps find the objects, and P(role|object) as
-        :func:`object_roles` has it.
+    The maps are made as ``SaliencyUpdateHook`` makes them, of the images in a
+    training set with an ``AMTMaskGenerator``. ``truths`` are object masks (H,
+    W) by image path; ``model`` is that of the run, where the source asks for
+    it. Returned are how the maps find the objects, and P(role|object) as
+    :func:`object_roles` has it.
     """
     dataset = with_objects(dataset, truths)
     grid = find_transforms(dataset, AMTMaskGenerator)[0].tokens
     run = SimpleNamespace(model=model, optim_wrapper=None, epoch=0,
                           logger=MMLogger.get_current_instance())
     source.setup(run, dataset, grid)
-    loader = whole_image_loader(dataset, source.prepare, batch_size,
-                                num_workers, None)
-    with TemporaryDirectory() as folder:
-        store = SaliencyStore(folder, len(dataset), grid,
-                              fingerprint(sample_paths(dataset)))
-        store.reset()
-        maps = make_maps(source, loader, store, is_writer=True).values
-        store.write(0, maps)
-        connect_store(dataset, store)
-        roles = object_roles(dataset, truths)
+    loader = loader_in_order(
+        whole_images(dataset, source.prepare), batch_size, num_workers)
+    store: Any = SimpleNamespace(num_images=len(dataset), grid=grid)
+    maps = make_maps(source, loader, store, is_writer=True).values
+    store.read = maps.__getitem__  # from memory
+    connect_store(dataset, store)
+    roles = object_roles(dataset, truths)
     masks = [truths[path_of(dataset, i)] for i in range(len(dataset))]
     return measure_localization(
         zip(maps.astype(np.float32), masks, strict=True)), roles

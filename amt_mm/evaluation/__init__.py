@@ -1,6 +1,5 @@
 """Measures of what a pre-trained model learned."""
 
-from .feature_file import readable_features, write_features
 from .features import (
     class_token,
     class_token_and_mean,
@@ -10,6 +9,8 @@ from .features import (
     labels_of,
     mean_of_patches,
     patch_map,
+    readable_features,
+    write_features,
 )
 from .knn import (
     Neighbours,
@@ -19,24 +20,21 @@ from .knn import (
     vote,
     weighted_knn,
 )
-from .linear_probe import linear_probe
 from .localization import (
     Estimate,
     Localization,
     average_precision,
     box_mask,
     centre_prior,
-    measure_localization,
-    pointing_accuracy,
-)
-from .object_roles import object_roles
-from .probe import QUERIES_OF, Labelled, probe_accuracies
-from .saliency_of_images import (
     localize,
     masks_from_boxes,
     masks_from_folder,
+    measure_localization,
+    object_roles,
+    pointing_accuracy,
     saliency_of_images,
 )
+from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
 
 __all__ = [
     'QUERIES_OF', 'Estimate', 'Labelled', 'Localization', 'Neighbours',

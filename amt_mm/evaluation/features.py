@@ -1,11 +1,13 @@
-"""Features of images, and the labels of those that have one.
+"""Features of images, their labels where they have one, and a file of them.
 
 Shape letters: N images, B batch, L = h * w patch tokens, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from mmengine.dist import all_gather
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from amt_mm.atomic_write import replacing
 from amt_mm.progress import progress
 
 
@@ -59,22 +62,15 @@ def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 def extract_features(
         model: Any, loader: DataLoader,
         pool: Callable[[Tensor], Tensor] = class_token) -> Tensor:
-    """Return the features of a data set, in its order.
+    """Return the features of a data set (N, ...), in its order.
 
-    In a distributed run each process encodes its share, and all get all.
-
-    Args:
-        model (nn.Module): A classifier without a head, or a method of
-            pre-training: what has a ``data_preprocessor`` and an
-            ``extract_feat``, which gives features (B, D) or tokens
-            (B, 1 + L, D), class token first.
-        loader (DataLoader): Batches of ``inputs``, sampled by mmengine's
-            ``DefaultSampler(shuffle=False)``, the last one not dropped.
-        pool (Callable): Makes features (B, ...) of what ``extract_feat``
-            gives. Defaults to :func:`class_token`.
-
-    Returns:
-        Tensor: (N, ...) float32 on the CPU, (N, D) by default.
+    In a distributed run each process encodes its share, and all get all; the
+    loader samples by mmengine's ``DefaultSampler(shuffle=False)`` and drops
+    nothing. The model, a classifier without a head or a method of
+    pre-training, has a ``data_preprocessor`` and an ``extract_feat``, which
+    gives features (B, D) or tokens (B, 1 + L, D), class token first. ``pool``
+    makes features (B, ...) of them. Returned are float32 on the CPU, (N, D) by
+    default.
     """
     features = torch.cat([*iterate_features(model, loader, pool)])
     # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
@@ -94,16 +90,10 @@ def iterate_features(model: Any, loader: DataLoader,
     was_training = model.training
     model.eval()
     for batch in progress(loader, 'features'):
-        yield pool(_encode(model, batch['inputs'])).float().cpu()
+        data = dict(inputs=batch['inputs'], data_samples=None)
+        images = model.data_preprocessor(data)['inputs']
+        yield pool(model.extract_feat(images)[-1]).float().cpu()
     model.train(was_training)
-
-
-def _encode(model: Any, images: Any) -> Tensor:
-    """Return what ``extract_feat`` makes of images, as the model has it."""
-    data = dict(inputs=images, data_samples=None)
-    found: Tensor = model.extract_feat(
-        model.data_preprocessor(data)['inputs'])[-1]
-    return found
 
 
 def labels_of(dataset: BaseDataset) -> Tensor:
@@ -130,3 +120,44 @@ def draw_subsets(dataset: BaseDataset, *sizes: int) -> list[BaseDataset]:
     order = np.random.default_rng(0).permutation(len(dataset))
     parts = np.split(order, np.cumsum(sizes))[:-1]
     return [dataset.get_subset(sorted(part.tolist())) for part in parts]
+
+
+def readable_features(
+        model: Any, loader: DataLoader, pool: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Tensor, list[int]]]:
+    """Yield the features (B, ...) of each batch, and which images they are.
+
+    The loader has the images of an :class:`ImageFolder` in order. Those that
+    cannot be read are left out, and flagged in its ``unreadable``. See
+    :func:`extract_features`.
+    """
+    start = 0
+    for features in iterate_features(model, loader, pool):
+        index = torch.arange(start, start + len(features))
+        # another image stands in their place
+        keep = ~loader.dataset.unreadable[index]  # type: ignore[attr-defined]
+        yield features[keep], index[keep].tolist()
+        start += len(features)
+
+
+def write_features(path: Path, blocks: Iterable[tuple[Tensor, Sequence[str]]]
+                   ) -> tuple[int, ...]:
+    """Write ``features`` and ``names`` to an ``.npz`` file, block by block.
+
+    The blocks, at least one, are features (B, ...) float32 and the names of
+    their B images. One block is in memory at a time, and all names. The file
+    appears, in place of any other, when it is complete. Returned is the shape
+    (N, ...) of the features.
+    """
+    names: list[str] = []
+    # how many there are is known at the end, and must stand at the beginning
+    with TemporaryFile(dir=path.parent) as rows:
+        for features, own in blocks:
+            rows.write(features.numpy().tobytes())
+            names += own
+        rows.flush()
+        shape = (len(names), *features.shape[1:])
+        stored = np.memmap(rows, np.float32, 'r', shape=shape)
+        with replacing(path) as file:
+            np.savez(file, features=stored, names=np.array(names))
+    return shape

@@ -19,15 +19,10 @@ QUERY_BLOCK, BANK_BLOCK = 1024, 16384
 
 
 class Neighbours(NamedTuple):
-    """The k nearest of the bank, nearest first.
+    """The k nearest of the bank, nearest first."""
 
-    Attributes:
-        similarity (Tensor): Cosine similarity (Q, k) float32.
-        ids (Tensor): Rows of the bank (Q, k) int64.
-    """
-
-    similarity: Tensor
-    ids: Tensor
+    similarity: Tensor  # cosine similarity (Q, k) float32
+    ids: Tensor  # rows of the bank (Q, k) int64
 
 
 def weighted_knn(queries: Tensor,
@@ -38,19 +33,11 @@ def weighted_knn(queries: Tensor,
                  temperature: float = 0.07) -> Tensor:
     """Classify queries by the labels of their neighbours in a bank.
 
-    Source: `Unsupervised Feature Learning via Non-Parametric Instance
-    Discrimination <https://arxiv.org/abs/1805.01978>`_, section 3.4.
-
-    Args:
-        queries (Tensor): Features (Q, D).
-        bank (Tensor): Features (N, D) of labelled images.
-        labels (Tensor): Their classes (N,), int64.
-        num_classes (int): C.
-        k (int): Neighbours that vote. Defaults to 20.
-        temperature (float): T of :func:`vote`. Defaults to 0.07.
-
-    Returns:
-        Tensor: Scores (Q, C) float32, which sum to 1 over the classes.
+    Of features (Q, D) of queries and (N, D) of the bank with its classes (N,),
+    int64, it returns scores (Q, C) float32, which sum to 1 over the classes;
+    ``k`` neighbours vote, see :func:`vote`. Source: `Unsupervised Feature
+    Learning via Non-Parametric Instance Discrimination
+    <https://arxiv.org/abs/1805.01978>`_, section 3.4.
     """
     return vote(
         nearest(queries, bank, k), labels, num_classes, temperature)
@@ -108,16 +95,10 @@ def vote(neighbours: Neighbours,
          labels: Tensor,
          num_classes: int,
          temperature: float = 0.07) -> Tensor:
-    """Let each neighbour vote for its class with weight exp(similarity / T).
+    """Let neighbours vote for their classes with weight exp(similarity / T).
 
-    Args:
-        neighbours (Neighbours): The k that vote.
-        labels (Tensor): Classes (N,) of the whole bank.
-        num_classes (int): C.
-        temperature (float): T > 0. Defaults to 0.07.
-
-    Returns:
-        Tensor: Scores (Q, C), which sum to 1 over the classes.
+    ``labels`` are the classes (N,) of the whole bank, and T > 0 is the
+    temperature. Returned are scores (Q, C), which sum to 1 over the classes.
     """
     check_number('temperature', temperature, '(0, inf)')
     # a softmax is the same weights up to a factor, and never overflows

@@ -1,15 +1,30 @@
-"""Measure how well saliency maps find the objects of their images."""
+"""How well saliency maps, and the plans drawn from them, find the objects.
+
+A map is (h, w), one value a cell; a mask is (H, W) bool on the same image.
+"""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
+from mmcv.transforms import Resize
+from mmengine.dataset import BaseDataset, Compose
+from mmengine.logging import print_log
+from mmpretrain.datasets.transforms import PackInputs
 
+from amt_mm.datasets.image_folder import EXTENSIONS
+from amt_mm.datasets.transforms import LoadImage
+from amt_mm.masking.plan import ROLES
+from amt_mm.progress import progress
+from amt_mm.saliency.geometry import crop_map
 from amt_mm.saliency.pixels import centre_prior
-
-# a map is (h, w), one value per cell; a mask is (H, W) bool on the same image
 
 
 def pointing_accuracy(saliency_map: np.ndarray,
@@ -17,16 +32,11 @@ def pointing_accuracy(saliency_map: np.ndarray,
                       tolerance: float = 0) -> float:
     """Return 1 if the map's maximum lies on the mask, else 0.
 
-    The pointing game of Zhang et al., "Top-down Neural Attention by
-    Excitation Backprop", ECCV 2016. The point is the centre of the largest
-    cell. Where several cells tie, the result is the share of them that hit,
-    which is the expected result of picking one by chance.
-
-    Args:
-        saliency_map (np.ndarray): Map of shape (h, w).
-        mask (np.ndarray): Objects, bool of shape (H, W).
-        tolerance (float): Distance in pixels of the mask at which a miss
-            still counts as a hit; the paper uses 15. Defaults to 0.
+    The pointing game of Zhang et al., "Top-down Neural Attention by Excitation
+    Backprop", ECCV 2016. The point is the centre of the largest cell. Where
+    several cells tie, the result is the share of them that hit, which is the
+    expected result of picking one by chance. A miss still counts as a hit
+    within ``tolerance`` pixels of the mask; the paper uses 15.
     """
     _check(saliency_map, mask)
     rows, columns = np.nonzero(saliency_map == saliency_map.max())
@@ -43,14 +53,10 @@ def pointing_accuracy(saliency_map: np.ndarray,
 def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     """Return the average precision of the map as a score of every pixel.
 
-    The map is resized to the mask bilinearly, as in salient object
-    detection. AP = sum_n (R_n - R_{n-1}) P_n over the distinct scores, in
-    descending order; pixels of equal score enter together, so their order
-    does not matter. This is scikit-learn's definition.
-
-    Args:
-        saliency_map (np.ndarray): Map of shape (h, w).
-        mask (np.ndarray): Objects, bool of shape (H, W), not all False.
+    The map is resized to the mask, which is not all False, bilinearly, as in
+    salient object detection. AP = sum_n (R_n - R_{n-1}) P_n over the distinct
+    scores, in descending order; pixels of equal score enter together, so their
+    order does not matter. This is scikit-learn's definition.
     """
     _check(saliency_map, mask)
     if not mask.any():
@@ -66,13 +72,10 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def box_mask(box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the (height, width) mask of one or several boxes.
+    """Return the (height, width) mask of boxes (4, ) or (num_boxes, 4).
 
-    Args:
-        box (array-like): (4, ) or (num_boxes, 4) as x1, y1, x2, y2 in
-            pixels. A pixel that a box covers in part belongs to the mask.
-        height (int): Height of the image.
-        width (int): Width of the image.
+    A box is x1, y1, x2, y2 in pixels. A pixel that it covers in part belongs
+    to the mask.
     """
     boxes = np.asarray(box, dtype=float)
     if boxes.shape[-1:] != (4, ) or boxes.ndim > 2:
@@ -136,10 +139,8 @@ def measure_localization(
         tolerance: float = 0) -> Localization:
     """Score the maps of a data set beside a centre prior of the same grid.
 
-    Args:
-        pairs (Iterable): One (saliency map, mask) per image, as
-            :func:`average_precision` takes them.
-        tolerance (float): See :func:`pointing_accuracy`. Defaults to 0.
+    The pairs are a map and a mask for each image; of the tolerance see
+    :func:`pointing_accuracy`.
     """
     rows = []
     for saliency_map, mask in pairs:
@@ -185,3 +186,136 @@ def _check(saliency_map: np.ndarray, mask: np.ndarray) -> None:
         num = int((~np.isfinite(saliency_map)).sum())
         raise ValueError('saliency_map must be finite, got '
                          f'{num} of {saliency_map.size} values that are not.')
+
+
+@torch.no_grad()
+def saliency_of_images(model: Any,
+                       paths: Sequence[str | Path],
+                       input_size: tuple[int, int],
+                       batch_size: int = 64) -> Iterator[np.ndarray]:
+    """Yield the saliency map (h, w) of each image file, shown whole.
+
+    The model has ``saliency`` and a data preprocessor; images are resized to
+    ``input_size`` (height, width).
+    """
+    load = Compose([
+        LoadImage(),
+        Resize(input_size[::-1], backend='pillow', interpolation='bicubic')
+    ])
+    model.eval()
+    for start in progress(range(0, len(paths), batch_size), 'saliency'):
+        images = [
+            load(dict(img_path=str(path)))['img']
+            for path in paths[start:start + batch_size]
+        ]
+        inputs = torch.stack([PackInputs.format_input(i) for i in images])
+        data = model.data_preprocessor(dict(inputs=inputs, data_samples=None))
+        yield from model.saliency(data['inputs']).float().cpu().numpy()
+
+
+def localize(model: Any, truths: Mapping[Path, np.ndarray],
+             input_size: tuple[int, int]) -> Localization:
+    """Compare saliency with object masks (H, W) of image files."""
+    kept = {path: mask for path, mask in truths.items() if mask.any()}
+    maps = saliency_of_images(model, list(kept), input_size)
+    return measure_localization(zip(maps, kept.values(), strict=True))
+
+
+def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
+    """Pair all images below a folder with the masks of the same names.
+
+    The masks are the same tree of ``.png`` files; object pixels are > 0.
+    Raises FileNotFoundError if an image has no mask, or there is no image.
+    """
+    truths = {}
+    load = LoadImage(color_type='unchanged')
+    for path in sorted(images.rglob('*')):
+        if path.suffix.lower() not in EXTENSIONS:
+            continue
+        mask = masks / path.relative_to(images).with_suffix('.png')
+        if not mask.is_file():
+            raise FileNotFoundError(f'{path} has no mask: expected {mask}.')
+        truths[path] = load(dict(img_path=str(mask)))['img'] > 0
+    if not truths:
+        raise FileNotFoundError(f'no image below {images}.')
+    return truths
+
+
+def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
+    """Read lines of ``PATH XMIN YMIN XMAX YMAX``, in pixels of the image.
+
+    Boxes without area, which real annotations hold, are left out and counted
+    in the log.
+    """
+    truths: dict[Path, np.ndarray] = {}
+    num_empty, load = 0, LoadImage()
+    lines = boxes.read_text().splitlines()
+    for number, line in enumerate(progress(lines, 'boxes'), 1):
+        name, *corners = line.rsplit(maxsplit=4)
+        if len(corners) != 4:
+            raise ValueError(f'{boxes}, line {number}: expected PATH XMIN '
+                             f'YMIN XMAX YMAX, got {line!r}.')
+        where = f'{boxes}, line {number}'
+        box = _read_box(corners, where)
+        if (box[2:] <= box[:2]).any():
+            num_empty += 1
+            continue
+        path = images / name
+        if not Path(os.path.abspath(path)).is_relative_to(
+                os.path.abspath(images)):
+            raise ValueError(f'{where}: the image must be below {images}, got '
+                             f'{name!r}.')
+        height, width = load(dict(img_path=str(path)))['img_shape']
+        mask = box_mask(box, height, width)
+        truths[path] = truths.get(path, False) | mask
+    if num_empty:
+        print_log(f'left out {num_empty} boxes without area of {boxes}')
+    return truths
+
+
+def _read_box(corners: Sequence[str], where: str) -> np.ndarray:
+    try:
+        box = np.array(corners, float)
+    except ValueError:
+        box = np.array(np.nan)
+    if not np.isfinite(box).all():
+        raise ValueError(f'{where}: a box must be four finite numbers, got '
+                         f'{" ".join(corners)!r}.')
+    return box
+
+
+def object_roles(dataset: BaseDataset,
+                 truths: Mapping[Path, np.ndarray]) -> dict[str, float]:
+    """Return P(masked|object), P(thrown|object) and P(visible|object).
+
+    Each image goes once through the train pipeline, which is connected to a
+    saliency store; its object mask (H, W) is cropped and flipped with it, and
+    a token counts by its share of object pixels. Images without a mask are
+    passed over; ValueError is raised if none has one.
+    """
+    masks = {path.resolve(): mask for path, mask in truths.items()}
+    totals = dict.fromkeys(ROLES, 0.)
+    steps = [
+        step for step in dataset.pipeline.transforms
+        if not isinstance(step, PackInputs)
+    ]
+    for index in progress(range(len(dataset)), 'plans of objects'):
+        results = dataset.get_data_info(index)
+        mask = masks.get(Path(results['img_path']).resolve())
+        if mask is None:
+            continue
+        for step in steps:
+            results = step(results)
+        plan = results['mask_plan']
+        weights = crop_map(
+            mask.astype(float), results['crop_box'],
+            results.get('flip_direction'), plan.shape)
+        weights /= mask.size  # every image counts by the share it shows
+        for role, flag in ROLES.items():
+            totals[role] += weights[plan == flag].sum()
+    whole = sum(totals.values())
+    if not whole:
+        raise ValueError(
+            f'truths must hold the masks of some of the {len(dataset)} images '
+            f'of the data set, got {len(masks)} masks of others.')
+    return {role: total / whole for role, total in totals.items()}

@@ -38,26 +38,13 @@ def count_tokens(num_tokens: int,
                  throw_ratio: float = 0.,
                  rounding: str = 'floor',
                  prefix: str = '') -> TokenCounts:
-    """Turn the ratios r and t of Eq. 6 into exact counts.
+    """Turn the ratios r and t of Eq. 6 into exact counts of N tokens or cells.
 
     ``floor`` rounds the cumulative bounds ``r N`` and ``(r + t) N`` down, as
     MAE does with its one bound; ``ceil`` rounds each share up, as SimMIM does.
-
-    Args:
-        num_tokens (int): N, the tokens or cells of one image.
-        mask_ratio (float): r, the share that is masked, in (0, 1).
-        throw_ratio (float): t, the share that is thrown, in [0, 1).
-            Defaults to 0.
-        rounding (str): ``'floor'`` or ``'ceil'``. Defaults to ``'floor'``.
-        prefix (str): What the ratios' names begin with in an error.
-            Defaults to ''.
-
-    Returns:
-        TokenCounts: (masked, thrown, visible), which sum to ``num_tokens``.
-
-    Raises:
-        ValueError: If a ratio is out of its range, the ratios leave no token
-            visible, or they mask none.
+    The counts sum to N. ValueError is raised if a ratio is out of [0, 1), the
+    ratios leave no token visible, or they mask none; the ratios' names in it
+    begin with ``prefix``.
     """
     check_number(f'{prefix}mask_ratio', mask_ratio, '[0, 1)')
     check_number(f'{prefix}throw_ratio', throw_ratio, '[0, 1)')
@@ -132,18 +119,12 @@ class MaskPlan:
 
     Every image of a batch has the same counts, so all shapes are static; the
     ids ascend within an image. Thrown tokens are those in neither tensor.
-
-    Attributes:
-        ids_visible (Tensor): (B, V) int64 positions in the row-major grid.
-        ids_masked (Tensor): (B, M) int64 positions.
-        grid (tuple[int, int]): (h, w), with L = h * w.
-        saliency (Tensor, optional): (B, M) float32 weights P_A of the masked
-            tokens, where the loss asks for them.
     """
 
-    ids_visible: Tensor
-    ids_masked: Tensor
-    grid: tuple[int, int]
+    ids_visible: Tensor  # (B, V) int64 positions in the row-major grid
+    ids_masked: Tensor  # (B, M) int64 positions
+    grid: tuple[int, int]  # (h, w), with L = h * w
+    # (B, M) float32 weights P_A of the masked tokens, where the loss asks
     saliency: Tensor | None = None
 
     @classmethod
@@ -186,14 +167,8 @@ class MaskPlan:
         """Build the plan from the ``mask_plan`` (h, w) of each data sample.
 
         The samples hold it already if the loader's ``collate_fn`` is
-        ``'amt_mm.collate_plans'``.
-
-        Args:
-            data_samples (Sequence[DataSample]): The samples of a batch.
-            device (torch.device | str): Where the plan is used.
-                Defaults to ``'cpu'``.
-            with_saliency (bool): Whether to take their ``saliency`` (h, w)
-                too. Defaults to False.
+        ``'amt_mm.collate_plans'``. With ``with_saliency`` their ``saliency``
+        (h, w) is taken too.
         """
         plan: MaskPlan | None = getattr(data_samples, 'plan', None)
         plan = cls.from_flags(_field(data_samples, 'mask_plan'), device) \
@@ -204,13 +179,14 @@ class MaskPlan:
         maps_BL = maps.flatten(1).to(device)
         return replace(plan, saliency=maps_BL.gather(1, plan.ids_masked))
 
-    def loss_weights(self, share: float) -> Tensor:
+    def loss_weights(self, share: float = 0.) -> Tensor:
         """Return the weights (B, M) of the masked tokens in the loss.
 
         Those of an image have the mean 1: ``share`` of it follows the
-        saliency, and the rest is uniform. Without saliency all are 1.
+        saliency, and the rest is uniform. Without saliency all are 1. They are
+        float32, in which they are counted: a sum of ones overflows in half.
         """
-        if self.saliency is None:
+        if self.saliency is None or not share:
             return torch.ones_like(self.ids_masked, dtype=torch.float32)
         tokens = self.saliency + 1e-6  # uniform where all are zero
         return 1 - share + share * tokens / tokens.mean(1, keepdim=True)

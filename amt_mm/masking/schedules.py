@@ -48,10 +48,8 @@ class LinearSchedule:
 class Scheduled:
     """A config in which schedules may replace numbers.
 
-    Args:
-        cfg (dict): Names and values; a dict among them, at any depth, whose
-            ``type`` is a schedule is replaced by its value. A schedule is a
-            class with ``boundary_epochs`` and ``at``.
+    A dict in it, at any depth, whose ``type`` is a schedule is replaced by its
+    value. A schedule is a class with ``boundary_epochs`` and ``at``.
     """
 
     def __init__(self, cfg: dict[str, Any]) -> None:

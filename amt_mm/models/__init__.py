@@ -16,8 +16,7 @@ from .simmim import (
     AMTSimMIMLinearDecoder,
     AMTSimMIMViT,
 )
-from .simple_fpn import SimpleFPN
-from .vitdet import ViTDet
+from .vitdet import SimpleFPN, ViTDet
 
 __all__ = [
     'AMTBEiTPretrainViT', 'AMTDataPreprocessor', 'AMTHOGGenerator', 'AMTMAE',

@@ -185,11 +185,8 @@ class AMTMAEPretrainHead(MAEPretrainHead):
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, p * p * C) with the images' patches."""
         target = self.construct_target(self.masked_pixels(inputs, plan))
-        # counted in the target's precision: a sum of ones overflows in half
-        mask = torch.ones_like(target[:, :, 0])
-        if self.saliency_weight:
-            mask = mask * plan.loss_weights(self.saliency_weight)
-        return self.loss_module(pred, target, mask)
+        return self.loss_module(
+            pred, target, plan.loss_weights(self.saliency_weight))
 
     def construct_target(self, target: Tensor) -> Tensor:
         """Normalise pixels (B, M, p * p * C) if ``norm_pix`` is set."""

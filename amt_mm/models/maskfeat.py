@@ -34,18 +34,6 @@ class AMTMaskFeatViT(KeptTokensViT, MaskFeatViT):
         **kwargs: Those of :class:`mmpretrain.models.selfsup.MaskFeatViT`.
     """
 
-    def forward(self, x: Tensor, plan: MaskPlan | None = None) -> Tensor:
-        """Encode images (B, C, H, W).
-
-        Returns:
-            Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V + M, D),
-            class token first, masked last; else the outputs of
-            ``VisionTransformer``.
-        """
-        if plan is None:
-            return super().forward(x, None)
-        return self.encode(x, plan)
-
 
 @MODELS.register_module()
 class AMTHOGGenerator(HOGGenerator):
@@ -127,8 +115,7 @@ class AMTMaskFeat(BaseAMT):
         """Return the loss of images (B, C, H, W), a number."""
         pred = self.predict(inputs, plan)
         target = self.target(inputs, plan)
-        mask = target.new_ones(target.shape[:2])
-        return self.head.loss(pred, target, mask)
+        return self.head.loss(pred, target, plan.loss_weights())
 
     def predict(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Predict the features of the masked patches (B, M, F)."""

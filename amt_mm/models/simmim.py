@@ -36,6 +36,8 @@ class AMTSimMIMViT(KeptTokensViT, VisionTransformer):
         **kwargs: Those of :class:`mmpretrain.models.VisionTransformer`.
     """
 
+    no_mask = ()
+
     def __init__(self, out_type: str = 'raw', **kwargs: Any) -> None:
         super().__init__(out_type=out_type, **kwargs)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
@@ -46,16 +48,6 @@ class AMTSimMIMViT(KeptTokensViT, VisionTransformer):
         if not loads_weights(self.init_cfg):
             nn.init.trunc_normal_(self.cls_token, std=.02)
             nn.init.trunc_normal_(self.mask_token, std=.02)
-
-    def forward(self, x: Tensor, plan: MaskPlan | None = None) -> Tensor:
-        """Encode images (B, C, H, W).
-
-        Returns:
-            Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V + M, D),
-            class token first, masked last; else the outputs of
-            ``VisionTransformer``.
-        """
-        return super().forward(x) if plan is None else self.encode(x, plan)
 
 
 @MODELS.register_module()
@@ -80,17 +72,6 @@ class AMTBEiTPretrainViT(KeptTokensViT, BEiTPretrainViT):
                              'pre-train with use_shared_rel_pos_bias=True.')
         super().__init__(**kwargs)
         self.pre_norm = nn.Identity()
-
-    def forward(self, x: Tensor, plan: MaskPlan | None = None) -> Tensor:
-        """Encode images (B, C, H, W).
-
-        Returns:
-            Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V + M, D),
-            class token first, masked last; else the outputs of ``BEiTViT``.
-        """
-        if plan is None:
-            return super().forward(x, None)
-        return self.encode(x, plan)
 
     def encode(self, images: Tensor, plan: MaskPlan) -> Tensor:
         """Encode the kept tokens (B, K, D), in the order of ``kept_rows``."""
@@ -171,12 +152,9 @@ class AMTSimMIMHead(SimMIMHead):
     def loss(self, pred: Tensor, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Compare predictions (B, M, C * p * p) with the images' patches."""
         target = plan.patches(inputs, plan.ids_masked)
-        # with a mask, the loss also divides by its number of channels; it
-        # is counted in the target's precision, as half overflows
-        mask = torch.ones_like(target[:, :, :1])
-        if self.saliency_weight:
-            weights = plan.loss_weights(self.saliency_weight)
-            mask = mask * weights[:, :, None, None, None]
+        weights = plan.loss_weights(self.saliency_weight)
+        # with a mask, of pixels, the loss also divides by its channels
+        mask = weights[:, :, None, None, None].expand_as(target[:, :, :1])
         return self.loss_module(pred.view_as(target), target, mask)
 
     def reconstruct(self, pred: Tensor, inputs: Tensor,

@@ -75,9 +75,6 @@ class VisiblePatchViT(BaseBackbone):
                 'scale of the crop, and input_size and patch_size of '
                 'AMTMaskGenerator.')
         proj = self.patch_embed.projection
-        if images.shape[1] != proj.in_channels:
-            raise ValueError(f'in_channels must be {images.shape[1]} to fit '
-                             f'the images, got {proj.in_channels}.')
         pixels = plan.patches(images, plan.ids_visible).flatten(2)
         x = F.linear(pixels, proj.weight.flatten(1), proj.bias)
         return self.patch_embed.norm(x) if self.patch_embed.norm else x
@@ -98,6 +95,21 @@ class KeptTokensViT(VisiblePatchViT):
     Args:
         **kwargs: Those of the vision transformer.
     """
+
+    # what its forward takes behind the images, for whole ones
+    no_mask: tuple[None, ...] = (None, )
+
+    def forward(self, x: Tensor, plan: MaskPlan | None = None) -> Any:
+        """Encode images (B, C, H, W).
+
+        Returns:
+            Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V + M, D),
+            class token first, masked last; else the outputs of the vision
+            transformer.
+        """
+        if plan is None:
+            return super().forward(x, *self.no_mask)
+        return self.encode(x, plan)
 
     def encode(self, images: Tensor, plan: MaskPlan) -> Tensor:
         """Encode the kept tokens (B, K, D), in the order of ``kept_rows``."""

@@ -11,7 +11,7 @@ tokens, L counts the class token too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,24 +32,19 @@ NUM_NEAREST = 5
 def cls_attention(block: Any,
                   x: Tensor,
                   bias_HLL: Tensor | None = None) -> Tensor:
-    """Return the class token's attention in one transformer block.
+    """Return the class token's attention in one block, (B, H, L) float32.
 
-    Only the one query row is computed, with neither keys, values nor MLP:
-    the result equals the first row of ``softmax(q k^T / sqrt(E) + bias)``
-    without its first entry, in float32 under autocast too.
-
-    Args:
-        block (nn.Module): mmpretrain's ``TransformerEncoderLayer`` or
-            ``BEiTTransformerEncoderLayer``, whose own bias is added.
-        x (Tensor): The input of the block, (B, 1 + L, D), class token first.
-        bias_HLL (Tensor, optional): Relative position bias that the blocks
-            share, (H, 1 + L, 1 + L). Defaults to None.
-
-    Returns:
-        Tensor: (B, H, L) float32.
+    Only the one query row is computed, with neither keys, values nor MLP: the
+    result equals the first row of ``softmax(q k^T / sqrt(E) + bias)`` without
+    its first entry, in float32 under autocast too. The block is mmpretrain's
+    ``TransformerEncoderLayer`` or ``BEiTTransformerEncoderLayer``, whose own
+    bias is added, as is one that the blocks share, (H, 1 + L, 1 + L). Its
+    input is (B, 1 + L, D), class token first.
     """
     x = block.ln1(x).float()
-    with _full_precision(x):
+    # autocast does not know tensors without data
+    with nullcontext() if x.is_meta else torch.autocast(
+            x.device.type, enabled=False):
         scores = _cls_scores(block.attn, x)
     if bias_HLL is not None:
         scores = scores + bias_HLL[:, 0]
@@ -77,25 +72,13 @@ def _cls_scores(attn: Any, x: Tensor) -> Tensor:
     return scores
 
 
-def _full_precision(x: Tensor) -> AbstractContextManager:
-    """Leave autocast, which does not know tensors without data."""
-    return nullcontext() if x.is_meta else torch.autocast(
-        x.device.type, enabled=False)
-
-
 def vit_saliency(vit: Any,
                  images: Tensor,
                  reduction: str = 'mean_then_scale') -> Tensor:
     """Return the class token's attention in a ViT's last block, as saliency.
 
-    Args:
-        vit (nn.Module): See :func:`vit_attention`.
-        images (Tensor): (B, C, H, W), normalised.
-        reduction (str): A key of :data:`HEAD_REDUCTIONS`.
-            Defaults to ``'mean_then_scale'``.
-
-    Returns:
-        Tensor: (B, h, w) float32 in [0, 1].
+    Of images (B, C, H, W), normalised, it is (B, h, w) float32 in [0, 1]; see
+    :func:`vit_attention`. ``reduction`` is a key of :data:`HEAD_REDUCTIONS`.
     """
     attention = vit_attention(vit, images)
     saliency_BL = reduce_heads(attention.flatten(2), reduction)
@@ -105,16 +88,10 @@ def vit_saliency(vit: Any,
 def vit_attention(vit: Any, images: Tensor) -> Tensor:
     """Return the class token's attention in the last block, head by head.
 
-    All blocks but the last run as they are, fused attention included.
-
-    Args:
-        vit (nn.Module): mmpretrain's ``VisionTransformer``, ``BEiTViT`` or a
-            subclass of either, with a class token.
-        images (Tensor): (B, C, H, W), normalised.
-
-    Returns:
-        Tensor: (B, heads, h, w) float32; with the class token's own share,
-        which is left out, a head sums to 1.
+    Of images (B, C, H, W), normalised, in mmpretrain's ``VisionTransformer``,
+    ``BEiTViT`` or a subclass of either, with a class token. All blocks but the
+    last run as they are, fused attention included. Returned is (B, heads, h,
+    w) float32; with the class token's own share, left out, a head sums to 1.
     """
     x, grid, shared = enter_blocks(vit, images)
     for block in vit.layers[:-1]:
@@ -179,11 +156,7 @@ def min_max(x: Tensor) -> Tensor:
 def vit_tokens(vit: Any, images: Tensor, block: int = -1) -> Tensor:
     """Return the patch tokens (B, h, w, D) that leave a block of a ViT.
 
-    Args:
-        vit (nn.Module): See :func:`vit_attention`.
-        images (Tensor): (B, C, H, W), normalised.
-        block (int): Index of the block, from the end if negative.
-            Defaults to -1.
+    See :func:`vit_attention`; a negative index counts from the last block.
     """
     x, grid, shared = enter_blocks(vit, images)
     for layer in vit.layers[:block % len(vit.layers) + 1]:

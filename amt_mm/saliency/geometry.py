@@ -20,22 +20,14 @@ def crop_map(saliency_map: np.ndarray,
              size: tuple[int, int] | None = None) -> np.ndarray:
     """Integrate a map over each patch of a cropped and flipped image.
 
-    The map is a step function on its small grid, so the integral is exact and
-    costs two small matrix products: no image-sized map is ever made. Source:
-    AMT, section 3.2, ``P_A`` is obtained by summing ``a_w`` in each patch.
-
-    Args:
-        saliency_map (np.ndarray): (h, w), on the whole image.
-        box (tuple[float]): The crop, as shares of the image.
-            Defaults to the whole image.
-        flip (str, optional): ``'horizontal'``, ``'vertical'`` or
-            ``'diagonal'``, as in mmcv's ``RandomFlip``. Defaults to None.
-        size (tuple[int], optional): Patches (h', w') of the cropped image.
-            Defaults to (h, w).
-
-    Returns:
-        np.ndarray: (h', w') float64 weights, in units of map cells: the whole
-        map on its own grid gives the map itself.
+    The map (h, w) of the whole image is a step function on its small grid, so
+    the integral is exact and costs two small matrix products: no image-sized
+    map is ever made. The flip is ``'horizontal'``, ``'vertical'`` or
+    ``'diagonal'``, as in mmcv's ``RandomFlip``; ``size`` is the number of
+    patches (h', w') of the crop, (h, w) by default. Returned are (h', w')
+    float64 weights, in units of map cells: the whole map on its own grid gives
+    the map itself. Source: AMT, section 3.2, ``P_A`` is obtained by summing
+    ``a_w`` in each patch.
     """
     h, w = saliency_map.shape
     new_h, new_w = size or (h, w)
@@ -53,15 +45,9 @@ def overlap(start: float, stop: float, num_patches: int,
             num_cells: int) -> np.ndarray:
     """Return how much of each cell each patch covers along one axis.
 
-    Args:
-        start (float): Begin of the crop, as a share of the image.
-        stop (float): End of the crop.
-        num_patches (int): Patches that divide the crop evenly.
-        num_cells (int): Cells that divide the image evenly.
-
-    Returns:
-        np.ndarray: (num_patches, num_cells), in cells; a row sums to the
-        length of the patch.
+    The crop, from ``start`` to ``stop`` as shares of the image, is divided
+    evenly by the patches, and the image by the cells. The result (num_patches,
+    num_cells) is in cells: a row sums to the length of the patch.
     """
     step = (stop - start) * num_cells / num_patches
     edges = start * num_cells + step * _numbers(num_patches + 1)[:, None]

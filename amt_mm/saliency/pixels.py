@@ -21,38 +21,26 @@ NEIGHBOURS = [(y, x) for y in (0, 1, 2) for x in (0, 1, 2) if (y, x) != (1, 1)]
 
 
 class Grid(NamedTuple):
-    """What does not depend on the image.
+    """What does not depend on the image."""
 
-    Attributes:
-        rows, columns (np.ndarray): The pairs of cells that touch; all cells
-            of the border touch each other.
-        border (np.ndarray): (L,) float32, 1 on the border.
-        near (np.ndarray): (L, L) float32, Gaussian weight of the distance.
-    """
-
+    # the pairs of cells that touch; all cells of the border touch each other
     rows: np.ndarray
     columns: np.ndarray
-    border: np.ndarray
-    near: np.ndarray
+    border: np.ndarray  # (L,) float32, 1 on the border
+    near: np.ndarray  # (L, L) float32, Gaussian weight of the distance
 
 
 def pixel_saliency(image: np.ndarray,
                    grid: tuple[int, int],
                    method: str = 'rbd',
                    centre_weight: float = 1.) -> np.ndarray:
-    """Return where an image is likely to hold an object.
+    """Return where an image is likely to hold an object, (h, w) float32.
 
-    Args:
-        image (np.ndarray): (H, W) or (H, W, C), of any type. Three channels
-            are BGR.
-        grid (tuple[int]): (h, w) of the map.
-        method (str): A key of :data:`PIXEL_METHODS`. Defaults to ``'rbd'``.
-        centre_weight (float): Exponent of the centre prior that the map is
-            multiplied by; 0 leaves it out. Defaults to 1.
-
-    Returns:
-        np.ndarray: (h, w) float32 in [0.001, 1]. An image of one colour has
-        a constant map, and one that is not finite has NaN.
+    The image is (H, W) or (H, W, C), of any type; three channels are BGR.
+    ``method`` is a key of :data:`PIXEL_METHODS`, and ``centre_weight`` the
+    exponent of the centre prior that the map is multiplied by. The map is in
+    [0.001, 1], constant for an image of one colour, and NaN for one that is
+    not finite.
     """
     if image.dtype.kind == 'f' and not np.isfinite(image).all():
         return np.full(grid, np.nan, np.float32)
@@ -60,14 +48,9 @@ def pixel_saliency(image: np.ndarray,
 
 
 def weigh_centre(maps: np.ndarray, centre_weight: float) -> np.ndarray:
-    """Scale maps (..., h, w) to [0, 1] and multiply by a centre prior.
+    """Scale maps (..., h, w) and multiply by a power of the centre prior.
 
-    Args:
-        maps (np.ndarray): (..., h, w) float32.
-        centre_weight (float): Exponent of the prior.
-
-    Returns:
-        np.ndarray: (..., h, w) float32 in [0.001, 1].
+    Returned are float32 in [0.001, 1].
     """
     prior = centre_prior(*maps.shape[-2:])**np.float32(centre_weight)
     return np.float32(FLOOR) + np.float32(1 - FLOOR) * min_max(maps) * prior

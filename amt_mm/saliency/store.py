@@ -15,11 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import zlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -28,7 +27,6 @@ from amt_mm.atomic_write import remove_parts, replacing
 FORMAT = 2
 MAP_DTYPE = np.dtype('<f2')
 CHUNK = 1 << 16  # records written at once
-MAX_MANIFEST_BYTES = 1 << 20
 
 
 class SaliencyStoreError(ValueError):
@@ -50,6 +48,13 @@ def fingerprint(paths: Iterable[str]) -> str:
 def record_dtype(grid: tuple[int, int]) -> np.dtype:
     """Return the type of the record of a (h, w) map."""
     return np.dtype([('map', MAP_DTYPE, grid), ('crc32', '<u4')])
+
+
+class Manifest(NamedTuple):
+    """Which generations a store holds, and their checksums."""
+
+    current: int | None  # the one in use, None before the first
+    checksums: dict[int, int]  # the crc32 of each generation's records
 
 
 class SaliencyStore:
@@ -77,10 +82,15 @@ class SaliencyStore:
         self.grid = grid[0], grid[1]
         self.dataset_id = dataset_id
         self._stamp: tuple[int, int] | None = None
-        self._maps: _MapFile | None = None
+        self._file: BinaryIO | None = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, '_stamp': None, '_maps': None}
+        return {**self.__dict__, '_stamp': None, '_file': None}
+
+    def __del__(self) -> None:
+        file = getattr(self, '_file', None)
+        if file:
+            file.close()
 
     def path(self, generation: int) -> Path:
         """Path of the maps that were made before a 0-based epoch."""
@@ -91,17 +101,18 @@ class SaliencyStore:
     @property
     def generation(self) -> int | None:
         """The current generation, None before the first update."""
-        return self._read_manifest()['current']
+        return self._read_manifest().current
 
     @property
     def generations(self) -> list[int]:
         """The generations held, oldest first."""
-        return sorted(map(int, self._read_manifest()['generations']))
+        return sorted(self._read_manifest().checksums)
 
     def read(self, index: int) -> np.ndarray | None:
         """Return the map (h, w) float16 of one image, None before the first.
 
         Raises:
+            IndexError: If there is no such image.
             SaliencyStoreError: If the store is missing, damaged, or made for
                 another data set.
         """
@@ -114,58 +125,100 @@ class SaliencyStore:
         stamp = (status.st_mtime_ns, status.st_ino)
         if stamp != self._stamp:
             current = self.generation
-            self._maps = None if current is None else self._open(current)
+            before = self._file
+            self._file = None if current is None else self._open(current)
+            if before:
+                before.close()
             self._stamp = stamp
-        if self._maps is None:
+        if self._file is None:
             return None
-        try:
-            return self._maps.read(index)
-        except (OSError, ValueError) as error:
+        if not 0 <= index < self.num_images:
+            raise IndexError(
+                f'index must be in [0, {self.num_images}), got {index}.')
+        found = self._read_record(self._file, index)
+        if found is None:
             raise SaliencyMapsLostError(
-                f'cannot read the saliency maps {self._maps.path}: {error}. '
-                'Resume from the last checkpoint: the maps are then checked, '
-                'and made anew.') from error
+                f'cannot read the saliency maps {self._file.name}: the map of '
+                f'image {index} is damaged. Resume from the last checkpoint: '
+                'the maps are then checked, and made anew.')
+        return found
+
+    def _read_record(self, file: BinaryIO, index: int) -> np.ndarray | None:
+        """Return the map of an image, None if it is damaged.
+
+        It reads where a memory map would map: a file that is cut off under a
+        memory map kills the process, and pages that were read count as its
+        memory.
+        """
+        dtype = record_dtype(self.grid)
+        try:
+            # the position is that after the header, which is never moved
+            content = os.pread(file.fileno(), dtype.itemsize,
+                               file.tell() + index * dtype.itemsize)
+        except OSError:
+            return None
+        if len(content) < dtype.itemsize:
+            return None
+        record = np.frombuffer(content, dtype)[0]
+        is_whole = zlib.crc32(content[:-4], index) == record['crc32']
+        return record['map'] if is_whole else None
 
     def verify(self, generation: int) -> None:
         """Read a whole generation and compare its checksum."""
-        crc32 = self._entry(generation)['crc32']
-        if self._open(generation).checksum() != crc32:
+        expected, checksum = self._checksum(generation), 0
+        with self._open(generation) as file:
+            while chunk := file.read(CHUNK << 4):
+                checksum = zlib.crc32(chunk, checksum)
+        if checksum != expected:
             raise SaliencyMapsLostError(
                 f'{self.path(generation)} is damaged: its checksum differs '
                 'from the one in manifest.json.')
 
-    def _entry(self, generation: int) -> dict[str, int]:
-        held = self._read_manifest()['generations']
-        if str(generation) not in held:
-            raise SaliencyMapsLostError(
-                f'{self.root} holds no generation {generation}, only '
-                f'{sorted(map(int, held))}.')
-        return held[str(generation)]
+    def _checksum(self, generation: int) -> int:
+        held = self._read_manifest().checksums
+        if generation not in held:
+            raise SaliencyMapsLostError(f'{self.root} holds no generation '
+                                        f'{generation}, only {sorted(held)}.')
+        return held[generation]
 
-    def _open(self, generation: int) -> _MapFile:
+    def _open(self, generation: int) -> BinaryIO:
+        """Open the maps of a generation, behind the header of the file."""
         path = self.path(generation)
+        expected = (self.num_images, ), record_dtype(self.grid)
         try:
-            maps = _MapFile(path)
-        except (OSError, ValueError, ArithmeticError) as error:
+            file = open(path, 'rb', buffering=0)
+        except OSError as error:
             raise SaliencyMapsLostError(
                 f'cannot read the saliency maps {path}: {error}') from error
-        expected = (self.num_images, ), record_dtype(self.grid)
-        if (maps.shape, maps.dtype) != expected:
-            raise SaliencyMapsLostError(
-                f'{path} must hold {expected[0]} records {expected[1]}, got '
-                f'{maps.shape} {maps.dtype}.')
-        return maps
-
-    def _read_manifest(self) -> dict[str, Any]:
         try:
-            with open(_open_regular(self.manifest), 'rb') as file:
-                content = file.read(MAX_MANIFEST_BYTES + 1)
-            if len(content) > MAX_MANIFEST_BYTES:
-                raise ValueError(f'more than {MAX_MANIFEST_BYTES:,} bytes')
-            manifest = json.loads(content)
-            _check_manifest(manifest)
-            found = (manifest['num_images'], tuple(manifest['grid']),
-                     manifest['dataset_id'])
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            if (shape, dtype) != expected:
+                raise ValueError(f'got {shape} {dtype}')
+            if os.fstat(file.fileno()).st_size != \
+                    file.tell() + self.num_images * dtype.itemsize:
+                raise ValueError('it is cut off')
+        except (OSError, ValueError, ArithmeticError) as error:
+            file.close()
+            raise SaliencyMapsLostError(
+                f'{path} must hold {expected[0]} records {expected[1]}: '
+                f'{error}.') from error
+        return file
+
+    def _read_manifest(self) -> Manifest:
+        try:
+            content = json.loads(self.manifest.read_bytes())
+            if content['format'] != FORMAT:
+                raise ValueError(
+                    f"format must be {FORMAT}, got {content['format']!r}")
+            found = (content['num_images'], tuple(content['grid']),
+                     content['dataset_id'])
+            checksums = {int(generation): int(entry['crc32']) for
+                         generation, entry in content['generations'].items()}
+            current = content['current']
+            if current is not None and current not in checksums:
+                raise ValueError(f'current must be one of {[*checksums]}, got '
+                                 f'{current!r}')
         except (OSError, AttributeError, KeyError, TypeError, ValueError,
                 ArithmeticError, RecursionError) as error:
             raise SaliencyMapsLostError(
@@ -179,7 +232,7 @@ class SaliencyStore:
                 f'it has (images, grid, fingerprint) {was}, training has '
                 f'{now}. Use another work_dir, or the data set that the run '
                 'began with.')
-        return manifest
+        return Manifest(current, checksums)
 
     # ---- writing: one process of each node
 
@@ -191,7 +244,7 @@ class SaliencyStore:
             raise SaliencyStoreError(
                 f'store_dir must be a folder, got {self.root}, which is or '
                 'lies below a file.') from None
-        self._write_manifest(None, {})
+        self._write_manifest(Manifest(None, {}))
 
     def clean(self) -> None:
         """Remove what interrupted writes left; not while others write."""
@@ -201,17 +254,12 @@ class SaliencyStore:
               needed: Collection[int | None] = ()) -> None:
         """Add a generation and make it the current one.
 
-        Args:
-            generation (int): The 0-based epoch before which it was made.
-            maps (np.ndarray): (num_images, h, w), finite, in [0, 1].
-            keep (int): How many generations stay on disk, this one included.
-                Defaults to 2: a resume may need the one before.
-            needed (Collection[int]): Generations that stay in any case, such
-                as those of checkpoints. Defaults to none.
-
-        Raises:
-            OSError: If the disk is full or fails. The generations written
-                before are whole, and the current one stays.
+        It was made before that 0-based epoch; its maps (num_images, h, w) are
+        finite, in [0, 1]. ``keep`` generations stay on disk, this one
+        included, as a resume may need the one before, and those ``needed`` in
+        any case, such as those of checkpoints. If the disk is full or fails,
+        OSError is raised, the generations written before are whole, and the
+        current one stays.
         """
         expected = (self.num_images, *self.grid)
         if maps.shape != expected:
@@ -220,85 +268,35 @@ class SaliencyStore:
         maps = maps.astype(MAP_DTYPE, copy=False)
         if not np.isfinite(maps).all():
             raise ValueError('maps must be finite, got NaN or infinity.')
-        held = self._read_manifest()['generations']
+        held = self._read_manifest().checksums
         with replacing(self.path(generation)) as file:
-            held[str(generation)] = dict(crc32=_write_maps(file, maps))
-        newest = sorted(held, key=int)[-keep:]
-        stay = {*newest, str(generation), *map(str, needed)}
-        self._write_manifest(
-            generation, {g: entry for g, entry in held.items() if g in stay})
+            held[generation] = _write_maps(file, maps)
+        stay = {*sorted(held)[-keep:], generation, *needed}
+        self._write_manifest(Manifest(
+            generation, {g: crc32 for g, crc32 in held.items() if g in stay}))
 
     def activate(self, generation: int | None) -> None:
         """Make a generation that is held the current one, or none."""
         if generation is not None:
-            self._entry(generation)
-        self._write_manifest(generation, self._read_manifest()['generations'])
+            self._checksum(generation)
+        self._write_manifest(
+            self._read_manifest()._replace(current=generation))
 
-    def _write_manifest(self, current: int | None, held: dict) -> None:
+    def _write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest, and remove the files that it does not name."""
         content = dict(
             format=FORMAT,
             num_images=self.num_images,
             grid=list(self.grid),
             dataset_id=self.dataset_id,
-            current=current,
-            generations=held)
+            current=manifest.current,
+            generations={str(generation): dict(crc32=crc32) for
+                         generation, crc32 in manifest.checksums.items()})
         with replacing(self.manifest) as file:
             file.write(json.dumps(content, indent=1).encode())
-        named = {self.path(int(generation)) for generation in held}
+        named = set(map(self.path, manifest.checksums))
         for path in {*self.root.glob('epoch_*.npy')} - named:
             path.unlink(missing_ok=True)
-
-
-class _MapFile:
-    """Read the maps of a generation one by one, each checked.
-
-    It reads where a memory map would map: a file that is cut off under a
-    memory map kills the process, and pages that were read count as its memory.
-
-    Raises:
-        OSError: If it cannot be opened.
-        ValueError, ArithmeticError: If it is no such file, or cut off.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = _open_regular(path)
-        # only to read the header and to compare it with the size of the file
-        records = np.lib.format.open_memmap(path, mode='r')
-        self.path, self.shape, self.dtype = path, records.shape, records.dtype
-        self.offset = int(records.offset)
-
-    def __del__(self) -> None:
-        if hasattr(self, '_file'):
-            os.close(self._file)
-
-    def read(self, index: int) -> np.ndarray:
-        """Return the map (h, w) of an image.
-
-        Raises:
-            IndexError: If there is no such image.
-            OSError: If the disk fails.
-            ValueError: If the record is cut off or damaged.
-        """
-        if not 0 <= index < self.shape[0]:
-            raise IndexError(
-                f'index must be in [0, {self.shape[0]}), got {index}.')
-        size = self.dtype.itemsize
-        found = os.pread(self._file, size, self.offset + index * size)
-        if len(found) == size:
-            records = np.frombuffer(found, self.dtype)
-            if zlib.crc32(found[:-4], index) == records['crc32'][0]:
-                return records['map'][0]
-        raise ValueError(f'the map of image {index} is damaged')
-
-    def checksum(self) -> int:
-        """Read all records and return their checksum."""
-        with open(self._file, 'rb', closefd=False) as file:
-            file.seek(self.offset)
-            checksum = 0
-            while chunk := file.read(CHUNK << 4):
-                checksum = zlib.crc32(chunk, checksum)
-        return checksum
 
 
 def _write_maps(file: BinaryIO, maps: np.ndarray) -> int:
@@ -317,33 +315,3 @@ def _write_maps(file: BinaryIO, maps: np.ndarray) -> int:
         checksum = zlib.crc32(records.tobytes(), checksum)
         file.write(records.tobytes())
     return checksum
-
-
-def _open_regular(path: Path) -> int:
-    """Open a regular file for reading, no pipe and no link.
-
-    Raises:
-        OSError: If it cannot be opened, or is no regular file.
-    """
-    # a pipe would wait for a writer
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    file = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError('it is no regular file')
-    return file
-
-
-def _check_manifest(manifest: dict[str, Any]) -> None:
-    """Raise an error if a manifest is not what ``_write_manifest`` writes."""
-    if manifest['format'] != FORMAT:
-        raise ValueError(
-            f"format must be {FORMAT}, got {manifest['format']!r}")
-    current = manifest['current']
-    if not (current is None or type(current) is int and current >= 0):
-        raise TypeError(f'current must be an integer >= 0, got {current!r}')
-    for generation, entry in manifest['generations'].items():
-        if not generation.isdecimal() or str(int(generation)) != generation:
-            raise ValueError('a generation must be an integer >= 0, got '
-                             f'{generation!r}')
-        int(entry['crc32'])

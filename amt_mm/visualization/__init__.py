@@ -15,8 +15,12 @@ from .embedding import (
 )
 from .page import Section, write_page
 from .panels import Panel, draw_panel, draw_sheet
-from .plan_samples import draw_plans, sample_plans
-from .training_panels import to_pixels, training_panels
+from .training_panels import (
+    draw_plans,
+    sample_plans,
+    to_pixels,
+    training_panels,
+)
 from .visualizers import AMTMLflowVisBackend, AMTVisualizer
 
 __all__ = [

@@ -17,8 +17,7 @@ from amt_mm.saliency import entropies
 from amt_mm.saliency.attention import vit_attention
 from amt_mm.saliency.pixels import min_max
 
-from .sheet import draw_table, scale_entry
-from .tiles import draw_saliency
+from .panels import draw_saliency, draw_table, scale_entry
 
 LONG_SIDE = 224
 SCALE = 'least to greatest attention of each picture'
@@ -28,9 +27,7 @@ SCALE = 'least to greatest attention of each picture'
 def cls_attention_maps(vit: Any, inputs: Tensor) -> np.ndarray:
     """Return the class token's attention in the last block, (N, H, h, w).
 
-    Args:
-        vit (nn.Module): See :func:`amt_mm.saliency.attention.vit_attention`.
-        inputs (Tensor): (N, 3, H, W), normalised.
+    See :func:`amt_mm.saliency.attention.vit_attention`.
     """
     was_training = vit.training
     vit.eval()
@@ -43,13 +40,8 @@ def draw_attention(images: Sequence[np.ndarray],
                    maps: Mapping[str, np.ndarray]) -> np.ndarray:
     """Draw a row an image: as it is, and under each of several maps.
 
-    Args:
-        images (Sequence[np.ndarray]): (H, W, 3) uint8 RGB, of any sizes.
-        maps (Mapping[str, np.ndarray]): By the caption of their column, maps
-            (N, h, w) of attention, at any scale.
-
-    Returns:
-        np.ndarray: (H', W', 3) uint8 RGB.
+    Images, of any sizes, and the result are (H, W, 3) uint8 RGB. The maps
+    (N, h, w), at any scale, go by the caption of their column.
     """
     rows = []
     for number, image in enumerate(images):

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
-from .sheet import MARGIN, PAPER
+from .panels import MARGIN, PAPER
 
 # each with the module that it needs, and the package that brings it
 PROJECTIONS = dict(
@@ -62,12 +62,8 @@ def draw_embedding(places: np.ndarray,
                    thumbnails: Sequence[np.ndarray]) -> np.ndarray:
     """Put thumbnails at their places, each axis stretched to the picture.
 
-    Args:
-        places (np.ndarray): (N, 2), the second axis upwards.
-        thumbnails (Sequence[np.ndarray]): N of (h, w, 3) uint8 RGB.
-
-    Returns:
-        np.ndarray: The picture, (H, W, 3) uint8 RGB.
+    The places are (N, 2), the second axis upwards; the thumbnails and the
+    picture (H, W, 3) uint8 RGB.
     """
     low, high = places.min(0), places.max(0)
     shares = (places - low) / np.where(high > low, high - low, 1)

@@ -38,17 +38,11 @@ $body
 
 
 class Section(NamedTuple):
-    """A part of a page.
-
-    Attributes:
-        heading (str): Its heading.
-        text (str): Shown as it is, line by line.
-        picture (np.ndarray, optional): (H, W, 3) uint8 RGB.
-    """
+    """A part of a page."""
 
     heading: str
-    text: str
-    picture: np.ndarray | None = None
+    text: str  # shown as it is, line by line
+    picture: np.ndarray | None = None  # (H, W, 3) uint8 RGB
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
@@ -60,14 +54,11 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
             parts.append(f'<pre>{escape(section.text)}</pre>')
         if section.picture is not None:
             name = escape(section.heading, quote=True)
+            content = BytesIO()
+            Image.fromarray(section.picture).save(
+                content, 'PNG', optimize=True)
+            data = base64.b64encode(content.getvalue()).decode()
             parts.append(f'<figure><img alt="{name}" src="data:image/png;'
-                         f'base64,{_encoded(section.picture)}"></figure>')
+                         f'base64,{data}"></figure>')
     path.write_text(PAGE.substitute(
         title=escape(title), body='\n'.join(parts)))
-
-
-def _encoded(picture: np.ndarray) -> str:
-    """Return a picture as a PNG file in base 64."""
-    content = BytesIO()
-    Image.fromarray(picture).save(content, 'PNG', optimize=True)
-    return base64.b64encode(content.getvalue()).decode()

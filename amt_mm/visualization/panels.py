@@ -1,37 +1,168 @@
-"""Lay out sheets that show what AMT does to images."""
+"""Sheets that show what AMT does to images: rows of pictures, and a legend.
+
+(H, W) image, (h, w) grid of the map or the plan; pictures are uint8 RGB.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
-from amt_mm.masking.plan import ROLES
+from amt_mm.masking.plan import MASKED, ROLES, THROWN
 
-from .sheet import TEXT_HEIGHT, Entry, draw_table, scale_entry
-from .tiles import draw_plan, draw_saliency, enlarge
-
-# (H, W) image, (h, w) grid of the map or the plan; pictures are uint8 RGB
+GREY, GREY_EDGE = 150, 182
+DARK, HATCH, PERIOD = 24, 112, 8
+MARGIN, GAP, LINE = 12, 24, 32
+TEXT_HEIGHT = 16
+PAPER, INK = 255, '#282828'
+PIXELS_PER_INCH = 72  # so that a point is a pixel
+FONT = 'DejaVu Sans'  # which matplotlib ships
+# of the legend: its key, a picture, and what it means
+Entry = tuple[np.ndarray, str]
 MIN_SIDE = 256
 CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat every pixel ``factor`` times in both directions."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def spread(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Give every pixel of (H, W) the value of its cell in (h, w)."""
+    rows, columns = _cells(grid.shape, shape)
+    return grid[rows[:, None], columns]
+
+
+def colour_scale(values: np.ndarray) -> np.ndarray:
+    """Return the magma colours of (h, w) values in [0, 1], (h, w, 3)."""
+    levels = np.round(255 * values.astype(np.float32)).astype(np.uint8)
+    bgr = cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def draw_saliency(image: np.ndarray,
+                  saliency_map: np.ndarray,
+                  opacity: float = 0.65) -> np.ndarray:
+    """Blend the map, in magma, over a grey version of the image."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    colours = colour_scale(spread(saliency_map, image.shape[:2]))
+    blend = (1 - opacity) * grey + opacity * colours
+    return np.round(blend).astype(np.uint8)
+
+
+def draw_plan(image: np.ndarray,
+              plan: np.ndarray,
+              reconstruction: np.ndarray | None = None) -> np.ndarray:
+    """Show visible patches as they are and cover the others.
+
+    Masked patches are flat grey with a light edge, or the reconstruction
+    where one is given; thrown patches are dark with diagonal hatching.
+    """
+    roles = spread(plan, image.shape[:2])[..., None]
+    cover = reconstruction
+    if cover is None:
+        # the first pixel of every cell in both directions
+        rows, columns = (np.diff(cells, prepend=-1) > 0 for cells in
+                         _cells(plan.shape, image.shape[:2]))
+        edges = rows[:, None] | columns
+        cover = np.where(edges, GREY_EDGE, GREY)[..., None]
+    y, x = np.indices(image.shape[:2], sparse=True)
+    # diagonal lines that run on from patch to patch
+    is_line = (x + y) % PERIOD < 2
+    hatching = np.where(is_line, HATCH, DARK)[..., None]
+    picture = np.where(roles == MASKED, cover, image)
+    return np.where(roles == THROWN, hatching, picture).astype(np.uint8)
+
+
+def _cells(grid: tuple[int, ...],
+           shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cell row of every pixel row, and of every column."""
+    rows, columns = (np.arange(side) * cells // side
+                     for side, cells in zip(shape, grid, strict=True))
+    return rows, columns
+
+
+def draw_table(captions: Sequence[str],
+               rows: Sequence[Sequence[np.ndarray]],
+               entries: Sequence[Entry] = ()) -> np.ndarray:
+    """Stack rows of pictures between captions and a legend, (H, W, 3) RGB.
+
+    There is a caption for each column; the legend's keys, each with its text,
+    are broken into lines.
+    """
+    step = MARGIN + max([*map(text_width, captions), *(
+        tile.shape[1] for row in rows for tile in row)])
+    width = max([MARGIN + len(captions) * step, *(
+        2 * MARGIN + len(key[0]) + 8 + text_width(text)
+        for key, text in entries)])
+    # what is where: (left, top, picture or text)
+    placed: list[tuple[int, int, np.ndarray | str]] = [
+        (MARGIN + step * column, MARGIN, text)
+        for column, text in enumerate(captions)]
+    top = MARGIN + LINE
+    for row in rows:
+        placed += [(MARGIN + step * column, top, tile)
+                   for column, tile in enumerate(row)]
+        top += max(map(len, row)) + MARGIN
+    left = MARGIN
+    for key, text in entries:
+        words = left + len(key[0]) + 8
+        if left > MARGIN and words + text_width(text) > width:
+            words, left, top = words - left + MARGIN, MARGIN, top + LINE
+        placed += [(left, top + 3, key), (words, top, text)]
+        left = words + text_width(text) + GAP
+    return _render(placed, width, top + LINE * bool(entries))
+
+
+def _render(placed: Sequence[tuple[int, int, np.ndarray | str]], width: int,
+            height: int) -> np.ndarray:
+    """Draw pictures, pixel by pixel, and texts."""
+    # a little more, as sides are rounded down
+    figure = Figure(((width + .01) / PIXELS_PER_INCH,
+                     (height + .01) / PIXELS_PER_INCH),
+                    dpi=PIXELS_PER_INCH, facecolor='white')
+    canvas = FigureCanvasAgg(figure)
+    for left, top, content in placed:
+        if isinstance(content, str):
+            figure.text(left / width, 1 - (top + TEXT_HEIGHT) / height,
+                        content, size=TEXT_HEIGHT, color=INK, family=FONT,
+                        parse_math=False)
+        else:
+            figure.figimage(content, left, height - top - len(content),
+                            origin='upper')
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def text_width(text: str) -> int:
+    """Return the width of a line of text, in pixels."""
+    font = FontProperties(family=FONT)
+    return ceil(TextPath((0, 0), text, TEXT_HEIGHT, font).get_extents().x1)
+
+
+def scale_entry(text: str) -> Entry:
+    """Explain the colours of saliency."""
+    levels = np.linspace(0, 1, 6 * TEXT_HEIGHT)
+    return colour_scale(np.tile(levels, (TEXT_HEIGHT, 1))), text
+
+
 @dataclass(frozen=True)
 class Panel:
-    """What one row of a sheet shows.
+    """What one row of a sheet shows."""
 
-    Args:
-        image (np.ndarray): (H, W, 3) uint8 RGB.
-        saliency_map (np.ndarray): (h, w) in [0, 1], over the whole image.
-        plan (np.ndarray): (h, w) of VISIBLE, MASKED and THROWN.
-        reconstruction (np.ndarray | None): (H, W, 3) uint8 RGB, of which
-            only masked patches are shown. Defaults to None.
-    """
-
-    image: np.ndarray
-    saliency_map: np.ndarray
-    plan: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    saliency_map: np.ndarray  # (h, w) in [0, 1], over the whole image
+    plan: np.ndarray  # (h, w) of VISIBLE, MASKED and THROWN
+    # (H, W, 3) uint8 RGB, of which only masked patches are shown
     reconstruction: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -61,12 +192,8 @@ def draw_sheet(panels: Sequence[Panel]) -> np.ndarray:
     """Stack one row per panel between the captions and the legend.
 
     Images may differ in size; small ones are enlarged by a whole factor.
-
-    Returns:
-        np.ndarray: (H', W', 3) uint8 RGB.
-
-    Raises:
-        ValueError: If there is no panel.
+    Returned is (H', W', 3) uint8 RGB; ValueError is raised if there is no
+    panel.
     """
     if not panels:
         raise ValueError('panels must hold at least one panel, got 0.')

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from amt_mm.arguments import check_choice
 
-from .config_text import parse_config, part
+from .config_text import part
 
 Grid = tuple[int, int]
 
@@ -40,15 +40,9 @@ def find_grid(state: dict[str, Tensor], meta: dict[str, Any],
               grid: Grid | None = None) -> Grid | None:
     """Return the grid (h, w) of an encoder's positions, None if unknown.
 
-    Args:
-        state (dict[str, Tensor]): Tensors of the encoder, by their names
-            without a prefix.
-        meta (dict): What lies beside them in the file: ``grid``, or the
-            config of the run as ``cfg``.
-        grid (tuple[int, int], optional): What the user says.
-
-    Raises:
-        ValueError: If ``grid`` contradicts the file.
+    By what the user says, the tensors themselves, and what lies beside them in
+    the file: ``grid``, or the config of the run as ``cfg``. Raises ValueError
+    if the user contradicts the file.
     """
     known = next((found for found in _candidates(state, meta)
                   if _fits(state, found)), None)
@@ -77,13 +71,9 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
     A module without ``patch_resolution`` or positions needs nothing. ``what``
     names the tensors in an error; with ``assume_square`` as many positions as
     a square has are one where nothing else says. Of the other arguments see
-    :func:`find_grid` and :func:`amt_mm.weights.load_encoder`.
-
-    Returns:
-        dict[str, str]: The keys that were resized, and how.
-
-    Raises:
-        ValueError: If the grid is not known.
+    :func:`find_grid` and :func:`amt_mm.weights.load_encoder`. Returned are the
+    keys that were resized, and how. Raises ValueError if the grid is not
+    known.
     """
     own = module.state_dict()
     keys = [key for key in state if TABLE.match(key)]
@@ -100,7 +90,13 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
         source = square_grid(state)
         grids = ', taken as a square'
     if source is None:
-        raise ValueError(_unknown_grid(state, what, assume_own_grid))
+        advice = ', or set img_size of the config to that it was made with' \
+            if assume_own_grid else ''
+        raise ValueError(
+            f'the grid of {what} is not known: it has {_describe(state)}, and '
+            'neither the file nor a config in it says how they lie. Pass '
+            'grid=(height, width), in patches: as init_cfg.grid of the '
+            f'backbone, or as --grid HEIGHT WIDTH of a tool{advice}.')
     mode = getattr(module, 'interpolate_mode', 'bicubic')
     shapes = {key: tuple(state[key].shape) for key in keys}
     for key in keys:
@@ -155,9 +151,8 @@ def fit_patches(module: nn.Module, state: dict[str, Tensor],
                 adapt: Iterable[str]) -> dict[str, str]:
     """Bring the patch embedding to channels and size of a module, in place.
 
-    Returns:
-        dict[str, str]: The key that was changed, and how; empty if nothing
-        was, or if what differs is not in ``adapt``.
+    Returned is the key that was changed, and how; nothing if what differs is
+    not in ``adapt``.
     """
     own, found = module.state_dict().get(PROJECTION), state.get(PROJECTION)
     if own is None or found is None or own.ndim != 4 or found.ndim != 4:
@@ -246,9 +241,7 @@ def _of_waves(state: dict[str, Tensor]) -> Iterator[Grid]:
 def _stated(meta: dict[str, Any],
             state: dict[str, Tensor]) -> Iterator[Grid]:
     """Yield what stands beside the tensors, and what a config implies."""
-    cfg = meta.get('cfg')
-    cfg = parse_config(cfg) if isinstance(cfg, str) else cfg
-    backbone = part(cfg, 'model', 'backbone')
+    backbone = part(meta, 'cfg', 'model', 'backbone')
     patches = state[PROJECTION].shape[2:] if PROJECTION in state else None
     sizes = [(meta.get('image_size'),
               meta.get('patch_size', patches and list(patches)))]
@@ -292,18 +285,6 @@ def _fits(state: dict[str, Tensor], grid: Grid | None) -> bool:
 def _shapes(num: int) -> Iterator[Grid]:
     """Yield the grids of so many tokens."""
     yield from ((h, num // h) for h in range(1, num + 1) if num % h == 0)
-
-
-def _unknown_grid(state: dict[str, Tensor], what: str,
-                  has_config: bool) -> str:
-    """Say that a grid is not known, and who may say it."""
-    advice = ', or set img_size of the config to that it was made with' \
-        if has_config else ''
-    return (
-        f'the grid of {what} is not known: it has {_describe(state)}, and '
-        'neither the file nor a config in it says how they lie. Pass '
-        'grid=(height, width), in patches: as init_cfg.grid of the backbone, '
-        f'or as --grid HEIGHT WIDTH of a tool{advice}.')
 
 
 def _describe(state: dict[str, Tensor], grid: Grid | None = None) -> str:

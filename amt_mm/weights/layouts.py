@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from .config_text import part
+from .config_text import parse_config, part
 
 PREFIX, NECK = 'backbone.', 'neck.'
 
@@ -94,27 +95,27 @@ OTHER_NETWORKS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint by our names.
+    """A checkpoint by our names."""
 
-    Args:
-        path (str): Where it came from.
-        encoder (dict[str, Tensor]): By their names in the backbone.
-        others (dict[str, Tensor]): The other tensors.
-        meta (dict): What the file says of them, as far as it is known:
-            ``grid``, ``image_size``, ``patch_size``, ``num_heads``, and the
-            config of the run as ``cfg``.
-        library (str): Whose names it had, ``''`` if ours.
-        notes (tuple[str, ...]): What else the log is to say.
-        versions (dict): Those of the layers that wrote the tensors.
-    """
-
-    path: str
-    encoder: dict[str, Tensor]
+    path: str  # where it came from
+    encoder: dict[str, Tensor]  # by their names in the backbone
     others: dict[str, Tensor]
+    # what the file says of them, as far as it is known: ``grid``,
+    # ``image_size``, ``patch_size``, ``num_heads``, and the config of the run
+    # as ``cfg``, a dict
     meta: dict[str, Any] = field(default_factory=dict)
-    library: str = ''
-    notes: tuple[str, ...] = ()
-    versions: Any = None
+    library: str = ''  # whose names it had, '' if ours
+    notes: tuple[str, ...] = ()  # what else the log is to say
+    versions: Any = None  # those of the layers that wrote the tensors
+
+    @property
+    def num_heads(self) -> int | None:
+        """Heads of the encoder, as the file or the config in it states."""
+        arch = part(self.meta, 'cfg', 'model', 'backbone').get('arch')
+        if isinstance(arch, str):
+            arch = VisionTransformer.arch_zoo.get(arch.lower())
+        heads = part(arch).get('num_heads') or self.meta.get('num_heads')
+        return int(heads) if heads else None
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -142,17 +143,11 @@ class Weights:
 
 def open_weights(checkpoint: dict[str, Any], path: str,
                  prefix: str = PREFIX) -> Weights:
-    """Find out whose names a checkpoint has, and give it ours.
+    """Find out whose names a checkpoint from a path has, and give it ours.
 
-    Args:
-        checkpoint (dict): As :func:`amt_mm.weights.read_checkpoint` or
-            mmengine return it.
-        path (str): Where it came from.
-        prefix (str): What the encoder's keys begin with, where several
-            encoders are in the file.
-
-    Raises:
-        ValueError: If it holds no tensor.
+    It is as :func:`amt_mm.weights.read_checkpoint` or mmengine return it. The
+    encoder's keys begin with the prefix where several encoders are in the
+    file. Raises ValueError if it holds no tensor.
     """
     state, notes = find_state(checkpoint, path)
     own, others, inner = split_encoder(state, prefix)
@@ -276,6 +271,8 @@ def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def find_meta(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint says of its tensors, in our words."""
     meta = dict(part(checkpoint, 'meta'))
+    if isinstance(meta.get('cfg'), str):
+        meta['cfg'] = parse_config(meta['cfg'])
     args = checkpoint.get('args')
     if isinstance(args, Namespace) and hasattr(args, 'input_size'):
         meta.setdefault('image_size', args.input_size)

@@ -1,4 +1,7 @@
-"""Load an encoder or a whole model: all of it, or none."""
+"""Load an encoder or a whole model: all of it, or none.
+
+To begin a run from the weights of another, what fits of it.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmpretrain.models import VisionTransformer
+from mmengine.runner import CheckpointLoader
+from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
-from .config_text import parse_config, part
+from .config_text import part
 from .grid import ADAPTABLE, Grid, fit_patches, fit_positions
 from .layouts import PREFIX, Weights, looks_like, open_weights, summary
 from .read import read_checkpoint
@@ -24,23 +28,19 @@ NEW = re.compile(r'(^|\.)rel_pos_[hw]$|^(ln|norm)\d?\.')
 UNUSED = re.compile(r'^(cls_token|mask_token)$|^(ln|norm)\d?\.')
 # buffers that hold nothing learned
 DERIVED = re.compile(r'(^|\.)(relative_position_index|num_batches_tracked)$')
+# before a path, it has mmengine read tensors and plain data only, in any
+# format that the project reads
+SCHEME = 'amt_mm:'
 
 
 @dataclass(frozen=True)
 class Loading:
-    """The keys taken from a state, and those that it or the module lacked.
+    """The keys taken from a state, and those that it or the module lacked."""
 
-    Args:
-        taken (list[str]): Keys of the file that the module has now.
-        resized (list[str]): Those of them that were changed, and how.
-        left (list[str]): Keys of the file that the module does not have.
-        lacked (list[str]): Keys of the module that the file does not have.
-    """
-
-    taken: list[str]
-    resized: list[str]
-    left: list[str]
-    lacked: list[str]
+    taken: list[str]  # keys of the file that the module has now
+    resized: list[str]  # those of them that were changed, and how
+    left: list[str]  # keys of the file that the module does not have
+    lacked: list[str]  # keys of the module that the file does not have
 
     def __str__(self) -> str:
         return (f'took {summary(self.taken)}; '
@@ -52,13 +52,9 @@ class Loading:
 def read_weights(path: str, prefix: str = PREFIX) -> Weights:
     """Read a checkpoint of any kind that is known, by our names.
 
-    Args:
-        path (str): File, URL, or folder of transformers. Only tensors and
-            plain data are read from it.
-        prefix (str): See :func:`load_encoder`.
-
-    Raises:
-        ValueError: If it cannot be read, or holds no tensor.
+    It is a file, a URL, or a folder of transformers. Only tensors and plain
+    data are read from it; of the prefix see :func:`load_encoder`. Raises
+    ValueError if it cannot be read, or holds no tensor.
     """
     return open_weights(read_checkpoint(path), path, prefix)
 
@@ -119,22 +115,11 @@ def load_model(model: nn.Module,
                grid: Grid | None = None) -> tuple[str, bool]:
     """Load a whole model, or its encoder where the file holds no other part.
 
-    Positions of another grid are interpolated.
-
-    Args:
-        model (nn.Module): The model; what its ``backbone`` is, is the
-            encoder.
-        source (Weights): What was read of the checkpoint.
-        grid (tuple[int, int], optional): See :func:`load_encoder`.
-
-    Returns:
-        tuple: One line that names the keys taken, resized, left and lacked,
-        and whether all of the model was loaded, not the encoder alone.
-
-    Raises:
-        ValueError: If anything of the model is lacked, but all of what is not
-            the encoder, or if the file holds an encoder of another
-            architecture.
+    Positions of another grid are interpolated. Returned are one line that
+    names the keys taken, resized, left and lacked, and whether all of the
+    model was loaded, not the encoder alone, which is what its ``backbone`` is.
+    Raises ValueError if anything of the model is lacked, but all of what is
+    not the encoder, or if the file holds an encoder of another architecture.
     """
     what = f'the model in {source.path}'
     resized: dict[str, str] = {}
@@ -204,18 +189,11 @@ def as_layers_of(module: nn.Module,
 def load_state(module: nn.Module, state: dict[str, Tensor],
                resized: dict[str, str], what: str,
                versions: Any = None) -> Loading:
-    """Load what fits, and list it.
+    """Load what fits, and list it; raise ValueError if a shape differs.
 
-    Args:
-        module (nn.Module): Takes the tensors.
-        state (dict[str, Tensor]): The tensors.
-        resized (dict[str, str]): Keys that were resized before, and how.
-        what (str): What the tensors are, for an error.
-        versions (dict, optional): Those of the layers that wrote them, whose
-            own hooks mend what older ones wrote.
-
-    Raises:
-        ValueError: If a tensor has another shape than the module's.
+    ``resized`` are the keys that were resized before, and how; ``versions``
+    those of the layers that wrote the tensors, whose own hooks mend what older
+    ones wrote.
     """
     own = {key: value.shape for key, value in module.state_dict().items()}
     loaded = OrderedDict(state)
@@ -255,7 +233,7 @@ def check_sizes(module: nn.Module, state: dict[str, Tensor],
     own, found = _sizes(module.state_dict()), _sizes(state)
     if 'width' in found:  # heads leave no trace in the tensors
         own |= part(vars(module), 'arch_settings')
-        found |= _stated_heads(weights.meta)
+        found |= dict(num_heads=weights.num_heads or 0)
     wrong = {name: f'{name} {found[name]} instead of {own[name]}'
              for name in ('width', 'in_channels', 'patch_size', 'depth',
                           'num_heads')
@@ -287,12 +265,62 @@ def _sizes(state: dict[str, Tensor]) -> dict[str, int]:
     return {**sizes, 'depth': len(layers)} if layers else sizes
 
 
-def _stated_heads(meta: dict[str, Any]) -> dict[str, int]:
-    """Return the heads that stand beside the tensors, or in a config."""
-    cfg = meta.get('cfg')
-    cfg = parse_config(cfg) if isinstance(cfg, str) else cfg
-    arch = part(cfg, 'model', 'backbone').get('arch')
-    if isinstance(arch, str):
-        arch = VisionTransformer.arch_zoo.get(arch.lower())
-    heads = meta.get('num_heads') or part(arch).get('num_heads')
-    return dict(num_heads=int(heads)) if heads else {}
+@CheckpointLoader.register_scheme(SCHEME)
+def read_for_mmengine(filename: str, map_location: Any) -> dict[str, Any]:
+    """Read what mmengine then hands to the hooks and to the model."""
+    weights = read_weights(filename.removeprefix(SCHEME))
+    return dict(state_dict=weights.state, weights=weights)
+
+
+def start_from(model: Any, weights: Weights,
+               **options: Any) -> tuple[dict[str, Tensor], str]:
+    """Load the encoder of a checkpoint, and choose what else is loaded.
+
+    Of a pre-training model, each other part is taken if all that it learns
+    fits, else it stays new. Of another model, what fits is left to mmengine.
+    The options are those of :func:`load_encoder`, whose errors are raised.
+    Returned are the state dict to load, and a line that says what was taken.
+    """
+    encoder = load_encoder(model.backbone, weights, **options)
+    report, state = f'a new run begins: {encoder}', weights.state
+    own = model.state_dict()
+    if not isinstance(model, BaseSelfSupervisor):
+        rest = {key: value for key, value in state.items()
+                if key.split('.')[0] in dict(model.named_children())}
+        return rest | _below(own, PREFIX), report
+    for name, child in model.named_children():
+        found = _below(state, f'{name}.')
+        if name == 'backbone' or not child.state_dict():
+            continue
+        wrong = _misfits(child, {
+            key.removeprefix(f'{name}.'): v for key, v in found.items()})
+        if not wrong:
+            own |= {key: value for key, value in found.items()
+                    if value.shape == own[key].shape}
+        report += (f' The {name} is new, as that of the file does not fit: '
+                   f'{wrong}.' if wrong else
+                   f' The {name} is taken, too: {len(found)} keys.')
+    return own, report
+
+
+def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items()
+            if key.startswith(prefix)}
+
+
+def _misfits(module: nn.Module, found: dict[str, Tensor]) -> str:
+    """Say why tensors do not fit a part of a model, '' if they do.
+
+    What is not learnt, such as fixed positions, may have another size.
+    """
+    own = module.state_dict()
+    fixed = {name for name, parameter in module.named_parameters()
+             if not parameter.requires_grad}
+    reasons = {
+        'the file lacks': own.keys() - found.keys(),
+        'the model lacks': found.keys() - own.keys(),
+        'of another size are': {
+            key for key in own.keys() & found.keys() - fixed
+            if own[key].shape != found[key].shape}}
+    return ', '.join(f'{what} {summary(sorted(keys))}'
+                     for what, keys in reasons.items() if keys)

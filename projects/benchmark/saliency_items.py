@@ -14,7 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from amt_mm.engine.cost import count_macs, estimate_cost
-from amt_mm.engine.saliency_maps import make_maps, whole_image_loader
+from amt_mm.engine.saliency_maps import (
+    loader_in_order,
+    make_maps,
+    whole_images,
+)
 from amt_mm.engine.sources import ModelSaliency
 from amt_mm.saliency.store import SaliencyStore
 
@@ -127,7 +131,8 @@ def refresher(cfg: Any, model: Any, setting: Setting, folder: str,
     source.precision = dict(enabled=False)
     store = SaliencyStore(Path(folder, 'maps'), num_images, (14, 14), 'bench')
     store.reset()
-    loader = whole_image_loader(dataset, source.prepare, batch_size, 0, None)
+    loader = loader_in_order(
+        whole_images(dataset, source.prepare), batch_size, 0)
     numbers = iter(range(10**6))
 
     def call() -> None:

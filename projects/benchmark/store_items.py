@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from amt_mm.saliency import SaliencyStore
-from amt_mm.saliency.store import record_dtype
+from amt_mm.saliency.store import Manifest, record_dtype
 
 from .item import Result, Setting, item
 from .step import clock
@@ -41,7 +41,7 @@ def sparse_store(folder: Path, num_images: int,
             record['crc32'] = zlib.crc32(record['map'].tobytes(), row)
             file.seek(start + row * dtype.itemsize)
             file.write(record.tobytes())
-    store._write_manifest(1, {'1': dict(crc32=0)})
+    store._write_manifest(Manifest(1, {1: 0}))
     return store
 
 

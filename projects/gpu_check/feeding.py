@@ -14,7 +14,11 @@ from mmengine.registry import DATASETS
 from record import Recorder, Setting, quartiles, read_lines
 from steps import timed
 
-from amt_mm.engine.saliency_maps import make_maps, whole_image_loader
+from amt_mm.engine.saliency_maps import (
+    loader_in_order,
+    make_maps,
+    whole_images,
+)
 from amt_mm.engine.sources import ModelSaliency
 from amt_mm.saliency.store import SaliencyStore
 from projects.benchmark.pipeline_items import reduced, whole, with_options
@@ -105,8 +109,8 @@ def update(setting: Setting) -> dict[str, Any]:
                           (14, 14), 'check')
     store.reset()
     workers = setting.pick(os.cpu_count() or 1, 0)
-    loader = whole_image_loader(dataset, source.prepare,
-                                setting.pick(256, 2), workers, None)
+    loader = loader_in_order(whole_images(dataset, source.prepare),
+                             setting.pick(256, 2), workers)
     start = time.perf_counter()
     store.write(1, make_maps(source, loader, store, True).values, 1)
     seconds = time.perf_counter() - start

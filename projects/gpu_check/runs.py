@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from record import Recorder, Setting
 
 from amt_mm.engine.fit_config import fit_machine
-from amt_mm.engine.saliency_maps import whole_image_loader
+from amt_mm.engine.saliency_maps import loader_in_order, whole_images
 from amt_mm.engine.sources import ModelSaliency
 from projects.benchmark.workload import TINY, read_config
 from projects.demo.demo_data import write_demo_data
@@ -185,7 +185,8 @@ def saliency_bf16(kept: dict[str, Any]) -> dict[str, Any]:
             fp32=dict(enabled=False), bf16=dict(
                 dtype=torch.bfloat16, device_type=device)).items():
         source.precision = precision
-        loader = whole_image_loader(dataset, source.prepare, 32, 0, None)
+        loader = loader_in_order(
+            whole_images(dataset, source.prepare), 32, 0)
         maps[name] = torch.cat([
             values.float().flatten(1).cpu()
             for _, values in source.maps(loader)])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from amt_mm.atomic_write import replacing
 from amt_mm.datasets import TinyImageNet
-from amt_mm.datasets.download import open_or_download
+from amt_mm.datasets.labelled_sets import open_or_download
 
 CLASSES = 200  # of Tiny ImageNet
 EVERY = 5  # of these is taken

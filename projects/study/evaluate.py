@@ -22,8 +22,7 @@ from mmengine.runner import Runner, load_checkpoint
 from amt_mm.arguments import check_dict, check_int, optional
 from amt_mm.datasets.training_set import parts_of
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from amt_mm.engine.saliency_maps import whole_image_loader
-from amt_mm.engine.sources import SaliencySource
+from amt_mm.engine.saliency_maps import loader_in_order, whole_images
 from amt_mm.evaluation import (
     QUERIES_OF,
     Labelled,
@@ -150,9 +149,9 @@ class Evaluation:
         labels = labels_of(dataset)
         dataset.pipeline = parts_of(
             DATASETS.build(dict(loader.dataset, lazy_init=True)))[0].pipeline
-        features = extract_features(self.model, whole_image_loader(
-            dataset, SaliencySource.prepare, loader.batch_size,
-            loader.num_workers, None), class_token_and_mean)
+        features = extract_features(self.model, loader_in_order(
+            whole_images(dataset), loader.batch_size, loader.num_workers),
+            class_token_and_mean)
         return Labelled(features, labels)
 
 

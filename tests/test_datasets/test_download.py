@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as torch_dist
 
-from amt_mm.datasets.download import open_or_download
+from amt_mm.datasets.labelled_sets import open_or_download
 
 
 def _open(folder, works):

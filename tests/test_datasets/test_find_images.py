@@ -10,7 +10,7 @@ from image_bytes import encode, noise
 from mmengine.logging import MMLogger
 
 from amt_mm.datasets import ImageFolder
-from amt_mm.datasets.printable import printable
+from amt_mm.datasets.encoded_image import printable
 from amt_mm.datasets.transforms import UnreadableImageError
 
 PICTURE = encode(noise(), 'PNG')

@@ -12,7 +12,7 @@ import pytest
 from data_files import write_tiny_imagenet
 from PIL import Image
 
-from amt_mm.datasets import TinyImageNet, tiny_imagenet
+from amt_mm.datasets import TinyImageNet, labelled_sets
 
 WNIDS = ('n02', 'n01', 'n03')
 LOAD = [dict(type='LoadImageFromFile')]
@@ -79,12 +79,12 @@ def test_absent_data_and_no_network(monkeypatch, tmp_path):
     def no_network(*args, **kwargs):
         raise urllib.error.URLError('no network')
 
-    monkeypatch.setattr(tiny_imagenet, 'download_and_extract_archive',
+    monkeypatch.setattr(labelled_sets, 'download_and_extract_archive',
                         no_network)
     with pytest.raises(FileNotFoundError) as info:
         TinyImageNet(data_root=str(tmp_path))
     message = str(info.value)
-    assert tiny_imagenet.URL in message and 'no network' in message
+    assert labelled_sets.URL in message and 'no network' in message
     assert f'{tmp_path}/tiny-imagenet-200/train' in message
     with pytest.raises(FileNotFoundError, match='no train and val in'):
         TinyImageNet(data_root=str(tmp_path), download=False)
@@ -95,8 +95,8 @@ def test_absent_data_and_no_network(monkeypatch, tmp_path):
 def test_archive_is_unpacked_once(root, monkeypatch, tmp_path):
     target = tmp_path / 'target'
     archive = Path(shutil.make_archive(
-        str(target / tiny_imagenet.NAME), 'zip', root.parent, root.name))
-    monkeypatch.setattr(tiny_imagenet, 'MD5',
+        str(target / labelled_sets.NAME), 'zip', root.parent, root.name))
+    monkeypatch.setattr(labelled_sets, 'MD5',
                         hashlib.md5(archive.read_bytes()).hexdigest())
     assert len(TinyImageNet(data_root=str(target))) == 6
     archive.unlink()

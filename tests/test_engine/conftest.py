@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_run import NUM_IMAGES, loss_trace
-
-from projects.demo.demo_data import write_demo_data
-
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py'
+from small_configs import read_config
+from tiny_run import loss_trace
 
 
 @pytest.fixture(scope='session')
-def images(tmp_path_factory):
+def images(demo_data):
     """Return a folder of JPEGs; 22 do not divide by 4, the batch size."""
-    root = tmp_path_factory.mktemp('demo')
-    write_demo_data(root, num_train=NUM_IMAGES, num_val=8, image_size=64)
-    return root / 'train'
+    return demo_data / 'train'
 
 
 @pytest.fixture
@@ -33,7 +25,7 @@ def tiny_cfg(images, tmp_path):
     """
 
     def make(work_dir='run', **options):
-        cfg = Config.fromfile(CONFIG)
+        cfg = read_config('mae_amt_vit-t_30e_demo')
         cfg.merge_from_dict({
             'work_dir': str(tmp_path / work_dir),
             'experiment_name': f'{tmp_path.name}-{work_dir}',

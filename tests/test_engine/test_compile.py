@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from processes import train_together
-from tiny_run import loss_trace
+from tiny_run import hook_of, loss_trace
 from torch._dynamo.utils import counters
 
 from amt_mm.engine import estimate_cost
@@ -41,7 +41,7 @@ def fifty_steps(tiny_cfg, name, num, **options):
 
 
 def _save_run(rank, runner):
-    hook = next(h for h in runner.hooks if isinstance(h, CountGraphs))
+    hook = hook_of(runner, CountGraphs)
     torch.save(
         dict(losses=loss_trace(runner).tolist(), graphs=hook.found,
              breaks=sum(counters['graph_break'].values())),
@@ -52,14 +52,15 @@ def _save_run(rank, runner):
 def test_one_graph_for_all_plans_of_the_same_counts(tiny_cfg, num):
     """5 steps at the ratios of the warm-up and 45 at others.
 
-    In new processes, as torch cannot fork once it has compiled.
+    What is compiled runs in new processes: torch cannot fork afterwards.
     """
     found = {}
-    for name, options in (('plain', {}), ('compiled', {
-            'model.compile_loss': BACKEND})):
+    for name, start_method, options in (
+            ('plain', 'fork', {}),
+            ('compiled', 'forkserver', {'model.compile_loss': BACKEND})):
         cfg = fifty_steps(tiny_cfg, name, num, **options)
         assert train_together([cfg] * num, inspect=_save_run,
-                              start_method='forkserver') == [None] * num
+                              start_method=start_method) == [None] * num
         found[name] = [torch.load(f'{cfg.work_dir}/{rank}.pth')
                        for rank in range(num)]
     for plain, compiled in zip(*found.values(), strict=True):

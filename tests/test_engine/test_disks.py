@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shutil
@@ -11,50 +10,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from tiny_run import log_of, loss_trace, store_of
+from tiny_run import CallBetweenEpochs, log_of, loss_trace, store_of
 
-from amt_mm.engine.checkpoints import CheckpointLostError, find_damage
+from amt_mm.engine.hooks.atomic_checkpoint_hook import (
+    CheckpointLostError,
+    find_damage,
+)
 from amt_mm.saliency import SaliencyMapsLostError, SaliencyStoreError
 
 
-@HOOKS.register_module(force=True)
-class Sabotage(Hook):
-    """Call a function before an epoch or before its checkpoint."""
+@pytest.fixture
+def sabotaged(tiny_cfg, monkeypatch):
+    """Return a function that makes a config whose epochs call a function.
 
-    priority = 'VERY_HIGH'
-    action = staticmethod(lambda runner: None)
+    Without workers: a limit would hold for the memory they share, too.
+    """
 
-    def __init__(self, before_epoch=None, after_epoch=None):
-        self.before_epoch, self.after_epoch = before_epoch, after_epoch
+    def make(action, before=None, after=None):
+        for name, epoch in (('before', before), ('after', after)):
+            monkeypatch.setattr(CallBetweenEpochs, name, {epoch: action})
+        cfg = tiny_cfg('run')
+        cfg.custom_hooks.append(dict(type='CallBetweenEpochs'))
+        return cfg
 
-    def before_train_epoch(self, runner):
-        if runner.epoch == self.before_epoch:
-            Sabotage.action(runner)
-
-    def after_train_epoch(self, runner):
-        if runner.epoch == self.after_epoch:
-            Sabotage.action(runner)
+    return make
 
 
-@contextlib.contextmanager
-def sabotage(action):
-    """Set what ``Sabotage`` does, and undo a limit on files' sizes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    Sabotage.action = staticmethod(action)
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+@pytest.fixture
+def limit_files():
+    """Return a function that lets no file grow over a size, or again any."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-
-def limit_files(size):
-    """Return an action after which no file grows over a size."""
-    def action(runner):
-        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    def limit(size=soft):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    return action
+
+    yield limit
+    limit()
 
 
 @pytest.fixture
@@ -67,14 +58,6 @@ def small_disk(tmp_path):
         pytest.skip('a small disk can be mounted by root only')
     yield disk
     subprocess.run(['umount', '-l', str(disk)], check=True)
-
-
-def fill(disk, leave):
-    """Return an action that fills a disk but for some bytes."""
-    def action(runner):
-        free = shutil.disk_usage(disk).free
-        (disk / 'ballast').write_bytes(b'x' * (free - leave))
-    return action
 
 
 def assert_same_trace(runner, finished):
@@ -97,50 +80,46 @@ def assert_goes_on(cfg, finished, run):
     return resumed
 
 
-def sabotaged(tiny_cfg, **when):
-    # without workers: a limit would hold for the memory they share, too
-    cfg = tiny_cfg('run')
-    cfg.custom_hooks.append(dict(type='Sabotage', **when))
-    return cfg
-
-
 # ---- no room
 
 
-@pytest.mark.parametrize('is_disk', [False, True], ids=['limit', 'disk'])
-def test_no_room_for_maps(tiny_cfg, run, finished, request, is_disk):
-    """Before epoch 3, where generation 3 takes the place of 1."""
-    cfg = sabotaged(tiny_cfg, before_epoch=3)
-    action, reason = limit_files(500), 'File too large'
-    if is_disk:
-        disk = request.getfixturevalue('small_disk')
-        cfg.work_dir = str(disk / 'run')
-        action, reason = fill(disk, 0), 'No space left'
-    with sabotage(action), pytest.raises(
-            SaliencyStoreError,
-            match=rf'epoch_0003.npy: .*{reason}.*of generation 1, are whole'):
+# epoch 3, where generation 3 takes the place of 1, or the third checkpoint
+MAPS = (dict(before=3), SaliencyStoreError,
+        'epoch_0003.npy: .*{}.*of generation 1, are whole')
+CHECKPOINT = (dict(after=2), OSError, 'epoch_3.pth: {}.*before it are whole')
+
+
+def assert_stops_whole(cfg, error, message, run):
+    with pytest.raises(error, match=message):
         run(cfg)
-    if is_disk:
-        (disk / 'ballast').unlink()
     assert not list(Path(cfg.work_dir).rglob('*.part'))
+    if error is OSError:
+        assert sorted(path.name for path in Path(cfg.work_dir).glob(
+            '*_*.pth*')) == ['epoch_1.pth', 'epoch_2.pth']
+
+
+@pytest.mark.parametrize('size, when, error, message', [
+    (500, *MAPS), (100_000, *CHECKPOINT)], ids=['maps', 'checkpoint'])
+def test_a_limit_of_files(sabotaged, run, finished, limit_files, size, when,
+                          error, message):
+    cfg = sabotaged(lambda runner: limit_files(size), **when)
+    assert_stops_whole(cfg, error, message.format('File too large'), run)
+    limit_files()
     assert_goes_on(cfg, finished, run)
 
 
-@pytest.mark.parametrize('is_disk', [False, True], ids=['limit', 'disk'])
-def test_no_room_for_a_checkpoint(tiny_cfg, run, finished, request, is_disk):
-    cfg = sabotaged(tiny_cfg, after_epoch=2)
-    action, reason = limit_files(100_000), 'File too large'
-    if is_disk:
-        disk = request.getfixturevalue('small_disk')
-        cfg.work_dir = str(disk / 'run')
-        action, reason = fill(disk, 100_000), 'No space left'
-    with sabotage(action), pytest.raises(
-            OSError, match=rf'epoch_3.pth: {reason}.*before it are whole'):
-        run(cfg)
-    if is_disk:
-        (disk / 'ballast').unlink()
-    assert sorted(p.name for p in Path(cfg.work_dir).glob('*_*.pth*')) == [
-        'epoch_1.pth', 'epoch_2.pth']
+@pytest.mark.parametrize('left, when, error, message', [
+    (0, *MAPS), (100_000, *CHECKPOINT)], ids=['maps', 'checkpoint'])
+def test_a_full_disk(sabotaged, run, finished, small_disk, left, when, error,
+                     message):
+    def fill(runner):
+        free = shutil.disk_usage(small_disk).free
+        (small_disk / 'ballast').write_bytes(b'x' * (free - left))
+
+    cfg = sabotaged(fill, **when)
+    cfg.work_dir = str(small_disk / 'run')
+    assert_stops_whole(cfg, error, message.format('No space left'), run)
+    (small_disk / 'ballast').unlink()
     assert_goes_on(cfg, finished, run)
 
 
@@ -168,36 +147,31 @@ def test_a_file_where_the_folder_should_be(tmp_path, tool, images):
 # ---- maps that are damaged under a running job
 
 
-def change(path, damage):
-    """Damage a file in place, as a failing disk or another program does."""
-    if damage == 'truncate':
-        os.truncate(path, path.stat().st_size // 2)
-    elif damage == 'flip':
-        content = bytearray(path.read_bytes())
-        # each map of the second half
-        for at in range(len(content) // 2, len(content), 16):
-            content[at] ^= 1
-        with open(path, 'r+b') as file:
-            file.write(content)
-    elif damage == 'delete':
-        path.unlink()
-    else:
-        shutil.rmtree(path.parent)
+def flip_half(path):
+    """Change each map of the second half in place, as a failing disk does."""
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 2, len(content), 16):
+        content[at] ^= 1
+    with open(path, 'r+b') as file:
+        file.write(content)
+
+
+def cut_half(path):
+    os.truncate(path, path.stat().st_size // 2)
 
 
 @pytest.mark.parametrize('damage, message, num_workers', [
-    ('truncate', r'epoch_0001.npy: the map of image \d+ is damaged', 0),
-    ('flip', r'epoch_0001.npy: the map of image \d+ is damaged', 2),
-    ('folder', 'no saliency store at .*manifest.json is missing', 2),
-])
-def test_maps_damaged_under_a_running_job(tiny_cfg, run, damage, message,
+    (cut_half, r'epoch_0001.npy: the map of image \d+ is damaged', 0),
+    (flip_half, r'epoch_0001.npy: the map of image \d+ is damaged', 2),
+    (lambda path: shutil.rmtree(path.parent),
+     'no saliency store at .*manifest.json is missing', 2)])
+def test_maps_damaged_under_a_running_job(sabotaged, run, damage, message,
                                           num_workers):
-    cfg = sabotaged(tiny_cfg, after_epoch=1)
+    cfg = sabotaged(lambda runner: damage(store_of(runner).path(1)), after=1)
     cfg.train_dataloader.update(
         num_workers=num_workers, persistent_workers=bool(num_workers))
-    with sabotage(lambda runner: change(store_of(runner).path(1), damage)):
-        with pytest.raises(SaliencyMapsLostError, match=message):
-            run(cfg)
+    with pytest.raises(SaliencyMapsLostError, match=message):
+        run(cfg)
     cfg.custom_hooks.pop()
     cfg.merge_from_dict(dict(resume=True, experiment_name='resumed'))
     resumed = run(cfg)
@@ -207,34 +181,39 @@ def test_maps_damaged_under_a_running_job(tiny_cfg, run, damage, message,
 
 
 def test_maps_deleted_under_a_running_job_stay_readable(
-        tiny_cfg, run, finished):
+        sabotaged, run, finished):
     """Workers that live on hold the file; then the next update comes."""
-    cfg = sabotaged(tiny_cfg, after_epoch=1)
+    cfg = sabotaged(lambda runner: store_of(runner).path(1).unlink(), after=1)
     cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
-    with sabotage(lambda runner: change(store_of(runner).path(1), 'delete')):
-        runner = run(cfg)
-    assert_same_trace(runner, finished)
+    assert_same_trace(run(cfg), finished)
 
 
 # ---- checkpoints that are damaged before a resume
 
 
-def spoil(path, damage):
-    if damage == 'truncate':
-        os.truncate(path, path.stat().st_size // 2)
-    elif damage == 'empty':
-        path.write_bytes(b'')
-    elif damage == 'flip':
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    else:
-        path.unlink()
+def flip_one(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
-@pytest.mark.parametrize('damage', ['truncate', 'empty', 'flip', 'delete'])
+def empty(path):
+    path.write_bytes(b'')
+
+
+def test_damage_is_found(finished):
+    path = finished(1)[0] / 'epoch_1.pth'
+    whole = path.read_bytes()
+    assert find_damage(path) is None
+    for damage in (cut_half, empty, flip_one):
+        path.write_bytes(whole)
+        damage(path)
+        assert find_damage(path), damage
+
+
+@pytest.mark.parametrize('damage', [flip_one, Path.unlink])
 def test_a_damaged_checkpoint_is_passed_over(tiny_cfg, run, finished, damage):
-    spoil(finished(3)[0] / 'epoch_3.pth', damage)
+    damage(finished(3)[0] / 'epoch_3.pth')
     cfg = tiny_cfg('run', resume=True, experiment_name='resumed',
                    log_level='INFO')
     resumed = run(cfg)
@@ -257,7 +236,7 @@ def test_last_checkpoint_may_be_lost_or_moved(tiny_cfg, run, finished,
 def test_nothing_that_can_be_resumed_is_said(tiny_cfg, run, finished):
     work_dir, _ = finished(2)
     for epoch in (1, 2):
-        spoil(work_dir / f'epoch_{epoch}.pth', 'truncate')
+        cut_half(work_dir / f'epoch_{epoch}.pth')
     cfg = tiny_cfg('run', resume=True, experiment_name='resumed')
     with pytest.raises(CheckpointLostError, match='epoch_2.pth .*epoch_1.pth '
                        '.*To start afresh, give another work_dir'):

@@ -15,7 +15,7 @@ from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer,
 )
 from processes import train_together
-from tiny_run import NUM_IMAGES, store_of
+from tiny_run import NUM_IMAGES, hook_of, lines_of, store_of
 
 from amt_mm.engine.hooks import ProbeHook
 from amt_mm.engine.sources.model_saliency import full_params
@@ -43,11 +43,6 @@ class RecordGradients(Hook):
             }
 
 
-def _gradients(runner):
-    return next(h for h in runner.hooks
-                if isinstance(h, RecordGradients)).gradients
-
-
 def _save(rank, runner):
     """Write what a process ends with: its maps, gradients and weights."""
     store = store_of(runner)
@@ -58,7 +53,8 @@ def _save(rank, runner):
     model = getattr(runner.model, 'module', runner.model)
     torch.save(model.state_dict(), f'{root}/weights_{rank}.pth')
     if any(isinstance(h, RecordGradients) for h in runner.hooks):
-        torch.save(_gradients(runner), f'{root}/gradients_{rank}.pth')
+        torch.save(hook_of(runner, RecordGradients).gradients,
+                   f'{root}/gradients_{rank}.pth')
 
 
 def _weights(path):
@@ -110,7 +106,8 @@ def test_gradients_are_those_of_the_joint_batch(tiny_cfg, run):
         cfg.custom_hooks.append(dict(type='RecordGradients'))
         return cfg
 
-    expected = _gradients(run(make('alone', 12)))
+    expected = hook_of(
+        run(make('alone', 12)), RecordGradients).gradients
     cfg = make('together', 4)
     assert train_together([cfg] * 3, inspect=_save) == [None] * 3
     for rank in range(3):
@@ -275,7 +272,7 @@ def wrap_layers(module, recurse, nonwrapped_numel, **kwargs):
 
 
 def _save_features(rank, runner):
-    probe = next(h for h in runner.hooks if isinstance(h, ProbeHook))
+    probe = hook_of(runner, ProbeHook)
     path = f'{runner.work_dir}/features_{rank}.pth'
     torch.save(probe.features(runner, probe.bank), path)
 
@@ -301,8 +298,7 @@ def test_fsdp_shows_whole_weights_to_what_looks_at_the_model(
 
     def measured(cfg):
         path = next(Path(cfg.work_dir).glob('*/vis_data/scalars.json'))
-        found = [json.loads(line) for line in path.read_text().splitlines()]
-        return {k: v for each in found for k, v in each.items()
+        return {k: v for line in lines_of(path) for k, v in line.items()
                 if k.startswith(('probe/', 'localization/'))}
 
     alone = make('alone')

@@ -14,14 +14,6 @@ from amt_mm.engine.hooks.label_check_hook import (
     check_instances,
     check_label_maps,
 )
-from projects.demo.demo_data import write_demo_data
-
-
-@pytest.fixture(scope='module')
-def demo_data(tmp_path_factory):
-    """Return a small labelled data set."""
-    return write_demo_data(
-        tmp_path_factory.mktemp('labels') / 'data', 8, 2, 64)
 
 
 @pytest.mark.parametrize('labels, num_classes, message', [

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from tiny_run import log_of, loss_trace, scalars_of
+from tiny_run import lines_of, log_of, loss_trace, scalars_of
 
 from amt_mm.engine.hooks import LocalizationHook
 from amt_mm.evaluation import localize, masks_from_folder
@@ -17,8 +15,7 @@ def test_reports_what_the_model_finds(tiny_cfg, run, images):
     hook = dict(type='amt_mm.LocalizationHook', images=str(images),
                 masks=str(masks), interval=2)
     runner = run(tiny_cfg(**options, **{'default_hooks.localization': hook}))
-    lines = map(json.loads, scalars_of(runner).read_text().splitlines())
-    found = [line for line in lines if 'localization/pointing' in line]
+    found = lines_of(scalars_of(runner), 'localization/pointing')
     assert [line['epoch'] for line in found] == [0, 2, 3]
     last = localize(runner.model, masks_from_folder(images, masks), (32, 32))
     for name, value in last.as_dict().items():

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from processes import train_together
-from tiny_run import loss_trace, pictures_of, store_of
+from small_configs import read_config
+from tiny_run import loss_trace, pictures_of, recorded, store_of
 from torch._dynamo.utils import counters
 
 from amt_mm.datasets.training_set import unwrap
@@ -52,27 +50,13 @@ RANDOM_RUNS = {
 }
 
 
-@HOOKS.register_module(force=True)
-class RecordCounts(Hook):
-    """Record the counts of every batch, and its epoch."""
-
-    def before_run(self, runner):
-        self.counts = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None,
-                         outputs=None):
-        for sample in data_batch['data_samples']:
-            self.counts.append((runner.epoch, *(
-                int((sample.mask_plan == flag).sum()) for flag in (1, -1, 0))))
-
-
 @pytest.fixture
 def tiny_method(tiny_cfg):
     """Return a function that shrinks a config to the size of a test."""
 
     def make(name, **options):
         base = tiny_cfg()
-        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        cfg = read_config(name)
         cfg.train_dataloader.dataset.pipeline[2].scale = 64
         cfg.train_dataloader.dataset.pipeline[4].update(
             input_size=64, patch_size=8)
@@ -101,16 +85,11 @@ def tiny_method(tiny_cfg):
         cfg.optim_wrapper.type = 'OptimWrapper'
         cfg.optim_wrapper.pop('loss_scale', None)
         cfg.train_cfg.max_epochs = 2
-        cfg.custom_hooks.append(dict(type='RecordCounts'))
+        cfg.custom_hooks.append(dict(type='RecordPlans'))
         cfg.merge_from_dict(options)
         return cfg
 
     return make
-
-
-def recorded(runner):
-    hook = next(h for h in runner.hooks if isinstance(h, RecordCounts))
-    return sorted(set(hook.counts))
 
 
 def _save_losses(rank, runner):
@@ -132,8 +111,10 @@ def test_a_compiled_loss_is_the_loss(tiny_method, name):
             'custom_hooks.1.begin': 1, 'custom_hooks.1.interval': 1})
         if is_compiled:
             cfg.model.compile_loss = dict(backend='aot_eager')
-        assert train_together([cfg], inspect=_save_losses,
-                              start_method='forkserver') == [None]
+        # torch cannot fork once it has compiled
+        assert train_together(
+            [cfg], inspect=_save_losses,
+            start_method='forkserver' if is_compiled else 'fork') == [None]
         found.append(torch.load(f'{cfg.work_dir}/found.pth'))
     plain, compiled = found
     assert compiled['losses'] == pytest.approx(plain['losses'], rel=1e-5)

@@ -17,13 +17,20 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from processes import train_together
-from tiny_run import NUM_IMAGES, log_of, scalars_of, store_of
+from tiny_run import (
+    NUM_IMAGES,
+    hook_of,
+    lines_of,
+    log_of,
+    scalars_of,
+    store_of,
+)
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from amt_mm.engine import optimizers
 from amt_mm.engine.fsdp_strategy import AMTFSDPStrategy
 from amt_mm.engine.hooks import NonFiniteHook
-from amt_mm.engine.optimizers import auto_precision
 from amt_mm.engine.sources.model_saliency import precision_of, unwrap_model
 
 
@@ -66,10 +73,6 @@ def spoiled(tiny_cfg, at, what='inputs', name='run', **options):
     cfg = tiny_cfg(name, **options)
     cfg.custom_hooks.append(dict(type='Spoil', at=at, what=what))
     return cfg
-
-
-def hook_of(runner, kind):
-    return next(h for h in runner.hooks if isinstance(h, kind))
 
 
 @pytest.mark.parametrize('what, fused', [
@@ -265,9 +268,8 @@ def test_maps_that_say_nothing_are_counted(tiny_cfg, run, value):
         log_of(runner)
     maps = np.load(store_of(runner).path(1))['map']
     assert np.isfinite(maps).all() and (maps == 0).all((1, 2)).sum() == 4
-    lines = scalars_of(runner).read_text().splitlines()
-    assert all(math.isfinite(json.loads(line).get('loss', 0.))
-               for line in lines)
+    assert all(math.isfinite(line['loss'])
+               for line in lines_of(scalars_of(runner), 'loss'))
 
 
 # ---- precision
@@ -286,7 +288,7 @@ def device(monkeypatch):
 
     def pretend(bfloat16):
         for name in ('is_cuda_available', 'is_bf16_supported'):
-            owner = auto_precision if name == 'is_cuda_available' else \
+            owner = optimizers if name == 'is_cuda_available' else \
                 torch.cuda
             result = bfloat16 if name == 'is_bf16_supported' else True
             monkeypatch.setattr(owner, name, lambda *_, r=result, **__: r)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
@@ -13,7 +12,14 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 from processes import train_together
-from tiny_run import WORKERS, log_of, loss_trace, scalars_of
+from tiny_run import (
+    WORKERS,
+    hook_of,
+    lines_of,
+    log_of,
+    loss_trace,
+    scalars_of,
+)
 
 from amt_mm.engine.hooks import ProbeHook
 
@@ -83,17 +89,15 @@ class AverageTokens(Hook):
         runner.model.backbone.register_forward_hook(average)
 
 
-def probe_of(runner):
-    """Return the probe of a runner."""
-    return next(h for h in runner.hooks if isinstance(h, ProbeHook))
-
-
 def probes_of(runner):
     """Return epoch and results of each probe in the JSON log of a runner."""
-    lines = map(json.loads, scalars_of(runner).read_text().splitlines())
+    return in_lines(scalars_of(runner))
+
+
+def in_lines(path):
     return [(line['epoch'], line['probe/knn_top1'],
              line.get('probe/linear_top1'))
-            for line in lines if 'probe/knn_top1' in line]
+            for line in lines_of(path, 'probe/knn_top1')]
 
 
 def test_separable_classes_are_told_apart(probed_cfg, run):
@@ -169,7 +173,7 @@ def test_a_probe_leaves_no_trace(probed_cfg, run):
     before = (torch.get_rng_state(), np.random.get_state()[1].tolist(),
               {k: v.clone() for k, v in model.state_dict().items()},
               [p.grad for p in model.parameters()])
-    probe_of(runner).probe(runner, 2)
+    hook_of(runner, ProbeHook).probe(runner, 2)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert all(torch.equal(before[2][k], v)
@@ -200,32 +204,20 @@ def test_resumed_run_reports_the_same(probed_cfg, run):
     assert probes_of(again) == probes_of(whole)[1:]
 
 
-def _configs(root):
-    """List configs of labelled data sets on the same images."""
-    listed = root / 'meta.txt'
-    listed.write_text('\n'.join(
-        f'{p.relative_to(root)} {p.parent.name[-1]}'
-        for p in sorted(root.rglob('*.jpg'))))
-    imagenet = root.parent / 'imagenet'
-    if not imagenet.exists():
-        (imagenet / 'meta').mkdir(parents=True)
-        shutil.copytree(root, imagenet / 'train')
-        shutil.copy(listed, imagenet / 'meta' / 'train.txt')
-    return [
-        str(root),
-        dict(type='CustomDataset', data_root=str(root), ann_file='meta.txt'),
-        dict(type='ImageNet', data_root=str(imagenet), split='train',
-             ann_file='meta/train.txt'),
-        dict(type='RepeatDataset', times=2, _scope_='mmengine',
-             dataset=dict(type='mmpretrain.CustomDataset',
-                          data_root=str(root))),
-    ]
-
-
-@pytest.mark.parametrize('kind', range(4))
-def test_labels_of_any_data_set(probed_cfg, run, classes, images, kind):
+@pytest.mark.parametrize('kind', ['folder', 'ImageNet, repeated'])
+def test_labels_of_any_data_set(probed_cfg, run, classes, images, tmp_path,
+                                kind):
     """The run itself trains on a folder without labels."""
-    dataset = _configs(classes)[kind]
+    dataset = str(classes)
+    if kind != 'folder':
+        shutil.copytree(classes, tmp_path / 'data' / 'train')
+        (tmp_path / 'data' / 'list.txt').write_text('\n'.join(
+            f'{p.relative_to(classes)} {p.parent.name[-1]}'
+            for p in sorted(classes.rglob('*.jpg'))))
+        dataset = dict(
+            type='RepeatDataset', times=2, _scope_='mmengine', dataset=dict(
+                type='mmpretrain.ImageNet', data_root=str(tmp_path / 'data'),
+                split='train', ann_file='list.txt'))
     cfg = probed_cfg(**{f'{PROBE}dataset': dataset,
                         'train_cfg.max_epochs': 1})
     cfg.train_dataloader.dataset = dict(
@@ -270,7 +262,7 @@ def test_a_diverged_model_is_told_not_scored(probed_cfg, run):
     cfg = probed_cfg(**{'train_cfg.max_epochs': 1, f'{PROBE}at_start': False})
     runner = run(cfg)
     runner.model.backbone.cls_token.data.fill_(float('nan'))
-    probe_of(runner).probe(runner, 9)
+    hook_of(runner, ProbeHook).probe(runner, 9)
     assert ('probe: epoch 9, none, as the features of 45 of 45 images are '
             'not finite') in log_of(runner)
 
@@ -292,10 +284,7 @@ def test_two_processes_report_what_one_does(probed_cfg, run, classes,
     alone = run(probed_cfg('alone', **options))
     cfg = probed_cfg('together', **options)
     assert train_together([cfg] * 2) == [None] * 2
-    logs = list((tmp_path / 'together').rglob('vis_data/scalars.json'))
-    both = [line for log in logs for line in map(
-        json.loads, log.read_text().splitlines()) if 'probe/knn_top1' in line]
-    together = [(line['epoch'], line['probe/knn_top1'],
-                 line['probe/linear_top1']) for line in both]
+    together = [line for log in (tmp_path / 'together').rglob('scalars.json')
+                for line in in_lines(log)]
     assert together == probes_of(alone)
     assert 30 < together[0][1] < 100

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, MODELS, RUNNERS
 from mmengine.runner import Runner
-from tiny_run import log_of
+from tiny_run import hook_of, log_of
 from torch.utils.data import Dataset
 
 from amt_mm.weights import weights_only_loading
@@ -73,17 +73,6 @@ class RecordRates(Hook):
                            for group in runner.optim_wrapper.param_groups])
 
 
-@HOOKS.register_module(force=True)
-class StopAfter(Hook):
-    """End a run early."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_epoch(self, runner):
-        runner.train_loop.stop_training = runner.epoch + 1 == self.epoch
-
-
 @pytest.fixture
 def trained(tmp_path):
     """Return a function that trains or resumes and returns the runner."""
@@ -121,8 +110,7 @@ def trained(tmp_path):
 
 def rates_of(runner):
     """Return learning rate and betas by iteration and group."""
-    hook = next(h for h in runner.hooks if isinstance(h, RecordRates))
-    return np.array(hook.rates)
+    return np.array(hook_of(runner, RecordRates).rates)
 
 
 def weights_of(runner):

@@ -10,7 +10,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from mmengine.config import Config
-from tiny_run import NUM_IMAGES, log_of, loss_trace, scalars_of, store_of
+from tiny_run import (
+    NUM_IMAGES,
+    lines_of,
+    log_of,
+    loss_trace,
+    scalars_of,
+    store_of,
+)
 
 from amt_mm.engine import estimate_cost
 from amt_mm.saliency import mean_entropy
@@ -73,8 +80,7 @@ def page_of(tmp_path):
 
 def scalars_with(runner, key):
     """Return the values of a key in the JSON log of a runner."""
-    lines = map(json.loads, scalars_of(runner).read_text().splitlines())
-    return [line[key] for line in lines if key in line]
+    return [line[key] for line in lines_of(scalars_of(runner), key)]
 
 
 def test_numbers_are_those_of_the_run(tiny_cfg, run, page_of, images):

@@ -1,38 +1,28 @@
-"""Updates, stops and resumes in real runners with persistent workers."""
+"""Updates, stops and resumes in real runners.
+
+That workers see every update is in test_schedules_in_runs.py.
+"""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, TASK_UTILS
-from mmengine.runner import Runner
-from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
+from mmengine.registry import TASK_UTILS
+from tiny_run import (
+    NUM_IMAGES,
+    lines_of,
+    log_of,
+    loss_trace,
+    recorded,
+    store_of,
+)
 
 from amt_mm.datasets.training_set import unwrap
-from amt_mm.engine.hooks import SaliencyUpdateHook
 from amt_mm.engine.saliency_maps import whole_images
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.masking.orderings import RandomOrdering
 from amt_mm.saliency.store import SaliencyStoreError
-
-
-@HOOKS.register_module(force=True)
-class RecordPlans(Hook):
-    """Record, for each iteration, the epoch and the counts of the batch."""
-
-    def before_run(self, runner):
-        self.counts = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None,
-                         outputs=None):
-        for sample in data_batch['data_samples']:
-            plan = sample.mask_plan
-            self.counts.append((runner.epoch, *(int((plan == flag).sum())
-                                                for flag in (1, -1, 0))))
 
 
 @TASK_UTILS.register_module(force=True)
@@ -40,25 +30,6 @@ class SightlessOrdering(RandomOrdering):
     """Have maps made and not look at them."""
 
     needs_saliency = True
-
-
-def recorded(runner):
-    hook = next(h for h in runner.hooks if isinstance(h, RecordPlans))
-    return sorted(set(hook.counts))
-
-
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_workers_see_every_update(tiny_cfg, run, context):
-    cfg = tiny_cfg(**WORKERS, **{
-        'train_dataloader.multiprocessing_context': context})
-    cfg.custom_hooks.append(dict(type='RecordPlans'))
-    runner = run(cfg)
-    # 16 tokens: 75 % masked before epoch 1, then 45 % and 40 %
-    amt = [(epoch, 7, 6, 3) for epoch in range(1, 5)]
-    assert recorded(runner) == [(0, 12, 0, 4), *amt]
-    store = store_of(runner)
-    assert store.generation == 3
-    assert store.generations == [1, 3]
 
 
 def test_maps_are_those_of_the_whole_images(tiny_cfg, run):
@@ -100,7 +71,7 @@ def test_updates_leave_training_numbers_alone(tiny_cfg, run):
     np.testing.assert_array_equal(*traces)
 
 
-@pytest.mark.parametrize('stop_after', [1, 2, 4])
+@pytest.mark.parametrize('stop_after', [1, 4])
 def test_resume_has_the_trace_of_an_uninterrupted_run(
         tiny_cfg, run, finished, stop_after):
     _, full = finished(name='full')
@@ -129,20 +100,15 @@ def test_fresh_start_forgets_old_maps(tiny_cfg, run, finished):
     assert store_of(runner).generations == []
 
 
-@pytest.mark.parametrize('damage', ['delete', 'truncate', 'flip', 'manifest'])
+@pytest.mark.parametrize('damaged', ['epoch_0001.npy', 'manifest.json'])
 def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, finished,
-                                                damage):
-    path = finished(2)[0] / 'saliency' / 'epoch_0001.npy'
-    if damage == 'delete':
-        path.unlink()
-    elif damage == 'truncate':
-        path.write_bytes(path.read_bytes()[:-5])
-    elif damage == 'flip':
-        content = bytearray(path.read_bytes())
-        content[-3] ^= 4
-        path.write_bytes(content)
-    else:
-        path.with_name('manifest.json').write_text('{')
+                                                damaged):
+    """Each kind of damage is in test_store.py, and under way, test_disks.py.
+    """
+    path = finished(2)[0] / 'saliency' / damaged
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
     cfg = tiny_cfg(resume=True)
     cfg.train_cfg.max_epochs = 3
     runner = run(cfg)
@@ -172,9 +138,7 @@ def test_what_a_run_leaves(finished):
         for n in range(1, 6)
     ]
     assert named == [None, 1, 1, 3, 3]
-    scalars = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
-    lines = [json.loads(line) for line in scalars.splitlines()]
-    train = [line for line in lines if 'loss' in line]
+    train = lines_of(next(work_dir.glob('*/vis_data/scalars.json')), 'loss')
     first = [line for line in train if line['epoch'] == 1]
     later = [line for line in train if line['epoch'] > 1]
     assert all('p_masked_salient' not in line for line in first)
@@ -186,33 +150,7 @@ def test_what_a_run_leaves(finished):
     assert mean > 7 / 16  # more than random masking would
 
 
-def test_share_of_uniform_maps_fails_the_update(tiny_cfg):
-    cfg = tiny_cfg()
-    runner = Runner.from_cfg(cfg)
-    model = unwrap_model(runner)
-    # a query of zeros attends to all tokens alike: constant maps
-    model.saliency = lambda inputs: torch.zeros(len(inputs), 4, 4)
-    with pytest.raises(RuntimeError, match=r'22 of 22 maps .* 0\.5'):
-        runner.train()
-
-
-def test_never_updated_is_said(tiny_cfg, run):
-    cfg = tiny_cfg(**{'train_cfg.max_epochs': 1})
-    assert 'never updated: begin 1' in log_of(run(cfg))
-
-
 WARM_UP, AMT = (12, 0, 4), (7, 6, 3)
-
-
-@HOOKS.register_module(force=True)
-class StopAfter(Hook):
-    """End a run early."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_epoch(self, runner):
-        runner.train_loop.stop_training = runner.epoch + 1 == self.epoch
 
 
 @pytest.mark.parametrize(('first', 'stop', 'second', 'plans', 'generation'), [
@@ -242,7 +180,7 @@ def test_a_share_of_the_run_follows_its_new_length(
     assert store_of(resumed).generation == generation
 
 
-def test_joined_data_sets_are_as_one_folder(tiny_cfg, images):
+def test_joined_data_sets_are_as_one_folder(tiny_cfg, run, images):
     """Maps of the same weights, and an epoch with pictures, on both."""
     folders = [str(images / name) for name in ('brick_heart', 'grid_cross')]
     stores = {}
@@ -258,11 +196,7 @@ def test_joined_data_sets_are_as_one_folder(tiny_cfg, images):
             cfg.train_dataloader.dataset = dict(
                 type='ConcatDataset',
                 datasets=[dict(part, data_root=root) for root in folders])
-        runner = Runner.from_cfg(cfg)
-        runner.train()
-        hook = next(hook for hook in runner.hooks
-                    if isinstance(hook, SaliencyUpdateHook))
-        stores[name] = hook.store
+        stores[name] = store_of(run(cfg))
     one, joined = stores.values()
     assert one.num_images == joined.num_images > 4
     for index in range(one.num_images):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_saliency_update_hook import recorded
-from tiny_run import WORKERS
+from tiny_run import WORKERS, recorded, store_of
 
 from amt_mm.engine import estimate_cost
 
@@ -15,7 +14,8 @@ def linear(start, end, until, begin=0):
 
 
 @pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_persistent_workers_follow_the_schedule(tiny_cfg, run, context):
+def test_persistent_workers_follow_schedule_and_updates(
+        tiny_cfg, run, context):
     cfg = tiny_cfg(**WORKERS, **{
         'train_dataloader.multiprocessing_context': context})
     cfg.train_dataloader.dataset.pipeline[4].update(
@@ -26,7 +26,10 @@ def test_persistent_workers_follow_the_schedule(tiny_cfg, run, context):
     cfg.custom_hooks.append(dict(type='RecordPlans'))
     expected = [(0, 12, 0, 4), (1, 12, 0, 4), (2, 10, 2, 4), (3, 8, 4, 4),
                 (4, 6, 6, 4)]
-    assert recorded(run(cfg)) == expected
+    runner = run(cfg)
+    assert recorded(runner) == expected
+    assert store_of(runner).generations == [1, 3]
+    assert store_of(runner).generation == 3
     plan = estimate_cost(cfg)
     training = plan.phases[1]
     assert training.counts == (12, 0, 4)

@@ -12,12 +12,12 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
-from tiny_run import log_of
+from tiny_run import hook_of, log_of
 
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.engine.starting_weights import start_from
 from amt_mm.weights import open_weights
 from amt_mm.weights.layouts import TIMM, TIMM_BLOCK, rename
+from amt_mm.weights.load import start_from
 
 
 @HOOKS.register_module(force=True)
@@ -47,8 +47,7 @@ def started(tiny_cfg, run):
         cfg.train_dataloader.dataset.pipeline[4].ordering = dict(
             type='amt_mm.RandomOrdering')
         runner = run(cfg)
-        hook = next(h for h in runner.hooks if isinstance(h, RecordStart))
-        log = log_of(runner)
+        hook, log = hook_of(runner, RecordStart), log_of(runner)
         # a run begun in the same second would write into the same
         shutil.rmtree(runner._log_dir)
         return hook, log
@@ -127,7 +126,7 @@ def test_an_encoder_alone(started, weights, tmp_path):
     hook, log = started('run', load_from=f'{tmp_path}/encoder.safetensors')
     assert_loaded(hook, {key: value for key, value in state.items()
                          if key.startswith('backbone.')})
-    assert 'file does not fit: the file lacks decoder_blocks.0.' in log
+    assert 'file does not fit: the file lacks ' in log
 
 
 def test_a_release_with_its_decoder(started, weights, tmp_path):

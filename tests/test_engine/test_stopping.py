@@ -8,7 +8,7 @@ import signal
 import pytest
 from torch import distributed
 
-from amt_mm.engine.stopping import graceful_shutdown
+from amt_mm.engine.launch import graceful_shutdown
 
 
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])

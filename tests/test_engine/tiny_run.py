@@ -1,14 +1,74 @@
-"""Look into the runs of the tests."""
+"""Hooks for the runs of the tests, and looks into what a run leaves."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 NUM_IMAGES = 22
 WORKERS = {
     'train_dataloader.num_workers': 2,
     'train_dataloader.persistent_workers': True,
 }
+
+
+@HOOKS.register_module(force=True)
+class RecordPlans(Hook):
+    """Record the counts of every sample, and its epoch."""
+
+    def before_run(self, runner):
+        self.counts = set()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None,
+                         outputs=None):
+        for sample in data_batch['data_samples']:
+            self.counts.add((runner.epoch, *(
+                int((sample.mask_plan == flag).sum()) for flag in (1, -1, 0))))
+
+
+def recorded(runner):
+    """Return (epoch, masked, thrown, visible) of all samples of a runner."""
+    return sorted(hook_of(runner, RecordPlans).counts)
+
+
+@HOOKS.register_module(force=True)
+class StopAfter(Hook):
+    """End a run early."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_train_epoch(self, runner):
+        runner.train_loop.stop_training = runner.epoch + 1 == self.epoch
+
+
+@HOOKS.register_module(force=True)
+class CallBetweenEpochs(Hook):
+    """Call functions with the runner, each before or after an epoch.
+
+    They are not in the config, which is written to a file: a test sets them
+    by ``monkeypatch``.
+    """
+
+    priority = 'VERY_HIGH'
+    before: dict = {}
+    after: dict = {}
+
+    def before_train_epoch(self, runner):
+        if runner.epoch in self.before:
+            self.before[runner.epoch](runner)
+
+    def after_train_epoch(self, runner):
+        if runner.epoch in self.after:
+            self.after[runner.epoch](runner)
+
+
+def hook_of(runner, kind):
+    """Return the hook of a class."""
+    return next(hook for hook in runner.hooks if isinstance(hook, kind))
 
 
 def loss_trace(runner):
@@ -29,6 +89,12 @@ def log_of(runner):
 def scalars_of(runner):
     """Return the path of the JSON log of a runner."""
     return next(Path(runner._log_dir).glob('vis_data/scalars.json'))
+
+
+def lines_of(path, key=''):
+    """Return the lines of a JSON log, or those that have a key."""
+    lines = map(json.loads, Path(path).read_text().splitlines())
+    return [line for line in lines if not key or key in line]
 
 
 def pictures_of(runner):

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from PIL import Image
+from small_configs import read_config
 
 TESTS = Path(__file__).parents[1]
 GOLDEN, CONFIGS = TESTS / 'golden', TESTS.parent / 'configs'
@@ -85,7 +85,7 @@ def golden_cfg(golden_images, tiny_arch, tmp_path):
     """Return a function that shrinks a shipped config to a run of seconds."""
 
     def make(name, num_epochs, **options):
-        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        cfg = read_config(name)
         dataset = dict(
             type='amt_mm.ImageFolder', data_root=str(golden_images),
             pipeline=cfg.train_dataloader.dataset.pipeline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmengine.config import Config
+from small_configs import read_config
 
 from amt_mm.engine import estimate_cost
 
@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 
 def estimate(name, num_processes=1, **options):
     """Return the estimate of a config, line by line."""
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg = read_config(name)
     cfg.merge_from_dict(options)
     return str(estimate_cost(cfg, num_processes)).splitlines()
 

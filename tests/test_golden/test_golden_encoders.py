@@ -9,22 +9,10 @@ import timm
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from small_configs import ARCH, mae
 from transformers import AutoModelForPreTraining
 
 from amt_mm.weights.export import open_checkpoint, to_hf, to_timm
-
-ARCH = dict(
-    embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
-MAE = dict(
-    type='amt_mm.AMTMAE',
-    backbone=dict(type='amt_mm.AMTMAEViT', arch=ARCH, img_size=32,
-                  patch_size=8),
-    neck=dict(type='amt_mm.AMTMAEPretrainDecoder', num_patches=16,
-              patch_size=8, embed_dim=32, decoder_embed_dim=16,
-              decoder_depth=1, decoder_num_heads=2),
-    head=dict(type='amt_mm.AMTMAEPretrainHead', norm_pix=True, patch_size=8,
-              loss=dict(type='mmpretrain.PixelReconstructionLoss',
-                        criterion='L2')))
 
 
 def build(cfg):
@@ -57,7 +45,7 @@ def described(output):
 
 def saved(model, path):
     """Write a checkpoint as a run does, the config in it."""
-    cfg = Config(dict(model=MAE, data_preprocessor=dict(
+    cfg = Config(dict(model=mae(), data_preprocessor=dict(
         mean=[110., 120., 130.], std=[50., 60., 70.], to_rgb=True)))
     torch.save(dict(meta=dict(cfg=cfg.pretty_text),
                     state_dict=model.state_dict()), path)
@@ -79,7 +67,7 @@ def test_vitdet(golden):
 @torch.no_grad()
 def test_timm(golden, tmp_path):
     out = tmp_path / 'encoder.safetensors'
-    usage = to_timm(saved(build(MAE), tmp_path / 'run.pth'), out)
+    usage = to_timm(saved(build(mae()), tmp_path / 'run.pth'), out)
     scope = dict(timm=timm, torch=torch, functools=functools,
                  safetensors=safetensors)
     exec(usage, scope)
@@ -91,7 +79,7 @@ def test_timm(golden, tmp_path):
 @torch.no_grad()
 def test_transformers(golden, tmp_path):
     out = tmp_path / 'hf'
-    to_hf(saved(build(MAE), tmp_path / 'run.pth'), out)
+    to_hf(saved(build(mae()), tmp_path / 'run.pth'), out)
     model = AutoModelForPreTraining.from_pretrained(out).eval()
     noise = torch.arange(32.).reshape(2, 16).cos()
     output = model(make_images(32, 32), noise=noise)

@@ -32,14 +32,6 @@ def test_roles_by_rank(layout, by_rank: list[int]) -> None:
 
 
 @pytest.mark.parametrize('layout', [ThrowMiddle(), ThrowLow(), ThrowRandom()])
-@pytest.mark.parametrize('counts', [(88, 78, 30), (147, 0, 49), (1, 0, 1)])
-def test_counts_are_kept(layout, counts: tuple[int, int, int]) -> None:
-    flags = layout(TokenCounts(*counts))
-    assert tuple((flags == r).sum() for r in (M, T, V)) == counts
-    assert (flags[:counts[0]] == M).all()
-
-
-@pytest.mark.parametrize('layout', [ThrowMiddle(), ThrowLow(), ThrowRandom()])
 def test_a_caller_cannot_spoil_the_next_call(layout) -> None:
     try:
         layout(COUNTS)[:] = VISIBLE

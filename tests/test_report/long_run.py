@@ -8,11 +8,9 @@ from math import cos, exp, pi
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config
 from PIL import Image
+from small_configs import read_config
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / 'configs' / 'mae_amt_vit-b_400e_in1k.py'
 BATCHES, INTERVAL = 312, 100
 START = datetime(2026, 1, 1)
 
@@ -24,7 +22,8 @@ def write_long_run(root: Path, num_epochs: int = 400, seed: int = 0,
     images = session / 'vis_data' / 'vis_image'
     images.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    Config.fromfile(CONFIG).dump(session / 'vis_data' / 'config.py')
+    read_config('mae_amt_vit-b_400e_in1k').dump(
+        session / 'vis_data' / 'config.py')
     with open(session / 'vis_data' / 'scalars.json', 'w') as file:
         for record in records(num_epochs, rng):
             file.write(json.dumps(record) + '\n')

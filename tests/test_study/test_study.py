@@ -237,13 +237,12 @@ def test_processes_share_a_study(make, tmp_path):
 
 
 def test_saliency_over_the_training(make, tmp_path):
-    study = make(epochs=8)
+    study = make(epochs=8, rows=dict(mae=dict(mask_generator=RANDOM)))
     run_study(study, results := Results(tmp_path / 'results.jsonl'))
-    for line in results.lines:
-        if line['stage'] == 'localization':
-            curve = line['over_training']
-            assert list(curve) == ['0', '2', '4', '6', '8']
-            assert curve['8'] == line['pointing']
+    line, = (line for line in results.lines if line['stage'] == 'localization')
+    curve = line['over_training']
+    assert list(curve) == ['0', '2', '4', '6', '8']
+    assert curve['8'] == line['pointing']
 
 
 def test_unseen_images_are_neither_trained_on_nor_known(make, tmp_path,

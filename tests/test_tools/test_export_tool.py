@@ -12,17 +12,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from small_configs import mae
 
-ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
-MODEL = dict(
-    type='amt_mm.AMTMAE',
-    backbone=dict(type='amt_mm.AMTMAEViT', arch=ARCH, img_size=32,
-                  patch_size=8),
-    neck=dict(type='amt_mm.AMTMAEPretrainDecoder', num_patches=16,
-              patch_size=8, embed_dim=32, decoder_embed_dim=16,
-              decoder_depth=1, decoder_num_heads=2),
-    head=dict(type='amt_mm.AMTMAEPretrainHead', patch_size=8, loss=dict(
-        type='mmpretrain.PixelReconstructionLoss', criterion='L2')))
+MODEL = mae()
 
 
 @pytest.fixture(scope='module')

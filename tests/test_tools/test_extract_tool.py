@@ -11,10 +11,10 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain import FeatureExtractor
 from PIL import Image
+from small_configs import read_config
 
 TRANSFER = Path(__file__).parents[2] / 'docs' / 'transfer.md'
 DEMO = 'configs/mae_amt_vit-t_30e_demo.py'
@@ -25,7 +25,7 @@ SIDE, GRID, WIDTH = 64, (8, 8), 192  # of both
 @pytest.fixture(scope='module')
 def model(pytestconfig):
     """Return a model of pre-training, whose class token is not zero."""
-    cfg = Config.fromfile(pytestconfig.rootpath / DEMO)
+    cfg = read_config(pytestconfig.rootpath / DEMO)
     init_default_scope('mmpretrain')
     cfg.model.data_preprocessor = cfg.data_preprocessor
     with torch.random.fork_rng():
@@ -111,7 +111,7 @@ def test_features_by_a_config_of_classification(
     features, names, _ = extract(
         tool, tmp_path / 'f.npz', CLASSIFIER, checkpoint, jpeg_folder,
         '--pool', pool, '--grid', *GRID)
-    cfg = Config.fromfile(CLASSIFIER)
+    cfg = read_config(Path(CLASSIFIER).resolve())
     cfg.model.backbone.update(out_type='raw')
     theirs = FeatureExtractor(cfg, pretrained=str(checkpoint))(
         [str(jpeg_folder / name) for name in names], stage='backbone')

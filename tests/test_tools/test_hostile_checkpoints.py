@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.demo.demo_data import write_demo_data
-
 CONFIG = Path(__file__).parents[2] / 'configs' / 'mae_amt_vit-t_30e_demo.py'
 
 
@@ -25,13 +23,12 @@ class Touch:
 
 
 @pytest.fixture
-def case(tmp_path):
+def case(tmp_path, demo_data):
     """Return options of a short run, a hostile file, and what it makes."""
-    write_demo_data(tmp_path / 'data', num_train=8, num_val=2, image_size=64)
     options = (
         'default_hooks.checkpoint.interval=1', 'train_cfg.max_epochs=1',
         'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
-        f'train_dataloader.dataset.data_root={tmp_path / "data" / "train"}')
+        f'train_dataloader.dataset.data_root={demo_data / "train"}')
     pwned = tmp_path / 'pwned'
     torch.save(dict(state_dict={}, meta={}, x=Touch(pwned)),
                tmp_path / 'evil.pth')
@@ -71,18 +68,17 @@ def test_train_refuses_code(tool, case, tmp_path):
     assert pwned.exists()
 
 
-def test_other_tools_refuse_code(tool, case, tmp_path):
+def test_other_tools_refuse_code(tool, case, tmp_path, demo_data):
     _, evil, pwned = case
     classes = tmp_path / 'classes'
     for split in ('train', 'val'):
-        shutil.copytree(tmp_path / 'data' / split, classes / split / 'a')
+        shutil.copytree(demo_data / split, classes / split / 'a')
     classify = CONFIG.parent / 'classification' / 'vit-t_linear_demo.py'
     assert refused(tool('test', classify, evil, '--work-dir',
                         tmp_path / 'run'), evil)
-    data = tmp_path / 'data'
     for args in (
-            ('localize', CONFIG, evil, '--images', data / 'val', '--masks',
-             data / 'semantic' / 'val'),
+            ('localize', CONFIG, evil, '--images', demo_data / 'val',
+             '--masks', demo_data / 'semantic' / 'val'),
             ('export', evil, '--to', 'timm'),
             ('knn', classify, evil, '--k', 1, '--cfg-options',
              f'data_root={classes}')):

@@ -13,8 +13,6 @@ import pytest
 from processes import free_port
 from test_train import CUSTOM, SHORT, SMALL_VIT
 
-from projects.demo.demo_data import write_demo_data
-
 TOOLS = Path(__file__).parents[2] / 'tools'
 
 # as much of srun as a task of a job sees: its number, on its node
@@ -36,16 +34,10 @@ for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
 SCONTROL = '#!/bin/sh\necho 127.0.0.1\necho node1\n'
 
 
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    root = tmp_path_factory.mktemp('data')
-    write_demo_data(root, num_train=10, num_val=4, image_size=64)
-    return root / 'train'
-
-
-def _options(images):
-    return ['--cfg-options', *SMALL_VIT, *SHORT, f'data_root={images}',
-            'train_cfg.max_epochs=2', 'custom_hooks.1.interval=1']
+def _options(data):
+    return ['--cfg-options', *SMALL_VIT, *SHORT, f'data_root={data / "train"}',
+            'train_dataloader.dataset.indices=10', 'train_cfg.max_epochs=2',
+            'custom_hooks.1.interval=1']
 
 
 def _start(script, *args, **environ):
@@ -67,11 +59,12 @@ def _maps(work_dir):
     return np.load(work_dir / 'saliency' / 'epoch_0001.npy')['map']
 
 
-def test_dist_train_on_two_nodes_with_folders_of_their_own(images, tmp_path):
+def test_dist_train_on_two_nodes_with_folders_of_their_own(demo_data,
+                                                           tmp_path):
     port = str(free_port())
     log, _ = _finish(*(_start(
         'dist_train.sh', CUSTOM, 1, '--work-dir', tmp_path / f'node{n}',
-        *_options(images), NNODES='2', NODE_RANK=str(n), PORT=port)
+        *_options(demo_data), NNODES='2', NODE_RANK=str(n), PORT=port)
         for n in (0, 1)))
     # 2 processes of 4 images each, at 1.5e-4 for 256
     assert 'effective batch size 8, peak learning rate 4.69e-06' in log
@@ -82,7 +75,7 @@ def test_dist_train_on_two_nodes_with_folders_of_their_own(images, tmp_path):
     assert (tmp_path / 'node0' / 'epoch_2.pth').is_file()
 
 
-def test_slurm_train_on_two_nodes(images, tmp_path):
+def test_slurm_train_on_two_nodes(demo_data, tmp_path):
     for name, script in dict(srun=SRUN, scontrol=SCONTROL).items():
         path = tmp_path / 'bin' / name
         path.parent.mkdir(exist_ok=True)
@@ -91,7 +84,7 @@ def test_slurm_train_on_two_nodes(images, tmp_path):
     asked = tmp_path / 'asked'
     log, = _finish(_start(
         'slurm_train.sh', 'cpu', 'amt', CUSTOM, tmp_path / 'run',
-        *_options(images), GPUS='2', GPUS_PER_NODE='0', TASKS_PER_NODE='1',
+        *_options(demo_data), GPUS='2', GPUS_PER_NODE='0', TASKS_PER_NODE='1',
         SRUN_ARGS='--quiet --exclusive', SRUN_LOG=str(asked),
         MASTER_PORT=str(free_port()),
         PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}'))

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import VisionTransformer
 from PIL import Image
-
-from projects.demo.demo_data import write_demo_data
+from small_configs import read_config
 
 pytest.importorskip('mmseg')
 from mmengine.registry import MODELS  # noqa: E402
@@ -58,7 +56,7 @@ def scalars(work_dir: Path) -> list[dict]:
 
 @pytest.mark.parametrize('path', [ADE20K, DEMO], ids=lambda p: p.stem)
 def test_config_builds_at_its_true_size(path):
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -73,16 +71,16 @@ def test_config_builds_at_its_true_size(path):
 
 
 def test_ade20k_schedule_is_the_published_one():
-    cfg = Config.fromfile(ADE20K)
+    cfg = read_config(ADE20K)
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == 160_000
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.train_dataloader.dataset.type == 'ADE20KDataset'
     assert cfg.model.decode_head.num_classes == 150
 
 
-def test_demo_trains_from_a_checkpoint_and_is_tested(tool, encoder, tmp_path):
-    write_demo_data(tmp_path / 'data', num_train=16, num_val=8, image_size=64)
-    options = (*SMALL, f'data_root={tmp_path / "data"}',
+def test_demo_trains_from_a_checkpoint_and_is_tested(tool, encoder, demo_data,
+                                                     tmp_path):
+    options = (*SMALL, f'data_root={demo_data}',
                f'model.backbone.init_cfg.checkpoint={encoder(8)}',
                'train_dataloader.num_workers=0', 'train_cfg.max_iters=12',
                'val_dataloader.num_workers=0', 'train_cfg.val_interval=12',

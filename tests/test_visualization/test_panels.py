@@ -6,7 +6,7 @@ import pytest
 
 from amt_mm.masking.plan import MASKED, THROWN, VISIBLE
 from amt_mm.visualization import Panel, draw_panel, draw_sheet
-from amt_mm.visualization.tiles import (
+from amt_mm.visualization.panels import (
     GREY,
     colour_scale,
     draw_plan,

@@ -91,18 +91,18 @@ class AMTMaskGenerator(BaseTransform):
         with_saliency: bool = False,
     ) -> None:
         self.with_saliency = check_bool('with_saliency', with_saliency)
-        if cell_size is None:
-            self.cells = _grid(input_size, patch_size, 'patch_size')
-            self.scale = 1
-        else:
-            self.cells = _grid(input_size, cell_size, 'cell_size')
-            self.scale = _divide(
-                cell_size, check_int('patch_size', patch_size, 1),
-                'cell_size', 'patch_size')
+        check_int('patch_size', patch_size, 1)
+        side, name = (patch_size, 'patch_size') if cell_size is None else (
+            check_int('cell_size', cell_size, 1), 'cell_size')
+        height, width = (check_multiple('input_size', n, side, name)
+                         for n in check_sides('input_size', input_size))
+        self.cells = height // side, width // side
+        self.scale = check_multiple(name, side, patch_size,
+                                    'patch_size') // patch_size
         self.rounding = rounding
-        self.warmup_counts = count_tokens(self.num_cells, warmup_mask_ratio,
-                                          warmup_throw_ratio, rounding,
-                                          'warmup_')
+        self.warmup_counts = count_tokens(
+            self.num_cells, warmup_mask_ratio, warmup_throw_ratio, rounding,
+            'warmup_')
         self.scheduled = Scheduled(
             dict(
                 mask_ratio=mask_ratio,
@@ -161,6 +161,11 @@ class AMTMaskGenerator(BaseTransform):
         results['mask_plan'] = self._per_token(strategy.plan(weights))
         return results
 
+    def _per_token(self, cells: np.ndarray) -> np.ndarray:
+        """Repeat the value of a cell for each of its tokens."""
+        return cells if self.scale == 1 else cells.repeat(
+            self.scale, 0).repeat(self.scale, 1)
+
     def weights(self, results: dict) -> np.ndarray | None:
         """Return P_A over the cells (h, w), None before the first update."""
         if self.store is None:
@@ -209,27 +214,9 @@ class AMTMaskGenerator(BaseTransform):
                 "dict(type='amt_mm.EpochSeedHook') into custom_hooks.")
         return results['epoch']
 
-    def _per_token(self, cells: np.ndarray) -> np.ndarray:
-        if self.scale == 1:
-            return cells
-        return cells.repeat(self.scale, 0).repeat(self.scale, 1)
-
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(cells={self.cells}, '
                 f'scale={self.scale}, counts={tuple(self.counts)}, '
                 f'warmup_counts={tuple(self.warmup_counts)}, '
                 f'ordering={type(self._present[1].ordering).__name__}, '
                 f'layout={type(self._present[1].layout).__name__})')
-
-
-def _grid(input_size: Any, side: int, side_name: str) -> tuple[int, int]:
-    """Return how many squares (h, w) of a side fit into the input."""
-    height, width = check_sides('input_size', input_size)
-    check_int(side_name, side, 1)
-    return (_divide(height, side, 'input_size', side_name),
-            _divide(width, side, 'input_size', side_name))
-
-
-def _divide(whole: int, part: int, name: str, part_name: str) -> int:
-    """Divide without remainder, or raise ValueError."""
-    return check_multiple(name, whole, part, part_name) // part

@@ -67,16 +67,16 @@ class LoadArray(LoadImage):
 
     def _load(self, path: str, results: dict) -> np.ndarray:
         """Read, decode and scale a file."""
-        image = read_array(self._read(path), self.max_pixels)
+        image = read_array(self.read(path)[0], self.max_pixels)
         self._check(image)
         low, high = self.value_range
         return (image.astype(np.float32) - low) / np.float32(high - low)
 
-    def read(self, path: str) -> bytes:
-        """Return the content of a file, or raise OSError or ValueError."""
+    def read(self, path: str) -> tuple[bytes, Any]:
+        """Return a file, or raise OSError or ValueError."""
         content = self._read(path)
         _check_start(content)
-        return content
+        return content, None
 
     def _check(self, image: np.ndarray) -> None:
         """Raise ValueError if an image is not what it must be."""

@@ -17,12 +17,11 @@ from amt_mm.arguments import check_bool, check_int
 from amt_mm.datasets.encoded_image import (
     MAX_PIXELS,
     Header,
-    Wanted,
     check_file,
     check_image,
     check_pixels,
+    printable,
 )
-from amt_mm.datasets.printable import printable
 from amt_mm.registry import TRANSFORMS
 
 WHITE = 65535
@@ -85,22 +84,22 @@ class LoadImage(LoadImageFromFile):
         self.keep_last = check_bool('keep_last', keep_last)
         self.keep_all = check_bool('keep_all', keep_all)
         self.white_level = check_int('white_level', white_level, 1, WHITE)
-        self.wanted = Wanted(self.color_type == 'unchanged',
-                             white_level < WHITE)
-        self._check_wanted()
+        self.all_channels = self.color_type == 'unchanged'
+        self.scaled_levels = white_level < WHITE
+        self._check_backend()
         self._all: dict[str, np.ndarray] = {}
         self._last: tuple[tuple, np.ndarray] | None = None
 
-    def _check_wanted(self) -> None:
+    def _check_backend(self) -> None:
         """Raise ValueError if the backend cannot, else prepare the levels."""
         backend, color_type = self.imdecode_backend, self.color_type
-        if backend == 'tifffile' and not self.wanted.channels_kept:
+        if backend == 'tifffile' and not self.all_channels:
             raise ValueError(
                 "imdecode_backend 'tifffile' converts nothing: color_type "
                 f"must be 'unchanged', got {color_type!r}.")
-        if not self.wanted.levels_scaled:
+        if not self.scaled_levels:
             return
-        if self.wanted.channels_kept or backend != 'cv2':
+        if self.all_channels or backend != 'cv2':
             raise ValueError(
                 "white_level needs imdecode_backend 'cv2' and a color_type "
                 f"other than 'unchanged', got {backend!r} and {color_type!r}.")
@@ -113,9 +112,8 @@ class LoadImage(LoadImageFromFile):
         None if it has 8, or cannot be read.
         """
         try:
-            content = self._read(path)
-            header = check_image(content, self.max_pixels)
-            check_pixels(header, self.wanted)
+            content, header = self.read(path)
+            check_pixels(header, self.all_channels, self.scaled_levels)
         except Exception:  # transform raises it
             return None
         if header.by_pillow or header.kind == 'JPEG':
@@ -148,19 +146,12 @@ class LoadImage(LoadImageFromFile):
 
     def _load(self, path: str, results: dict) -> np.ndarray:
         """Read and decode a file."""
-        content = self._read(path)
-        header = check_image(content, self.max_pixels)
-        return self._decode(content, header, results)
+        return self._decode(*self.read(path), results)
 
-    def read(self, path: str) -> bytes:
-        """Return the content of an image that is whole by its header.
-
-        Raises:
-            OSError | ValueError: If it cannot be opened, or is not.
-        """
+    def read(self, path: str) -> tuple[bytes, Any]:
+        """Return a file and its header, or raise OSError or ValueError."""
         content = self._read(path)
-        check_image(content, self.max_pixels)
-        return content
+        return content, check_image(content, self.max_pixels)
 
     def _read(self, path: str) -> bytes:
         """Read a file, but none that never ends."""
@@ -174,13 +165,13 @@ class LoadImage(LoadImageFromFile):
     def _decode(self, content: bytes, header: Header,
                 results: dict) -> np.ndarray:
         """Decode an image whose header was checked."""
-        check_pixels(header, self.wanted)
+        check_pixels(header, self.all_channels, self.scaled_levels)
         flag, backend = self.color_type, self.imdecode_backend
         if header.by_pillow:
             backend = 'pillow'
         elif backend == 'pillow':
             _check_mode(content)
-        elif self.wanted.levels_scaled:
+        elif self.scaled_levels:
             flag = imread_flags[flag] | cv2.IMREAD_ANYDEPTH
         return self._pixels(content, flag, backend)
 
@@ -193,7 +184,7 @@ class LoadImage(LoadImageFromFile):
         image = mmcv.imfrombytes(content, flag=flag, backend=backend)
         if image is None:
             raise ValueError('it cannot be decoded')
-        if self.wanted.levels_scaled and image.dtype == np.uint16:
+        if self.scaled_levels and image.dtype == np.uint16:
             image = self._to_8_bits[image]
         if self.keep_last:
             image.flags.writeable = False  # what follows may come again

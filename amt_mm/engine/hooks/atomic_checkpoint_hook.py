@@ -1,11 +1,15 @@
-"""Checkpoints that are either whole or not there."""
+"""Checkpoints that are whole or not there, and the one to go on from."""
 
 from __future__ import annotations
 
 import os
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from errno import EIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +39,78 @@ from amt_mm.atomic_write import (
     remove_parts,
     replacing,
 )
-from amt_mm.engine.checkpoints import CheckpointLostError, find_checkpoint
-from amt_mm.engine.launch import any_rank, is_node_leader
+from amt_mm.engine.launch import is_node_leader, raise_on_all_ranks
 from amt_mm.engine.resumed_schedule import follow_config
 from amt_mm.engine.sources.model_saliency import unwrap_model
-from amt_mm.engine.starting_weights import SCHEME, start_from
 from amt_mm.registry import HOOKS
 from amt_mm.weights import open_weights
 from amt_mm.weights.grid import check_adapt
+from amt_mm.weights.load import SCHEME, start_from
+
+
+class CheckpointLostError(ValueError):
+    """A run cannot resume from its work dir, for the reason given."""
+
+
+def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """Find the newest checkpoint in a folder that is whole, if there was one.
+
+    ``last_checkpoint`` names the newest; where that is missing or damaged, the
+    one with the highest number below it is taken. The folder may have moved.
+    With it comes a line for each newer one that is missing or damaged. If none
+    is whole, CheckpointLostError is raised.
+    """
+    problems: list[str] = []
+    for path in _candidates(folder):
+        problem = find_damage(path)
+        if problem is None:
+            return path, problems
+        problems.append(f'{path} {problem}')
+    if problems:
+        raise CheckpointLostError(
+            f'cannot resume from {folder}, no checkpoint in it is whole: '
+            f'{"; ".join(problems)}. To start afresh, give another work_dir.')
+    return None, []
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    pointer = folder / 'last_checkpoint'
+    name = pointer.is_file() and Path(
+        pointer.read_text(errors='replace').strip()).name
+    newest = float('inf')
+    if name:
+        yield folder / name
+        newest = _number(folder / name)
+    others = (p for p in folder.glob('*_*.pth')
+              if re.fullmatch(r'(epoch|iter)_\d+', p.stem)
+              and _number(p) < newest)
+    yield from sorted(others, key=_number, reverse=True)
+
+
+def _number(path: Path) -> float:
+    digits = re.findall(r'\d+', path.stem)
+    return int(digits[-1]) if digits else float('inf')
+
+
+def find_damage(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint, None if it is whole.
+
+    torch writes an archive with a checksum for each tensor. A sharded
+    checkpoint is a folder of such files.
+    """
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not files or not path.exists():
+        return 'is missing'
+    for file in files:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError,
+                ValueError, NotImplementedError) as error:
+            return f'cannot be read ({error})'
+        if damaged is not None:
+            return f'is damaged (the checksum of {damaged} differs)'
+    return None
 
 
 @HOOKS.register_module()
@@ -66,7 +134,7 @@ class AtomicCheckpointHook(CheckpointHook):
     - ``resume=False``: a run begins, also where ``work_dir`` holds another.
 
     The weights in ``load_from`` must fit the encoder; see
-    :func:`amt_mm.engine.starting_weights.start_from`. A run that goes on
+    :func:`amt_mm.weights.load.start_from`. A run that goes on
     follows the schedule of its present config; see
     :func:`amt_mm.engine.resumed_schedule.follow_config`.
 
@@ -109,7 +177,9 @@ class AtomicCheckpointHook(CheckpointHook):
                 else find_latest_checkpoint(runner.work_dir)
             self._go_on(runner, path)
         runner._resume = bool(runner._resume)
-        if self._begins_from_weights(runner):
+        if _is_training(runner) and not runner._resume and \
+                runner._load_from and not runner._has_loaded and \
+                hasattr(unwrap_model(runner), 'backbone'):
             runner._load_from = SCHEME + str(runner._load_from)
 
     def _go_on(self, runner: Runner, path: str | None) -> None:
@@ -121,11 +191,6 @@ class AtomicCheckpointHook(CheckpointHook):
         if isinstance(runner, FlexibleRunner):
             runner._has_loaded = False
             runner.load_or_resume()
-
-    def _begins_from_weights(self, runner: Runner) -> bool:
-        return bool(_is_training(runner) and not runner._resume
-                    and runner._load_from and not runner._has_loaded
-                    and hasattr(unwrap_model(runner), 'backbone'))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Fit what was read to the config, before it is loaded."""
@@ -215,7 +280,22 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
         """Save under another name, and give it its own when on disk."""
         part = path.with_name(path.name + ENDING)
-        with _raise_on_all_ranks(part, path):
+
+        def explain(error: Exception | None) -> Exception:
+            with suppress(OSError):
+                remove(part)
+            if isinstance(error, FloatingPointError):
+                return error  # of a hook that refuses the weights
+            reason = getattr(error, 'strerror', None) or \
+                'see the log of another process'
+            return OSError(
+                getattr(error, 'errno', None) or EIO,
+                f'cannot save the checkpoint {path}: {reason}. Those before '
+                'it are whole: mend the disk and resume')
+
+        whole = partial(raise_on_all_ranks, (OSError, FloatingPointError),
+                        explain)
+        with whole():
             runner.save_checkpoint(
                 self.out_dir,
                 part.name,
@@ -225,33 +305,13 @@ class AtomicCheckpointHook(CheckpointHook):
                 by_epoch=self.by_epoch,
                 backend_args=self.backend_args,
                 **self.args)
-        with _raise_on_all_ranks(part, path):
+        with whole():
             if is_main_process():
                 put_in_place(part, path)
-        with _raise_on_all_ranks(part, path):
+        with whole():
             # still there, unless the main process's node shares the folder
             if is_node_leader() and part.exists():
                 put_in_place(part, path)
-
-
-@contextmanager
-def _raise_on_all_ranks(part: Path, path: Path) -> Iterator[None]:
-    """Have an error of one process end all, none waiting for it."""
-    error = None
-    try:
-        yield
-    except (OSError, FloatingPointError) as caught:
-        error = caught
-    if any_rank(error is not None):
-        with suppress(OSError):
-            remove(part)
-        if isinstance(error, FloatingPointError):
-            raise error  # of a hook that refuses the weights
-        reason = error.strerror if error else 'see the log of another process'
-        raise OSError(
-            error.errno if error else EIO,
-            f'cannot save the checkpoint {path}: {reason}. Those before it '
-            'are whole: mend the disk and resume') from error
 
 
 def _is_training(runner: Runner) -> bool:

@@ -26,20 +26,13 @@ NUM_SHOWN = 8
 
 @dataclass(frozen=True)
 class Iteration:
-    """An iteration whose numbers are being copied to the host.
+    """An iteration whose numbers are being copied to the host."""
 
-    Attributes:
-        epoch (int): 0-based.
-        number (int): 0-based, in the whole run.
-        is_step (bool): Whether the optimiser was due.
-        samples (list): The data samples of its batch.
-        numbers (Callable): Returns the loss, and 1 if the step was skipped.
-    """
-
-    epoch: int
-    number: int
-    is_step: bool
-    samples: list[Any]
+    epoch: int  # 0-based
+    number: int  # 0-based, in the whole run
+    is_step: bool  # whether the optimiser was due
+    samples: list[Any]  # the data samples of its batch
+    # returns the loss, and 1 if the step was skipped
     numbers: Callable[[], list[float]]
 
     def files(self) -> list[str]:
@@ -113,7 +106,9 @@ class NonFiniteHook(Hook):
         if self.is_sharded:
             all_reduce(norm)  # else all hold the same gradients
         self.is_bad = (~norm.isfinite()).float()
-        if _skips_by_itself(optimizer):
+        # the device skips the step by ``found_inf``, as for a scaler
+        if getattr(optimizer, '_step_supports_amp_scaling', False) and all(
+                group.get('fused') for group in optimizer.param_groups):
             optimizer.found_inf = self.is_bad  # type: ignore[attr-defined]
         elif self.is_bad:
             optimizer.zero_grad(set_to_none=True)
@@ -206,12 +201,6 @@ def _spread_to_gradients(module: nn.Module, args: Any, losses: Any) -> Any:
 
     return {name: spread(loss) if 'loss' in name else loss
             for name, loss in losses.items()}
-
-
-def _skips_by_itself(optimizer: Optimizer) -> bool:
-    """Whether the device skips a step by ``found_inf``, as for a scaler."""
-    return getattr(optimizer, '_step_supports_amp_scaling', False) and all(
-        group.get('fused') for group in optimizer.param_groups)
 
 
 def _to_host(numbers: Tensor) -> Callable[[], list[float]]:

@@ -13,17 +13,15 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
 from amt_mm.arguments import (
-    POSITIVE,
-    WORKERS,
+    check_batch_size,
     check_bool,
     check_config,
     check_int,
+    check_num_workers,
     check_number,
-    optional,
 )
 from amt_mm.datasets.training_set import parts_of
-from amt_mm.engine.saliency_maps import whole_image_loader, whole_images
-from amt_mm.engine.sources import SaliencySource
+from amt_mm.engine.saliency_maps import loader_like_training, whole_images
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.evaluation import (
     QUERIES_OF,
@@ -108,8 +106,8 @@ class ProbeHook(Hook):
         self.k = check_int('k', k, 1)
         self.temperature = check_number('temperature', temperature, '(0, inf)')
         self.linear = check_bool('linear', linear)
-        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
-        self.num_workers = optional(WORKERS)('num_workers', num_workers)
+        self.batch_size = check_batch_size('batch_size', batch_size)
+        self.num_workers = check_num_workers('num_workers', num_workers)
 
     def before_train(self, runner: Runner) -> None:
         """Find the labelled images, and probe the weights of the start."""
@@ -126,7 +124,13 @@ class ProbeHook(Hook):
         self.labels = [_labels(each) for each in (self.bank, self.queries)]
         for images in (self.bank, self.queries):
             images.pipeline = train.pipeline
-        self._check(*self.labels)
+        if self.k > len(self.bank) or not len(self.queries):
+            raise ValueError(
+                f'ProbeHook needs at least k={self.k} images in the bank and '
+                f'one query, got {len(self.bank)} and {len(self.queries)}.')
+        if len(self.labels[0].unique()) < 2:
+            raise ValueError('ProbeHook needs images of two classes or more, '
+                             f'got one class of {len(self.bank)} images.')
         if self.at_start and runner.epoch == 0:
             self.probe(runner, 0)
 
@@ -135,8 +139,6 @@ class ProbeHook(Hook):
         if self.every_n_epochs(runner, self.interval) or \
                 self.is_last_train_epoch(runner):
             self.probe(runner, runner.epoch + 1)
-
-    # ---- the images
 
     def _split(self, train: BaseDataset) -> list[BaseDataset]:
         """Return the images of the bank and the queries."""
@@ -152,18 +154,6 @@ class ProbeHook(Hook):
             *draw_subsets(
                 _build('val_dataset', self.val_dataset), num_queries)
         ]
-
-    def _check(self, bank: Tensor, queries: Tensor) -> None:
-        """Raise ValueError if there are too few images, or one class."""
-        if self.k > len(bank) or not len(queries):
-            raise ValueError(
-                f'ProbeHook needs at least k={self.k} images in the bank and '
-                f'one query, got {len(bank)} and {len(queries)}.')
-        if len(bank.unique()) < 2:
-            raise ValueError('ProbeHook needs images of two classes or more, '
-                             f'got one class of {len(bank)} images.')
-
-    # ---- the probe
 
     def probe(self, runner: Runner, epoch: int) -> None:
         """Report how well the current weights tell the classes apart."""
@@ -197,13 +187,8 @@ class ProbeHook(Hook):
 
         F is 2, class token and mean, or 1 where there are no tokens.
         """
-        train = runner.train_dataloader
-        num_workers = train.num_workers if self.num_workers is None \
-            else self.num_workers
-        loader = whole_image_loader(
-            images, SaliencySource.prepare,
-            self.batch_size or train.batch_size, num_workers,
-            train.multiprocessing_context if num_workers else None)
+        loader = loader_like_training(
+            runner, whole_images(images), self.batch_size, self.num_workers)
         model = unwrap_model(runner)
         with full_params(runner.model), \
                 runner.optim_wrapper.optim_context(model):

@@ -16,10 +16,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from amt_mm.arguments import (
-    POSITIVE,
-    WORKERS,
+    check_batch_size,
     check_epochs_or_share,
     check_int,
+    check_num_workers,
     check_number,
     check_str,
     optional,
@@ -31,11 +31,14 @@ from amt_mm.datasets.training_set import (
     unwrap,
 )
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.engine.launch import any_rank, is_node_leader
+from amt_mm.engine.launch import (
+    any_rank,
+    is_node_leader,
+    raise_on_all_ranks,
+)
 from amt_mm.engine.saliency_maps import (
-    Maps,
+    loader_like_training,
     make_maps,
-    whole_image_loader,
     whole_images,
 )
 from amt_mm.registry import HOOKS, SALIENCY_SOURCES
@@ -52,22 +55,14 @@ GENERATION_KEY, DATA_KEY = 'saliency_generation', 'saliency_data_set'
 
 @dataclass
 class MapState:
-    """Which generations of maps a run uses.
+    """Which generations of maps a run uses."""
 
-    Attributes:
-        is_resumed (bool): Whether the run goes on from a checkpoint.
-        current (int, optional): The generation in use, None in the warm-up.
-        dataset_id (str, optional): The fingerprint in the checkpoint.
-        needs_rebuild (bool): Whether the current generation is missing or
-            damaged on any node.
-        checkpointed (deque): The generations of the last two checkpoints: the
-            last one may not have reached the disk.
-    """
-
-    is_resumed: bool = False
-    current: int | None = None
-    dataset_id: str | None = None
+    is_resumed: bool = False  # whether the run goes on from a checkpoint
+    current: int | None = None  # the one in use, None in the warm-up
+    dataset_id: str | None = None  # the fingerprint in the checkpoint
+    # whether the current generation is missing or damaged on any node
     needs_rebuild: bool = False
+    # those of the last two checkpoints: the last may not be on the disk yet
     checkpointed: deque[int | None] = field(
         default_factory=lambda: deque(maxlen=2))
 
@@ -125,8 +120,8 @@ class SaliencyUpdateHook(Hook):
         if begin is None:
             begin = 0 if self.source.is_static else self.interval
         self.begin = check_epochs_or_share('begin', begin, 0)
-        self.batch_size = optional(POSITIVE)('batch_size', batch_size)
-        self.num_workers = optional(WORKERS)('num_workers', num_workers)
+        self.batch_size = check_batch_size('batch_size', batch_size)
+        self.num_workers = check_num_workers('num_workers', num_workers)
         self.keep = check_int('keep', keep, 1)
         self.max_uniform_share = check_number('max_uniform_share',
                                               max_uniform_share, '[0, 1]')
@@ -173,7 +168,12 @@ class SaliencyUpdateHook(Hook):
             self.store_dir or Path(runner.work_dir) / 'saliency',
             len(dataset), generators[0].tokens,
             fingerprint(sample_paths(dataset)))
-        _check_same_data(self.store)
+        lists = all_gather_object((len(dataset), self.store.dataset_id[:12]))
+        if len(set(lists)) > 1:
+            raise ValueError(
+                'all processes must train on the same images in the same '
+                f'order, got by rank (images, fingerprint) {lists}: the data '
+                'differ between nodes.')
         for generator in generators:
             generator.store = self.store
         self.source.setup(runner, dataset, self.store.grid)
@@ -215,7 +215,15 @@ class SaliencyUpdateHook(Hook):
                 self.store.verify(current)
             self.store.activate(current)
         except SaliencyMapsLostError as error:
-            _check_data_of_run(self.store, self.state.dataset_id)
+            begun_with = self.state.dataset_id
+            if begun_with not in (None, self.store.dataset_id):
+                # a store that is lost cannot say so
+                raise SaliencyStoreError(
+                    'the resumed run belongs to another data set: the '
+                    f'fingerprint of its images is {str(begun_with)[:12]}..., '
+                    f'training has {self.store.num_images} of '
+                    f'{self.store.dataset_id[:12]}... Use the data set that '
+                    'the run began with, or start afresh.') from error
             self.store.reset()
             if current is None:
                 return True
@@ -229,7 +237,11 @@ class SaliencyUpdateHook(Hook):
         return True
 
     def update(self, runner: Runner, generation: int) -> None:
-        """Make all maps with the present weights and use them."""
+        """Make all maps with the present weights and use them.
+
+        The visualizer gets ``saliency/entropy`` (see :func:`mean_entropy`),
+        the number of uniform maps, and the seconds.
+        """
         start = time.perf_counter()
         num_images = self.store.num_images
         runner.logger.info(
@@ -244,35 +256,44 @@ class SaliencyUpdateHook(Hook):
                 f'than max_uniform_share {self.max_uniform_share}. '
                 + _why_uniform(parts_of(runner.train_dataloader.dataset)))
         self._write(generation, maps.values)
-        _log_update(runner, maps, num_uniform, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        runner.logger.info(
+            f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
+            f'{num_uniform:,} uniform, {seconds:.0f} s')
+        if is_main_process():
+            scalars = {
+                'saliency/entropy': mean_entropy(maps.values),
+                'saliency/uniform': num_uniform,
+                'saliency/seconds': seconds,
+                'epoch': runner.epoch,
+            }
+            runner.visualizer.add_scalars(
+                scalars, step=runner.epoch,
+                file_path=f'{runner.timestamp}.json')
 
     def _write(self, generation: int, maps: np.ndarray) -> None:
         """Write new maps on each node, or raise an error on all ranks."""
-        error = None
-        if is_node_leader():
-            try:
+
+        def explain(error: Exception | None) -> Exception:
+            return SaliencyStoreError(
+                'cannot write the saliency maps '
+                f'{self.store.path(generation)}: '
+                f'{error or "see the log of another node"}. Those in use, of '
+                f'generation {self.state.current}, are whole: mend the disk '
+                'and resume from the last checkpoint.')
+
+        with raise_on_all_ranks((OSError, SaliencyStoreError), explain):
+            if is_node_leader():
                 self.store.write(generation, maps, self.keep,
                                  self.state.checkpointed)
-            except (OSError, SaliencyStoreError) as caught:
-                error = caught
-        if any_rank(error is not None):
-            reason = error or 'see the log of another node'
-            raise SaliencyStoreError(
-                f'cannot write the saliency maps '
-                f'{self.store.path(generation)}: {reason}. Those in use, '
-                f'of generation {self.state.current}, are whole: mend the disk'
-                ' and resume from the last checkpoint.') from error
         self.state.current = generation
 
     def loader(self, runner: Runner) -> DataLoader:
         """Load every whole image once, split over the processes."""
-        train = runner.train_dataloader
-        num_workers = train.num_workers if self.num_workers is None \
-            else self.num_workers
-        return whole_image_loader(
-            unwrap(train.dataset), self.source.prepare,
-            self.batch_size or train.batch_size, num_workers,
-            train.multiprocessing_context if num_workers else None)
+        dataset = unwrap(runner.train_dataloader.dataset)
+        return loader_like_training(
+            runner, whole_images(dataset, self.source.prepare),
+            self.batch_size, self.num_workers)
 
 
 def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
@@ -292,29 +313,6 @@ def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
                          f'{[g.tokens for g in generators]}.')
 
 
-def _check_same_data(store: SaliencyStore) -> None:
-    """Raise an error if processes train on different lists of images."""
-    lists = all_gather_object((store.num_images, store.dataset_id[:12]))
-    if len(set(lists)) > 1:
-        raise ValueError(
-            'all processes must train on the same images in the same order, '
-            f'got by rank (images, fingerprint) {lists}: the data differ '
-            'between nodes.')
-
-
-def _check_data_of_run(store: SaliencyStore, begun_with: str | None) -> None:
-    """Raise an error if the run began with other images.
-
-    A store that is lost cannot say so.
-    """
-    if begun_with not in (None, store.dataset_id):
-        raise SaliencyStoreError(
-            'the resumed run belongs to another data set: the fingerprint of '
-            f'its images is {str(begun_with)[:12]}..., training has '
-            f'{store.num_images} of {store.dataset_id[:12]}... Use the data '
-            'set that the run began with, or start afresh.')
-
-
 def _why_uniform(datasets: list[BaseDataset]) -> str:
     """Name the most likely cause of many uniform maps."""
     num_unreadable = sum(int(dataset.unreadable.sum()) for dataset in datasets
@@ -323,26 +321,3 @@ def _why_uniform(datasets: list[BaseDataset]) -> str:
         return (f'{num_unreadable:,} of the images cannot be read, '
                 'which makes their maps uniform.')
     return 'A model with such maps has most likely diverged.'
-
-
-def _log_update(runner: Runner, maps: Maps, num_uniform: int,
-                seconds: float) -> None:
-    """Write one line to the log, and scalars to the visualizer.
-
-    These are ``saliency/entropy`` (see :func:`mean_entropy`),
-    ``saliency/uniform``, the number of uniform maps, and
-    ``saliency/seconds``. Their step is the 0-based epoch that follows.
-    """
-    runner.logger.info(
-        f'saliency updated: epoch {runner.epoch}, '
-        f'{len(maps.is_informative):,} images, {num_uniform:,} uniform, '
-        f'{seconds:.0f} s')
-    if is_main_process():
-        scalars = {
-            'saliency/entropy': mean_entropy(maps.values),
-            'saliency/uniform': num_uniform,
-            'saliency/seconds': seconds,
-            'epoch': runner.epoch,
-        }
-        runner.visualizer.add_scalars(
-            scalars, step=runner.epoch, file_path=f'{runner.timestamp}.json')

@@ -6,13 +6,11 @@ from .control_saliency import (
     CornerSaliency,
     RandomSaliency,
 )
-from .feature_saliency import FeatureSaliency
-from .folder_saliency import FolderSaliency
 from .mixed_saliency import MixedSaliency
-from .model_saliency import ModelSaliency
-from .pixel_saliency import PixelSaliency
+from .model_saliency import FeatureSaliency, ModelSaliency
 from .saliency_source import SaliencySource
 from .teacher_saliency import TeacherSaliency
+from .worker_saliency import FolderSaliency, PixelSaliency
 
 __all__ = [
     'BoxSaliency', 'CentreSaliency', 'CornerSaliency', 'FeatureSaliency',

@@ -1,4 +1,4 @@
-"""The base classes of the sources of saliency maps.
+"""The base class of the sources of saliency maps.
 
 Shape letters: B batch, C channels, (h, w) token grid.
 """
@@ -50,12 +50,3 @@ class SaliencySource:
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Run the forward passes of the maps, whose cost is counted."""
-
-
-class WorkerSaliency(SaliencySource):
-    """Maps (h, w) that ``prepare`` makes in the loader's workers."""
-
-    def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the maps as the workers made them."""
-        for batch in loader:
-            yield batch['sample_idx'], batch['inputs']

@@ -16,7 +16,7 @@ from amt_mm.arguments import (
     check_choice,
     check_config,
     check_str,
-    error_context,
+    optional,
 )
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
@@ -60,44 +60,33 @@ class TeacherSaliency(SaliencySource):
         self.checkpoint = check_str('checkpoint', checkpoint)
         self.backbone = check_config('backbone', backbone)
         self.head_reduction = head_reduction
-        self.data_preprocessor = data_preprocessor
+        self.data_preprocessor = optional(check_config)(
+            'data_preprocessor', data_preprocessor)
 
     def setup(self, runner: Runner, dataset: BaseDataset,
               grid: tuple[int, int]) -> None:
         """Load the teacher; it waits on the CPU."""
         with torch.random.fork_rng(devices=[]):
             self.vit = self.build()
-        with error_context(
-                f'{self.checkpoint} is no checkpoint of the backbone',
-                self.backbone):
-            runner.logger.info(load_encoder(self.vit, self.checkpoint,
-                                            assume_own_grid=True))
+        runner.logger.info(load_encoder(self.vit, self.checkpoint,
+                                        assume_own_grid=True))
         self.vit.eval()  # mmpretrain's returns None
         self.vit.requires_grad_(False)
         self.precision = precision_of(runner)
-        own = unwrap_model(runner).data_preprocessor
-        self.preprocess = own if self.data_preprocessor is None else (
-            self._preprocessor().to(own.device))
+        self.preprocess = unwrap_model(runner).data_preprocessor
+        if self.data_preprocessor is not None:
+            self.preprocess = MODELS.build(self.data_preprocessor).to(
+                self.preprocess.device)
 
     def build(self) -> VisionTransformer:
         """Build the teacher with random weights."""
-        with error_context('cannot build the backbone of TeacherSaliency from',
-                     self.backbone):
-            vit = MODELS.build(self.backbone)
+        vit = MODELS.build(self.backbone)
         if not isinstance(vit, VisionTransformer) or vit.cls_token is None:
             raise ValueError(
                 'backbone of TeacherSaliency must be an mmpretrain '
                 'VisionTransformer with a class token, got '
                 f'{type(vit).__name__}.')
         return vit
-
-    def _preprocessor(self) -> Any:
-        cfg = self.data_preprocessor
-        check_config('data_preprocessor of TeacherSaliency', cfg)
-        with error_context(
-                'cannot build the data_preprocessor of TeacherSaliency from',
-                cfg):
-            return MODELS.build(cfg)
 
     @torch.no_grad()
     def maps(self, loader: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor]]:

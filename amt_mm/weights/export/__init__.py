@@ -1,9 +1,9 @@
 """WHERE weights go: what a checkpoint is, and files for other libraries."""
 from .describe import Checkpoint, Normalization, PlainViT, open_checkpoint
-from .to_hf import to_hf
 from .write import (
     refuse_to_overwrite,
     timm_model,
+    to_hf,
     to_mmpretrain,
     to_safetensors,
     to_timm,

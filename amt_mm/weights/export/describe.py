@@ -7,14 +7,14 @@ the MLP, H heads.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from ..config_text import parse_config, part
+from ..config_text import part
 from ..grid import PROJECTION, Grid, find_grid, square_grid
 from ..layouts import NECK, PREFIX, Weights, looks_like, summary
 from ..load import Loading, read_weights
@@ -75,19 +75,18 @@ class Normalization:
 class Checkpoint:
     """The parts of a checkpoint; what they are is worked out when asked for.
 
-    Args:
-        weights (Weights): What was read of it.
-        config (dict): Config of the run; may be empty.
-        num_heads (int, optional): Heads of the encoder, where nothing else
-            tells.
-        told_grid (tuple[int, int], optional): Grid (h, w) of the encoder,
-            where nothing else tells.
+    The heads of the encoder and its grid (h, w) are told by the user, where
+    nothing else tells.
     """
 
     weights: Weights
-    config: dict[str, Any]
     num_heads: int | None = None
     told_grid: Grid | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Config of the run; may be empty."""
+        return part(self.weights.meta, 'cfg')
 
     @cached_property
     def encoder(self) -> dict[str, Tensor]:
@@ -103,8 +102,7 @@ class Checkpoint:
     @cached_property
     def grid(self) -> Grid | None:
         """Height and width of the encoder's grid, None if nothing tells."""
-        meta = {**self.weights.meta, 'cfg': self.config}
-        known = find_grid(self.encoder, meta, self.told_grid)
+        known = find_grid(self.encoder, self.weights.meta, self.told_grid)
         return known or (square_grid(self.encoder)
                          if self.weights.library else None)
 
@@ -143,23 +141,15 @@ def open_checkpoint(path: str,
                     grid: Grid | None = None) -> Checkpoint:
     """Read a checkpoint; nothing in it is executed.
 
-    Args:
-        path (str): See :func:`amt_mm.weights.read_weights`.
-        num_heads (int, optional): Heads of the encoder, where neither the
-            file nor a known architecture tells.
-        config (dict, optional): Config to go by instead of the text in the
-            file.
-        grid (tuple[int, int], optional): Height and width of the encoder's
-            grid in patches, where neither the file nor the config tells.
-
-    Raises:
-        ValueError: If it cannot be read or holds no tensor.
+    The heads and the grid (h, w), in patches, of the encoder are told where
+    neither the file, see :func:`amt_mm.weights.read_weights`, nor the config
+    says them; a config is taken instead of the text in the file. Raises
+    ValueError if the file cannot be read or holds no tensor.
     """
     weights = read_weights(path)
-    if config is None:
-        text = weights.meta.get('cfg')
-        config = parse_config(text) if isinstance(text, str) else {}
-    return Checkpoint(weights, config, num_heads, grid)
+    if config is not None:
+        weights = replace(weights, meta={**weights.meta, 'cfg': config})
+    return Checkpoint(weights, num_heads, grid)
 
 
 def describe_vit(checkpoint: Checkpoint) -> PlainViT:
@@ -188,7 +178,7 @@ def describe_vit(checkpoint: Checkpoint) -> PlainViT:
     return PlainViT(
         width=width,
         depth=depth,
-        num_heads=find_heads((width, depth, hidden), config, checkpoint),
+        num_heads=find_heads((width, depth, hidden), checkpoint),
         hidden_width=hidden,
         patch_size=p,
         image_size=find_image_size(checkpoint, p, config),
@@ -237,25 +227,19 @@ def check_activation(config: dict[str, Any]) -> None:
                              f'{name}.')
 
 
-def find_heads(sizes: tuple[int, int, int], config: dict[str, Any],
-               checkpoint: Checkpoint) -> int:
-    """Return the heads: as told, as configured, or as the sizes have them."""
-    zoo = VisionTransformer.arch_zoo
-    arch = config.get('arch')
-    if isinstance(arch, str):
-        arch = zoo.get(arch.lower())
-    stated = checkpoint.weights.meta.get('num_heads')
-    configured = part(arch).get('num_heads') or (stated and int(stated))
-    num_heads = checkpoint.num_heads
-    if num_heads is not None:
-        check_heads(num_heads, sizes[0])
-    if num_heads and configured and num_heads != configured:
-        raise ValueError(f'--num-heads {num_heads} contradicts the '
-                         f'checkpoint, which has {configured}.')
+def find_heads(sizes: tuple[int, int, int], checkpoint: Checkpoint) -> int:
+    """Return the heads: as told, as stated, or as the sizes have them."""
+    told, stated = checkpoint.num_heads, checkpoint.weights.num_heads
+    if told is not None:
+        check_heads(told, sizes[0])
+    if told and stated and told != stated:
+        raise ValueError(f'--num-heads {told} contradicts the checkpoint, '
+                         f'which has {stated}.')
     names = 'embed_dims', 'num_layers', 'feedforward_channels'
-    known = next((a['num_heads'] for a in zoo.values()
-                  if tuple(a[n] for n in names) == sizes), None)
-    heads = num_heads or configured or known
+    known = next((arch['num_heads'] for arch
+                  in VisionTransformer.arch_zoo.values()
+                  if tuple(arch[n] for n in names) == sizes), None)
+    heads = told or stated or known
     if not heads:
         raise ValueError(
             'the number of heads is not known: neither the checkpoint nor '

@@ -1,21 +1,29 @@
-"""Files for timm, mmpretrain and others, either whole or not there."""
+"""Files for timm, transformers and mmpretrain, whole or not there."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from math import nextafter
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..layouts import PREFIX, TIMM, TIMM_BLOCK, rename
-from .describe import Checkpoint, PlainViT
+from amt_mm.atomic_write import replacing
+
+from ..config_text import part
+from ..layouts import HF, HF_BLOCK, PREFIX, TIMM, TIMM_BLOCK, rename
+from .describe import (
+    Checkpoint,
+    PlainViT,
+    block_keys,
+    check_heads,
+    check_keys,
+    count_blocks,
+    norm_eps,
+)
 
 # width, depth, heads and hidden width of those timm has a name for
 TIMM_MODELS = {
@@ -25,17 +33,28 @@ TIMM_MODELS = {
     (1024, 24, 16, 4096, 16): 'vit_large_patch16_224',
     (1280, 32, 16, 5120, 14): 'vit_huge_patch14_224',
 }
-
-
-# ---- one function a target: each returns how to load what it wrote
+# of the decoder, besides its blocks
+FRAME = ('mask_token', 'decoder_pos_embed', 'decoder_embed.weight',
+         'decoder_embed.bias', 'ln1.weight', 'ln1.bias',
+         'decoder_pred.weight', 'decoder_pred.bias')
+BICUBIC = 3  # PIL.Image.Resampling
+# without noise even a model that masks nothing shuffles its patches
+MAE_USAGE = """\
+model = transformers.ViTMAEForPreTraining.from_pretrained({folder!r})
+# it masks at random, so features differ from call to call; those of whole
+# images, patches in their order (or export with --encoder-only):
+encoder = transformers.ViTMAEForPreTraining.from_pretrained(
+    {folder!r}, mask_ratio=0.).vit.eval()
+features = encoder(images, noise=torch.arange({num_patches}.).expand(
+    len(images), -1)).last_hidden_state"""
 
 
 def to_timm(checkpoint: Checkpoint, out: Path) -> str:
     """Write the keys of timm's VisionTransformer, as safetensors."""
     vit = checkpoint.vit
-    write_tensors({rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
-                   for key, value in checkpoint.encoder.items()}, out,
-                  dict(grid='x'.join(map(str, checkpoint.grid or ()))))
+    save_tensors({rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
+                  for key, value in checkpoint.encoder.items()}, out,
+                 dict(grid='x'.join(map(str, checkpoint.grid or ()))))
     return (f'model = {timm_model(vit)}\nmodel.load_state_dict('
             f'safetensors.torch.load_file({str(out)!r}))')
 
@@ -79,9 +98,9 @@ def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
     state = {PREFIX + key: value.detach().clone()
              for key, value in checkpoint.encoder.items()}
     meta = dict(grid=list(checkpoint.grid)) if checkpoint.grid else {}
-    with staging(out) as folder:
-        torch.save(dict(meta=meta, state_dict=state), folder / 'part')
-        os.replace(folder / 'part', out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        torch.save(dict(meta=meta, state_dict=state), file)
     return (f"init_cfg=dict(type='Pretrained', checkpoint={str(out)!r}, "
             f"prefix='{PREFIX}')")
 
@@ -105,41 +124,24 @@ def to_safetensors(checkpoint: Checkpoint, out: Path) -> str:
         mean=list(norm.mean),
         std=list(norm.std),
         channels=norm.channels)
-    write_tensors({PREFIX + k: v for k, v in checkpoint.encoder.items()},
-                  out, {key: str(value) for key, value in facts.items()})
+    save_tensors({PREFIX + k: v for k, v in checkpoint.encoder.items()},
+                 out, {key: str(value) for key, value in facts.items()})
     return f'safetensors.torch.load_file({str(out)!r})'
 
 
 # ---- writing
 
 
-@contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """Give a folder beside ``out`` that is gone afterwards."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def save_tensors(state: dict[str, Tensor], path: Path,
+def save_tensors(state: dict[str, Tensor], out: Path,
                  metadata: dict[str, str] | None = None) -> None:
     """Write tensors, each with memory of its own, as safetensors."""
     own = {key: value.detach().clone(memory_format=torch.contiguous_format)
            for key, value in state.items()}
-    # libraries of Hugging Face refuse a file without a format
-    save_file(own, path, {'format': 'pt', **(metadata or {})})
-
-
-def write_tensors(state: dict[str, Tensor], out: Path,
-                  metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file in one step."""
     check_suffix(out, is_safetensors=True)
-    with staging(out) as folder:
-        save_tensors(state, folder / 'part', metadata)
-        os.replace(folder / 'part', out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        # libraries of Hugging Face refuse a file without a format
+        save_file(own, file.name, {'format': 'pt', **(metadata or {})})
 
 
 def check_suffix(out: Path, is_safetensors: bool) -> None:
@@ -152,9 +154,8 @@ def check_suffix(out: Path, is_safetensors: bool) -> None:
 def refuse_to_overwrite(out: Path, source: str, force: bool) -> None:
     """Raise ValueError if writing would destroy something unasked.
 
-    Raises:
-        ValueError: If ``out`` is the checkpoint itself, or exists (a folder:
-            and is not empty) and ``force`` is not given.
+    That is the checkpoint itself or, without ``force``, a file, or a folder
+    that is not empty.
     """
     if not out.exists():
         return
@@ -166,3 +167,146 @@ def refuse_to_overwrite(out: Path, source: str, force: bool) -> None:
         raise ValueError(f'{out} exists' + (
             ' and is not empty' if out.is_dir() else '') +
             ': choose another --out, or --force to overwrite.')
+
+
+def to_hf(checkpoint: Checkpoint, out: Path,
+          encoder_only: bool = False) -> str:
+    """Write a folder that transformers loads; return how.
+
+    Weights of MAE are written as ``ViTMAEForPreTraining`` unless the encoder
+    alone is asked for, all others as ``ViTModel``. The tensors have the names
+    of transformers 4, which later versions read too. Raises ValueError if
+    transformers has no such model.
+    """
+    if checkpoint.normalization.channels != 'RGB':
+        raise ValueError('the model was trained on BGR images, which no image '
+                         'processor of transformers gives: use another --to.')
+    has_decoder = bool(checkpoint.decoder) and not encoder_only
+    state = encoder_state(checkpoint)
+    if has_decoder:
+        state = {f'vit.{key}': value for key, value in state.items()}
+        state.update(decoder_state(checkpoint))
+    texts = {'preprocessor_config.json': processor_config(checkpoint),
+             'config.json': model_config(checkpoint, has_decoder)}
+    save_tensors(state, out / 'model.safetensors')
+    for name, content in texts.items():
+        with replacing(out / name) as file:
+            file.write((json.dumps(content, indent=2) + '\n').encode())
+    if has_decoder:
+        h, w = (side // checkpoint.vit.patch_size
+                for side in checkpoint.vit.image_size)
+        return MAE_USAGE.format(folder=str(out), num_patches=h * w)
+    return (f'model = transformers.ViTModel.from_pretrained({str(out)!r}, '
+            'add_pooling_layer=False)')
+
+
+def encoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Rename the encoder's tensors."""
+    if checkpoint.vit.averages:
+        raise ValueError(
+            'its encoder ends in a norm of the averaged patches, which ViT of '
+            'transformers has not: --to timm has it.')
+    return split_qkv({rename(key, HF, HF_BLOCK, 'encoder.layer'): value
+                      for key, value in checkpoint.encoder.items()})
+
+
+def decoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Rename the decoder's tensors."""
+    return split_qkv({
+        'decoder.' + rename(key, {'ln1.': 'decoder_norm.'}, HF_BLOCK,
+                            'decoder_layers'): value
+        for key, value in checkpoint.decoder.items()})
+
+
+def split_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let queries, keys and values part ways."""
+    parted = {}
+    for key, value in state.items():
+        layer, qkv, kind = key.rpartition('.attn.qkv.')
+        thirds = dict(zip(('query', 'key', 'value'), value.chunk(3),
+                          strict=True)) if qkv else {}
+        parted.update({f'{layer}.attention.attention.{name}.{kind}': third
+                       for name, third in thirds.items()} or {key: value})
+    return parted
+
+
+def model_config(checkpoint: Checkpoint, has_decoder: bool) -> dict[str, Any]:
+    """Return the contents of ``config.json``."""
+    vit = checkpoint.vit
+    h, w = vit.image_size
+    config = dict(
+        architectures=['ViTModel'],
+        model_type='vit',
+        hidden_size=vit.width,
+        num_hidden_layers=vit.depth,
+        num_attention_heads=vit.num_heads,
+        intermediate_size=vit.hidden_width,
+        hidden_act='gelu',
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        layer_norm_eps=vit.eps,
+        image_size=h if h == w else [h, w],
+        patch_size=vit.patch_size,
+        num_channels=vit.in_channels,
+        qkv_bias=vit.qkv_bias,
+        torch_dtype=str(checkpoint.encoder['pos_embed'].dtype).split('.')[-1])
+    return {**config, **decoder_config(checkpoint)} if has_decoder else config
+
+
+def decoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what ``config.json`` says of a decoder of MAE, or raise.
+
+    The config of the whole model tells its heads, and what the pixels are
+    normalised by.
+    """
+    vit, state = checkpoint.vit, checkpoint.decoder
+    model = part(checkpoint.config, 'model')
+    neck, head = part(model, 'neck'), part(model, 'head')
+    depth = count_blocks(state, 'decoder_blocks')
+    check_keys(state, [*FRAME, *block_keys('decoder_blocks', depth)])
+    outputs, width = state['decoder_pred.weight'].shape
+    h, w = vit.image_size
+    for is_wrong, problem in (
+        (not neck or not head, 'the checkpoint holds no config, and its '
+         "tensors tell neither the decoder's heads nor its loss: pass "
+         '--config, or --encoder-only.'),
+        (norm_eps(neck) != vit.eps, 'norm_cfg of encoder and decoder must have'
+         f' the same eps, got {vit.eps} and {norm_eps(neck)}.'),
+        (outputs != vit.patch_size**2 * vit.in_channels, 'its decoder must '
+         f'predict {vit.in_channels} x {vit.patch_size} x {vit.patch_size} '
+         f'pixels of a patch, got {outputs} numbers.'),
+        (h != w, 'ViTMAE of transformers takes square images, got '
+         f'{h} x {w}: pass --encoder-only.'),
+        (not vit.qkv_bias, 'ViTMAE of transformers has one qkv_bias for both, '
+         'got False in the encoder and True in the decoder: pass '
+         '--encoder-only.')):
+        if is_wrong:
+            raise ValueError(problem)
+    return dict(
+        architectures=['ViTMAEForPreTraining'],
+        model_type='vit_mae',
+        decoder_hidden_size=width,
+        decoder_num_hidden_layers=depth,
+        # mmpretrain's own defaults where a config does not name them
+        decoder_num_attention_heads=check_heads(
+            neck.get('decoder_num_heads', 16), width),
+        decoder_intermediate_size=len(
+            state['decoder_blocks.0.ffn.layers.0.0.weight']),
+        mask_ratio=part(model, 'backbone').get('mask_ratio', 0.75),
+        norm_pix_loss=bool(head.get('norm_pix', False)))
+
+
+def processor_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the contents of ``preprocessor_config.json``."""
+    h, w = checkpoint.vit.image_size
+    mean, std = checkpoint.normalization.scaled()
+    return dict(
+        image_processor_type='ViTImageProcessor',
+        do_resize=True,
+        size=dict(height=h, width=w),
+        resample=BICUBIC,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=mean,
+        image_std=std)

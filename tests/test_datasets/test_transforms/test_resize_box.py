@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from amt_mm.datasets.transforms import RandomResizedCropWithBox
-from amt_mm.datasets.transforms.resize_box import resize_box
+from amt_mm.datasets.transforms.random_resized_crop_with_box import resize_box
 
 
 def _image(*channels: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def connected(model, **options):
 def test_the_mean_of_each_position_is_taken_away(model, block, size,
                                                  monkeypatch):
     images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
-    monkeypatch.setattr('amt_mm.engine.sources.feature_saliency.NUM_IMAGES',
+    monkeypatch.setattr('amt_mm.engine.sources.model_saliency.NUM_IMAGES',
                         10)
     num_first = 14 if size == 7 else 20  # whole batches of 10 or more
     source = connected(model, block=block, method='contrast',

@@ -21,10 +21,9 @@ def use_pixels(cfg, **options):
     return cfg
 
 
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_run(tiny_cfg, run, images, context):
+def test_run(tiny_cfg, run, images):
+    """In workers of a fork server: with others, in test_mixed_saliency.py."""
     cfg = use_pixels(tiny_cfg(**WORKERS, **{
-        'train_dataloader.multiprocessing_context': context,
         'log_level': 'INFO', 'train_cfg.max_epochs': 2}))
     runner = run(cfg)
     store = store_of(runner)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from mmpretrain.models import VisionTransformer
-from tiny_run import NUM_IMAGES, WORKERS, loss_trace, store_of
+from tiny_run import NUM_IMAGES, loss_trace, store_of
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.saliency_maps import whole_images
@@ -30,14 +30,11 @@ def teacher():
     return vit
 
 
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_run_with_a_teacher(tiny_cfg, run, teacher, tmp_path, context):
+def test_run_with_a_teacher(tiny_cfg, run, teacher, tmp_path):
     torch.save(dict(state_dict={
         f'backbone.{k}': v for k, v in teacher.state_dict().items()
     }), tmp_path / 'teacher.pth')
-    cfg = tiny_cfg(**WORKERS, **{
-        'train_dataloader.multiprocessing_context': context,
-        'train_cfg.max_epochs': 3})
+    cfg = tiny_cfg(**{'train_cfg.max_epochs': 3})
     cfg.custom_hooks[1] = dict(
         type='amt_mm.SaliencyUpdateHook', begin=1, source=dict(
             type='amt_mm.TeacherSaliency', backbone=BACKBONE,

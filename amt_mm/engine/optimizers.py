@@ -1,8 +1,10 @@
-"""The best precision that the device has."""
+"""How a model is optimised: precision, and layer-wise rates."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,10 +15,16 @@ from mmengine.device import (
     is_npu_available,
 )
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmpretrain.engine.optimizers import (
+    LearningRateDecayOptimWrapperConstructor,
+)
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from amt_mm.compatibility import computes_bfloat16
-from amt_mm.registry import OPTIM_WRAPPERS
+from amt_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+
+__all__ = ['AutoPrecisionOptimWrapper', 'LayerDecayOptimWrapperConstructor']
 
 
 def has_accelerator() -> bool:
@@ -99,3 +107,35 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
         clip_grad = dict(max_norm=3.)
     kwargs['optimizer'] = fuse(kwargs['optimizer'])
     return _AutoPrecision(clip_grad=clip_grad, **kwargs)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(
+        LearningRateDecayOptimWrapperConstructor):
+    """Layer-wise decay for any model whose ``backbone`` knows its depths.
+
+    mmpretrain asks the whole model for ``get_layer_depth``, which detectors
+    and segmentors do not have. Here their backbone answers; every parameter
+    outside of it keeps the full rate.
+
+    Example:
+
+    .. code:: python
+
+        optim_wrapper = dict(
+            constructor='amt_mm.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(layer_decay_rate=0.7))
+    """
+
+    def add_params(self,
+                   params: list[dict],
+                   module: nn.Module,
+                   prefix: str = '',
+                   get_layer_depth: Callable | None = None,
+                   **kwargs: Any) -> None:
+        """Add the parameters of a module, with the depths of its backbone."""
+        if get_layer_depth is None and not hasattr(module, 'get_layer_depth'):
+            depth = getattr(
+                getattr(module, 'backbone', None), 'get_layer_depth', None)
+            get_layer_depth = depth and partial(depth, prefix='backbone.')
+        super().add_params(params, module, prefix, get_layer_depth, **kwargs)

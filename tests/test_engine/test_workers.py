@@ -1,4 +1,4 @@
-"""A run on a folder of odd, damaged and hostile files."""
+"""What the workers of a run draw, read and report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 from image_bytes import UNUSUAL, bombs, encode, noise
-from tiny_run import WORKERS, log_of, loss_trace, store_of
+from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.datasets.training_set import unwrap
@@ -21,8 +21,35 @@ BROKEN = {
 }
 
 
+def faster(cfg):
+    """Let a config decode less, resize by torch and repeat its images."""
+    steps = cfg.train_dataloader.dataset.pipeline
+    crop = {**steps[2], 'backend': 'torch', 'interpolation': 'bicubic'}
+    crop.pop('type')
+    steps[1:3] = [dict(type='amt_mm.LoadResizedCrop', crop=crop,
+                       keep_last=True)]
+    cfg.train_dataloader.sampler = dict(
+        type='amt_mm.RepeatSampler', num_repeats=2)
+    return cfg
+
+
+@pytest.mark.parametrize('change', [lambda cfg: cfg, faster],
+                         ids=['plain', 'faster'])
+def test_number_of_workers_changes_nothing(tiny_cfg, run, change):
+    """Augmentation and plan belong to the sample, not to its worker."""
+    options = {'train_cfg.max_epochs': 2}
+    runner = run(change(tiny_cfg('two', **WORKERS, **options)))
+    losses = loss_trace(runner)
+    # an epoch has as many samples as ever
+    assert len(losses) == 2 * -(-NUM_IMAGES // 4)
+    assert all(store_of(runner).read(i).max() == 1 for i in range(NUM_IMAGES))
+    alone = run(change(tiny_cfg('none', **options)))
+    np.testing.assert_array_equal(loss_trace(alone), losses)
+
+
 @pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_a_run_on_odd_files(tiny_cfg, run, tmp_path, context):
+def test_a_run_on_odd_damaged_and_hostile_files(tiny_cfg, run, tmp_path,
+                                                context):
     data = tmp_path / 'data'
     data.mkdir()
     for name, content in {**UNUSUAL, **BROKEN}.items():
@@ -36,7 +63,7 @@ def test_a_run_on_odd_files(tiny_cfg, run, tmp_path, context):
         'train_dataloader.dataset.data_root': str(data),
         'train_dataloader.dataset.extensions': endings,
         'train_dataloader.multiprocessing_context': context,
-        'train_cfg.max_epochs': 2}))
+        'train_cfg.max_epochs': 3}))
     dataset = unwrap(runner.train_dataloader.dataset)
     assert isinstance(dataset, ImageFolder)
     assert len(dataset) == len(UNUSUAL) + len(BROKEN) + 2
@@ -48,5 +75,7 @@ def test_a_run_on_odd_files(tiny_cfg, run, tmp_path, context):
         assert bool(dataset.unreadable[index]) != readable, name
         # a picture of one colour may have a uniform map
         assert readable or not store.read(index).any(), name
-    assert f'skipped {len(BROKEN) + 2} of {len(dataset)} images' in \
-        log_of(runner)
+    log = log_of(runner)  # said once, though met in every epoch
+    assert log.count(
+        f'skipped {len(BROKEN) + 2} of {len(dataset)} images') == 1
+    assert str(data / 'cut.jpg') in log
