@@ -35,6 +35,7 @@ ROWS = {
     'mae_amt-75-10_vit-b_200e_in1k': ((147, 19, 30), range(40, 200, 40)),
     'mae_amt-throw-low_vit-b_200e_in1k': ((88, 78, 30), range(40, 200, 40)),
     'mae_amt_vit-b_200e_in1k': ((88, 78, 30), range(40, 200, 40)),
+    'mae_amt-cross_vit-b_400e_in1k': ((88, 78, 30), range(40, 400, 40)),
     'mae_amt_vit-s_400e_in1k': ((88, 78, 30), range(40, 400, 40)),
     'mae_amt_vit-l_400e_in1k': ((88, 78, 30), range(40, 400, 40)),
     'mae_amt_vit-h14_400e_in1k': ((115, 102, 39), range(40, 400, 40)),
@@ -81,7 +82,8 @@ def test_golden_costs_have_the_counts_of_the_paper():
     assert costs.keys() == ROWS.keys() == {path.stem for path in FILES}
     for name, ((masked, thrown, visible), updates) in ROWS.items():
         text = '\n'.join(costs[name])
-        counts = re.findall(r'training .* epochs: (.*?) of \d+ tokens', text)
+        counts = re.findall(r'training .* epochs: (.*?) of \d+ tokens',
+                            text.replace(' (44 predicted)', ''))
         assert counts == [
             f'{masked} masked, {thrown} thrown, {visible} visible'], name
         before = re.findall(r'updated before epochs \(0-based\): (.*?);', text)
@@ -126,6 +128,31 @@ def test_cost_of_the_flagship():
     assert training.macs / plan.stock_macs == pytest.approx(0.602, abs=1e-3)
     assert plan.cost == pytest.approx(0.654, abs=2e-3)
     assert plan.batch_size == 512 and plan.lr == pytest.approx(2.4e-3)
+
+
+def test_cost_of_half_predicted_by_cross_attention():
+    cross = read_config('mae_amt-cross_vit-b_400e_in1k')
+    plan, amt = (estimate_cost(cfg) for cfg in (
+        cross, read_config('mae_amt_vit-b_400e_in1k')))
+    warmup, training = plan.phases
+    assert '147 masked (73 predicted), 0 thrown' in str(warmup)
+    assert '88 masked (44 predicted), 78 thrown, 30 visible' in str(training)
+    assert training.encoder_macs == amt.phases[1].encoder_macs
+    # of a layer: the queries and their projection, keys and values of 31
+    # tokens, attention, a hidden layer of four widths; then the pixels
+    d, queries, memory = 512, 44, 31
+    layer = queries * (2 + 8) * d * d + memory * 768 * 2 * d + \
+        2 * queries * memory * d
+    forward = 8 * layer + queries * d * 768
+    decoder = training.macs - training.encoder_macs
+    # backward takes twice that, and attention once more what it recomputes
+    assert 3 * forward <= decoder <= 3.05 * forward
+    # what throws nothing and predicts all is what the shares are of
+    cross.merge_from_dict({'train_dataloader.dataset.pipeline.4': dict(
+        cross.train_pipeline[4], predict_ratio=1.)})
+    whole = estimate_cost(cross)
+    assert whole.phases[0].macs == whole.stock_macs == plan.stock_macs
+    assert warmup.macs < plan.stock_macs
 
 
 @pytest.mark.parametrize('name, share, kept', [

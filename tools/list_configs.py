@@ -19,8 +19,9 @@ HEAD = """# Configs
 Made by `python tools/list_configs.py` from the files; a test compares. A name
 is `{method}_{strategy}_{backbone}_{schedule}_{data}`. Tokens are those of one
 image after the warm-up. Cost is the multiply-accumulates of the whole run over
-those of the same method that throws nothing, at the warm-up ratios. The last
-column is the paper's, not ours: this project has not run these.
+those of the same method that throws nothing and predicts all that it masks, at
+the warm-up ratios. The last column is the paper's, not ours: this project has
+not run these.
 
 """
 COLUMNS = """\
@@ -33,7 +34,11 @@ def row(path: Path) -> str:
     """Describe a config in one line of the table."""
     doc = ast.get_docstring(ast.parse(path.read_text())) or ''
     plan = estimate_cost(Config.fromfile(path))
-    counts = ' / '.join(map(str, plan.phases[1].counts))
+    training = plan.phases[1]
+    counts = ' / '.join(map(str, training.counts))
+    if unpredicted := training.unpredicted[0]:
+        predicted = training.counts.masked - unpredicted
+        counts = counts.replace(' /', f' ({predicted} predicted) /', 1)
     text = ' '.join(doc.split())
     reported = re.search(r'[Tt]he paper reports (.*?)[;.] ?(?!\d)', text)
     return (f'| [{path.stem}]({path.name}) | {title(path)} | {counts} | '

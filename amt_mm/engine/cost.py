@@ -14,7 +14,14 @@ from mmpretrain.structures import DataSample
 
 from amt_mm.compatibility import flop_counter
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.masking.plan import MASKED, THROWN, VISIBLE, TokenCounts
+from amt_mm.masking.plan import (
+    MASKED,
+    THROWN,
+    UNPREDICTED,
+    VISIBLE,
+    Strategy,
+    TokenCounts,
+)
 from amt_mm.saliency.store import record_dtype
 
 from .sources import ModelSaliency, SaliencySource
@@ -37,11 +44,15 @@ class Phase:
     last_counts: TokenCounts  # and in the last
     macs: float  # multiply-accumulates of a training step, for one image
     encoder_macs: float  # the encoder's share of them
+    # of the masked tokens, in the first epoch and in the last
+    unpredicted: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
-        tokens = ' at first, at last '.join(
-            f'{c.masked} masked, {c.thrown} thrown, {c.visible} visible'
-            for c in dict.fromkeys((self.counts, self.last_counts)))
+        tokens = ' at first, at last '.join(dict.fromkeys(
+            f'{c.masked} masked{f" ({c.masked - n} predicted)" if n else ""}, '
+            f'{c.thrown} thrown, {c.visible} visible' for c, n in zip(
+                (self.counts, self.last_counts), self.unpredicted,
+                strict=True)))
         decoder_macs = self.macs - self.encoder_macs
         return (f'{self.name:8s} {self.epochs:5d} epochs: {tokens} of '
                 f'{sum(self.counts)} tokens; '
@@ -59,7 +70,8 @@ class CostEstimate:
     """
 
     phases: tuple[Phase, ...]  # warm-up, then training
-    # of the same method that throws nothing, at the warm-up ratios
+    # of the same method that throws nothing and predicts all that it masks, at
+    # the warm-up ratios
     stock_macs: float
     saliency_macs: int  # of one image's map
     map_bytes: int  # of one image's map in the store
@@ -119,13 +131,16 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
     channels = model.backbone.patch_embed.projection.in_channels
     images = torch.zeros((1, channels, h, w), device='meta')
 
-    def macs(counts: TokenCounts) -> tuple[int, int]:
-        return _step_macs(model, images, generator.tokens, counts)
+    def macs(strategy: Strategy) -> tuple[int, int]:
+        return _step_macs(model, images, generator.tokens, strategy)
 
-    warmup = _per_token(generator, generator.warmup_counts)
-    stock_macs = macs(warmup)
+    warmup = _per_token(generator, generator.warmup)
+    unpredicted, warmup_macs = warmup.num_unpredicted, macs(warmup)
+    stock_macs = macs(warmup._replace(num_unpredicted=0)) if unpredicted \
+        else warmup_macs
     return CostEstimate(
-        (Phase('warm-up', begin, warmup, warmup, *stock_macs),
+        (Phase('warm-up', begin, warmup.counts, warmup.counts, *warmup_macs,
+               (unpredicted, unpredicted)),
          _training(generator, range(begin, cfg.train_cfg.max_epochs), macs)),
         stock_macs[0],
         count_macs(lambda: source.forward_for_flops(model, images))[0],
@@ -170,30 +185,34 @@ def _saliency_schedule(
 
 
 def _training(generator: AMTMaskGenerator, epochs: range,
-              macs: Callable[[TokenCounts], tuple[int, int]]) -> Phase:
+              macs: Callable[[Strategy], tuple[int, int]]) -> Phase:
     """Describe the epochs after the warm-up."""
 
-    def counts_at(epoch: int) -> TokenCounts:
-        return _per_token(generator, generator.strategy_at(epoch).counts)
+    def strategy_at(epoch: int) -> Strategy:
+        return _per_token(generator, generator.strategy_at(epoch))
 
     first, last = epochs.start, max(epochs.start, epochs.stop - 1)
     if generator.scheduled.is_constant:
-        mean: Any = macs(counts_at(first))
+        mean: Any = macs(strategy_at(first))
     else:
         boundaries = generator.scheduled.boundary_epochs & {*epochs}
         counted = sorted({*np.linspace(first, last, NUM_COUNTED, dtype=int),
                           *boundaries})
-        costs = [macs(counts_at(int(epoch))) for epoch in counted]
+        costs = [macs(strategy_at(int(epoch))) for epoch in counted]
         mean = [np.interp([*epochs] or [first], counted, cost).mean()
                 for cost in zip(*costs, strict=True)]
-    return Phase('training', len(epochs), counts_at(first), counts_at(last),
-                 *mean)
+    begin, end = strategy_at(first), strategy_at(last)
+    step, encoder = mean
+    return Phase('training', len(epochs), begin.counts, end.counts, step,
+                 encoder, (begin.num_unpredicted, end.num_unpredicted))
 
 
-def _per_token(generator: AMTMaskGenerator,
-               cells: TokenCounts) -> TokenCounts:
+def _per_token(generator: AMTMaskGenerator, strategy: Strategy) -> Strategy:
     """Turn counts of cells into those of tokens."""
-    return TokenCounts(*(n * generator.scale**2 for n in cells))
+    size = generator.scale**2
+    return strategy._replace(
+        counts=TokenCounts(*(n * size for n in strategy.counts)),
+        num_unpredicted=strategy.num_unpredicted * size)
 
 
 # ---- multiply-accumulates
@@ -218,9 +237,11 @@ def _build_on_meta(cfg: Config) -> Any:
 
 
 def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
-               counts: TokenCounts) -> tuple[int, int]:
+               strategy: Strategy) -> tuple[int, int]:
     """Count a training step of one image, and the encoder's share."""
-    flags = np.repeat(np.array([MASKED, THROWN, VISIBLE], np.int8), counts)
+    flags = np.repeat(np.array([MASKED, THROWN, VISIBLE], np.int8),
+                      strategy.counts)
+    flags[:strategy.num_unpredicted] = UNPREDICTED
     sample = DataSample()
     sample.set_field(flags.reshape(grid), 'mask_plan')
     sample.set_field(np.ones(grid, np.float32), 'saliency')

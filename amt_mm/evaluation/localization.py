@@ -21,7 +21,7 @@ from mmpretrain.datasets.transforms import PackInputs
 
 from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.datasets.transforms import LoadImage
-from amt_mm.masking.plan import ROLES
+from amt_mm.masking.plan import MASKED, ROLES
 from amt_mm.progress import progress
 from amt_mm.saliency.geometry import crop_map
 from amt_mm.saliency.pixels import centre_prior
@@ -306,7 +306,8 @@ def object_roles(dataset: BaseDataset,
             continue
         for step in steps:
             results = step(results)
-        plan = results['mask_plan']
+        # masked, predicted or not
+        plan = np.minimum(results['mask_plan'], MASKED)
         weights = crop_map(
             mask.astype(float), results['crop_box'],
             results.get('flip_direction'), plan.shape)

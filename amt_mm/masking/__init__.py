@@ -13,11 +13,13 @@ from .plan import (
     MASKED,
     ROLES,
     THROWN,
+    UNPREDICTED,
     VISIBLE,
     MaskPlan,
     Strategy,
     TokenCounts,
     count_tokens,
+    count_unpredicted,
 )
 from .schedules import LinearSchedule
 
@@ -25,5 +27,6 @@ __all__ = [
     'AttMaskHighOrdering', 'AttMaskLowOrdering', 'AttentionOrdering',
     'BlockOrdering', 'GridOrdering', 'LinearSchedule', 'MASKED', 'MaskPlan',
     'ROLES', 'RandomOrdering', 'ShowHints', 'Strategy', 'THROWN', 'ThrowLow',
-    'ThrowMiddle', 'ThrowRandom', 'TokenCounts', 'VISIBLE', 'count_tokens'
+    'ThrowMiddle', 'ThrowRandom', 'TokenCounts', 'UNPREDICTED', 'VISIBLE',
+    'count_tokens', 'count_unpredicted'
 ]

@@ -20,6 +20,8 @@ from amt_mm.arguments import check_choice, check_number
 from amt_mm.registry import LAYOUTS, ORDERINGS
 
 VISIBLE, MASKED, THROWN = 0, 1, -1
+UNPREDICTED = 2  # masked, but not predicted
+# what a layout gives; which of the masked tokens are predicted is drawn after
 ROLES = dict(masked=MASKED, thrown=THROWN, visible=VISIBLE)
 
 ROUNDINGS = ('floor', 'ceil')
@@ -70,24 +72,54 @@ def count_tokens(num_tokens: int,
     return counts
 
 
+def count_unpredicted(num_masked: int,
+                      predict_ratio: float,
+                      rounding: str = 'floor') -> int:
+    """Count the masked tokens (or cells) that are not predicted.
+
+    The number of those that are is ``predict_ratio`` of the masked, rounded.
+
+    Args:
+        num_masked (int): The masked tokens or cells of one image.
+        predict_ratio (float): The share of them that is predicted, in (0, 1].
+        rounding (str): See :func:`count_tokens`. Defaults to ``'floor'``.
+
+    Raises:
+        ValueError: If none would be predicted.
+    """
+    check_number('predict_ratio', predict_ratio, '(0, 1]')
+    exact = num_masked * Fraction(str(predict_ratio))
+    predicted = floor(exact) if rounding == 'floor' else ceil(exact)
+    if predicted < 1:
+        raise ValueError('predict_ratio must leave at least 1 token to '
+                         f'predict, got {predict_ratio} of {num_masked} '
+                         'masked.')
+    return num_masked - predicted
+
+
 class Strategy(NamedTuple):
     """How the tokens (or cells) of one image get their roles."""
 
     counts: TokenCounts
     ordering: Any
     layout: Any
+    num_unpredicted: int = 0
 
     @classmethod
-    def build(cls, counts: TokenCounts, ordering: dict,
-              layout: dict) -> Strategy:
+    def build(cls, counts: TokenCounts, ordering: dict, layout: dict,
+              num_unpredicted: int = 0) -> Strategy:
         """Build the ordering and the layout from their configs."""
-        return cls(counts, ORDERINGS.build(ordering), LAYOUTS.build(layout))
+        return cls(counts, ORDERINGS.build(ordering), LAYOUTS.build(layout),
+                   num_unpredicted)
 
     def plan(self, weights: np.ndarray) -> np.ndarray:
         """Return int8 flags (h, w) for the weights P_A (h, w)."""
         flags = np.empty(weights.size, np.int8)
         order = self.ordering(weights, self.counts.masked)
         flags[order] = self.layout(self.counts)
+        if self.num_unpredicted:
+            masked = np.random.permutation(np.flatnonzero(flags == MASKED))
+            flags[masked[:self.num_unpredicted]] = UNPREDICTED
         return flags.reshape(weights.shape)
 
     def check(self, grid: tuple[int, int]) -> None:
@@ -118,11 +150,12 @@ class MaskPlan:
     """Positions of the visible and the masked tokens of a batch.
 
     Every image of a batch has the same counts, so all shapes are static; the
-    ids ascend within an image. Thrown tokens are those in neither tensor.
+    ids ascend within an image. Thrown tokens are in neither tensor, nor are
+    those that are masked but not predicted: a method knows no difference.
     """
 
     ids_visible: Tensor  # (B, V) int64 positions in the row-major grid
-    ids_masked: Tensor  # (B, M) int64 positions
+    ids_masked: Tensor  # (B, M) int64 positions of those to be predicted
     grid: tuple[int, int]  # (h, w), with L = h * w
     # (B, M) float32 weights P_A of the masked tokens, where the loss asks
     saliency: Tensor | None = None
@@ -131,7 +164,7 @@ class MaskPlan:
     def from_flags(cls,
                    flags: np.ndarray,
                    device: torch.device | str = 'cpu') -> MaskPlan:
-        """Build the plan from int8 flags (B, h, w) of {0, 1, -1}.
+        """Build the plan from int8 flags (B, h, w) of {0, 1, -1, 2}.
 
         Raises:
             TypeError: If the flags are not int8.
@@ -142,13 +175,14 @@ class MaskPlan:
             raise TypeError(f'flags must be int8, got {flags.dtype}.')
         grid = flags.shape[1], flags.shape[2]
         flat = flags.reshape(len(flags), -1)
-        # as uint8 the flags sort visible 0, masked 1, thrown 255
+        # as uint8 they sort visible 0, masked 1, unpredicted 2, thrown 255
         ids = np.argsort(flat.view(np.uint8), axis=1, kind='stable')
         num_visible = _common_count(flat == VISIBLE, 'visible')
         num_masked = _common_count(flat == MASKED, 'masked')
-        num_thrown = _common_count(flat == THROWN, 'thrown')
-        if num_visible + num_masked + num_thrown < flat.shape[1]:
-            raise ValueError('flags must hold only 0, 1 and -1, got '
+        num_others = sum(_common_count(flat == role, name) for name, role in (
+            ('thrown', THROWN), ('unpredicted', UNPREDICTED)))
+        if num_visible + num_masked + num_others < flat.shape[1]:
+            raise ValueError('flags must hold only 0, 1, -1 and 2, got '
                              f'{np.unique(flat).tolist()}.')
         # each contiguous, as only such a copy to a device is asynchronous
         visible, masked, _ = (

@@ -1,6 +1,7 @@
 """One file per method of masked image modelling; the parts of a detector."""
 
 from .base import BaseAMT
+from .cross_decoder import AMTCrossDecoder
 from .data_preprocessor import AMTDataPreprocessor
 from .mae import (
     AMTMAE,
@@ -19,8 +20,9 @@ from .simmim import (
 from .vitdet import SimpleFPN, ViTDet
 
 __all__ = [
-    'AMTBEiTPretrainViT', 'AMTDataPreprocessor', 'AMTHOGGenerator', 'AMTMAE',
-    'AMTMAEPretrainDecoder', 'AMTMAEPretrainHead', 'AMTMAEViT', 'AMTMaskFeat',
-    'AMTMaskFeatViT', 'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder',
-    'AMTSimMIMViT', 'BaseAMT', 'SimpleFPN', 'ViTDet'
+    'AMTBEiTPretrainViT', 'AMTCrossDecoder', 'AMTDataPreprocessor',
+    'AMTHOGGenerator', 'AMTMAE', 'AMTMAEPretrainDecoder',
+    'AMTMAEPretrainHead', 'AMTMAEViT', 'AMTMaskFeat', 'AMTMaskFeatViT',
+    'AMTSimMIM', 'AMTSimMIMHead', 'AMTSimMIMLinearDecoder', 'AMTSimMIMViT',
+    'BaseAMT', 'SimpleFPN', 'ViTDet'
 ]

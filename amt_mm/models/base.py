@@ -45,7 +45,8 @@ class BaseAMT(BaseSelfSupervisor):
 
     # the classes that ``backbone``, ``neck`` and ``head`` must be of
     parts: dict[str, type] = {}
-    # what their configs take of the backbone where they do not say it
+    # what their configs take of the backbone where they do not say it; a part
+    # may name more in an ``of_backbone`` of its own
     of_backbone: dict[str, dict[str, str]] = {}
 
     def __init__(self,
@@ -64,6 +65,7 @@ class BaseAMT(BaseSelfSupervisor):
             found = MODELS.get(kind) if isinstance(kind, str) else kind
             if found:  # of any other, MODELS.build says what is wrong
                 self._check_kind(name, found)
+                sizes = {**sizes, **getattr(found, 'of_backbone', {})}
                 kwargs[name] = {**{key: attrgetter(path)(backbone)
                                    for key, path in sizes.items()}, **cfg}
         super().__init__(backbone=backbone, **kwargs)
@@ -148,11 +150,13 @@ class PixelAMT(BaseAMT):
 
     def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Return the loss of images (B, C, H, W), a scalar."""
+        return self.head.loss(self.predict(inputs, plan), inputs, plan)
+
+    def predict(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Predict the pixels of the masked patches, as the neck does."""
         latent = self.backbone(inputs, plan)
-        pred = self.neck(latent, plan)
-        return self.head.loss(pred, inputs, plan)
+        return self.neck(latent, plan)
 
     def reconstruct(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Return images (B, C, H, W) with the masked patches predicted."""
-        pred = self.neck(self.backbone(inputs, plan), plan)
-        return self.head.reconstruct(pred, inputs, plan)
+        return self.head.reconstruct(self.predict(inputs, plan), inputs, plan)

@@ -60,12 +60,23 @@ class AMTMAEViT(VisiblePatchViT, MAEViT):
             self.patch_embed.projection.weight.data.flatten(1))
         torch.nn.init.normal_(self.cls_token, std=.02)
 
-    def forward(self, x: Tensor, plan: MaskPlan | None = None) -> Tensor:
+    def forward(self,
+                x: Tensor,
+                plan: MaskPlan | None = None,
+                all_blocks: bool = False) -> Tensor:
         """Encode images (B, C, H, W).
+
+        Args:
+            x (Tensor): The images.
+            plan (MaskPlan, optional): Which patches are seen.
+            all_blocks (bool): Whether to return what goes into the first
+                block and comes out of each, the last normalised.
+                Defaults to False.
 
         Returns:
             Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V, D),
-            class token first; else the outputs of ``VisionTransformer``.
+            class token first, or those of ``all_blocks`` (1 + N, B, 1 + V,
+            D), N blocks; else the outputs of ``VisionTransformer``.
         """
         if plan is None:
             return super(MAEViT, self).forward(x)
@@ -74,9 +85,13 @@ class AMTMAEViT(VisiblePatchViT, MAEViT):
         x = x + gather_rows(pos_embed[:, 1:], plan.ids_visible)
         cls_token = self.cls_token + pos_embed[:, :1]
         x = torch.cat([cls_token.expand(len(x), -1, -1), x], dim=1)
+        found = []
         for layer in self.layers:
+            if all_blocks:
+                found.append(x)
             x = layer(x)
-        return self.norm1(x)
+        x = self.norm1(x)
+        return torch.stack([*found, x]) if all_blocks else x
 
 
 class QueryOnlyLayer(TransformerEncoderLayer):
@@ -91,34 +106,48 @@ class QueryOnlyLayer(TransformerEncoderLayer):
         """Turn tokens (B, L, D) into the last ones (B, M, D), M = number."""
         attn, width = self.attn, self.embed_dims
         weight, bias = attn.qkv.weight, attn.qkv.bias
-        heads = attn.num_heads, attn.head_dims
         normed = self.ln1(x)
         query = F.linear(normed[:, -number:], weight[:width],
                          bias if bias is None else bias[:width])
         key_value = F.linear(normed, weight[width:],
                              bias if bias is None else bias[width:])
-        key, value = key_value.unflatten(-1, (2, *heads)).permute(
-            2, 0, 3, 1, 4)
-        y = attn.scaled_dot_product_attention(
-            query.unflatten(-1, heads).transpose(1, 2), key, value,
-            dropout_p=attn.attn_drop if self.training else 0.)
-        y = attn.proj(y.transpose(1, 2).flatten(2))
-        x = x[:, -number:] + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
-        return self.ffn(self.ln2(x), identity=x)
+        return attend(self, x[:, -number:], query, key_value)
+
+
+def attend(layer: TransformerEncoderLayer, x: Tensor, query: Tensor,
+           key_value: Tensor) -> Tensor:
+    """Do what a layer does to tokens x (B, M, D) of given queries.
+
+    Keys and values (B, L, 2 D) are those of the tokens attended to.
+    """
+    attn = layer.attn
+    heads = attn.num_heads, attn.head_dims
+    key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)
+    y = attn.scaled_dot_product_attention(
+        query.unflatten(-1, heads).transpose(1, 2), key, value,
+        dropout_p=attn.attn_drop if layer.training else 0.)
+    y = attn.proj(y.transpose(1, 2).flatten(2))
+    x = x + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
+    return layer.ffn(layer.ln2(x), identity=x)
 
 
 @MODELS.register_module()
 class AMTMAEPretrainDecoder(MAEPretrainDecoder):
     """MAE's decoder over the kept tokens; it predicts the masked ones only.
 
-    Attention is equivariant to the order of the tokens once their positions
-    are added, so mask tokens are appended and nothing is shuffled back.
+    Those that are masked but not predicted (``predict_ratio`` of
+    ``AMTMaskGenerator``) do not enter it, as if they were thrown. Attention is
+    equivariant to the order of the tokens once their positions are added, so
+    mask tokens are appended and nothing is shuffled back.
 
     Args:
         num_patches (int | tuple[int]): Tokens of an image; (h, w) where the
             grid is not square. Defaults to 196.
         **kwargs: Those of :class:`mmpretrain.models.MAEPretrainDecoder`.
     """
+
+    # whether it reads what comes out of every block of the encoder
+    inter_block = False
 
     def __init__(self,
                  num_patches: int | tuple[int, int] = 196,
@@ -127,6 +156,7 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
         h, w = _decoder_grid(num_patches)
         super().__init__(num_patches=h * w, **kwargs)
         self.grid = h, w
+        self.embed_dim = self.decoder_embed.in_features
         for block in self.decoder_blocks[-1:]:
             block.__class__ = QueryOnlyLayer  # of the same parameters
 
@@ -236,12 +266,21 @@ class AMTMAE(PixelAMT):
         head=dict(patch_size='patch_size',
                   in_channels='patch_embed.projection.in_channels'))
 
+    def predict(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
+        """Predict the masked patches (B, M, p * p * C)."""
+        if not self.neck.inter_block:
+            return super().predict(inputs, plan)
+        return self.neck(self.backbone(inputs, plan, all_blocks=True), plan)
+
     def sizes(self) -> Sizes:
         """Return the sizes that must fit, by name."""
         vit, neck, head = self.backbone, self.neck, self.head
+        depth = vit.num_layers
         return {
-            'neck.embed_dim': (neck.decoder_embed.in_features, vit.embed_dims,
+            'neck.embed_dim': (neck.embed_dim, vit.embed_dims,
                                'embed_dims of backbone.arch'),
+            'neck.encoder_depth': (getattr(neck, 'encoder_depth', depth),
+                                   depth, 'num_layers of backbone.arch'),
             'neck.num_patches': (neck.grid, tuple(vit.patch_resolution),
                                  'backbone.img_size / backbone.patch_size'),
             'head.patch_size': (head.patch_size, vit.patch_size,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from amt_mm.masking.plan import MASKED, ROLES, THROWN
+from amt_mm.masking.plan import MASKED, ROLES, THROWN, UNPREDICTED
 
 GREY, GREY_EDGE = 150, 182
 DARK, HATCH, PERIOD = 24, 112, 8
@@ -28,6 +28,7 @@ FONT = 'DejaVu Sans'  # which matplotlib ships
 # of the legend: its key, a picture, and what it means
 Entry = tuple[np.ndarray, str]
 MIN_SIDE = 256
+NAMED = {**ROLES, 'masked, not predicted': UNPREDICTED}
 CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
@@ -65,21 +66,24 @@ def draw_plan(image: np.ndarray,
     """Show visible patches as they are and cover the others.
 
     Masked patches are flat grey with a light edge, or the reconstruction
-    where one is given; thrown patches are dark with diagonal hatching.
+    where one is given; those that are not predicted are grey with light
+    diagonal hatching, and thrown patches dark with it.
     """
     roles = spread(plan, image.shape[:2])[..., None]
-    cover = reconstruction
-    if cover is None:
-        # the first pixel of every cell in both directions
-        rows, columns = (np.diff(cells, prepend=-1) > 0 for cells in
-                         _cells(plan.shape, image.shape[:2]))
-        edges = rows[:, None] | columns
-        cover = np.where(edges, GREY_EDGE, GREY)[..., None]
+    # the first pixel of every cell in both directions
+    rows, columns = (np.diff(cells, prepend=-1) > 0 for cells in
+                     _cells(plan.shape, image.shape[:2]))
+    edges = rows[:, None] | columns
     y, x = np.indices(image.shape[:2], sparse=True)
     # diagonal lines that run on from patch to patch
     is_line = (x + y) % PERIOD < 2
+    cover = reconstruction
+    if cover is None:
+        cover = np.where(edges, GREY_EDGE, GREY)[..., None]
+    unpredicted = np.where(edges | is_line, GREY_EDGE, GREY)[..., None]
     hatching = np.where(is_line, HATCH, DARK)[..., None]
     picture = np.where(roles == MASKED, cover, image)
+    picture = np.where(roles == UNPREDICTED, unpredicted, picture)
     return np.where(roles == THROWN, hatching, picture).astype(np.uint8)
 
 
@@ -161,7 +165,7 @@ class Panel:
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     saliency_map: np.ndarray  # (h, w) in [0, 1], over the whole image
-    plan: np.ndarray  # (h, w) of VISIBLE, MASKED and THROWN
+    plan: np.ndarray  # (h, w) of VISIBLE, MASKED, THROWN and UNPREDICTED
     # (H, W, 3) uint8 RGB, of which only masked patches are shown
     reconstruction: np.ndarray | None = None
 
@@ -174,9 +178,9 @@ class Panel:
         if not (low >= 0 and high <= 1):
             raise ValueError('saliency_map must be in [0, 1], got values from '
                              f'{low} to {high}.')
-        wrong = np.setdiff1d(self.plan, [*ROLES.values()])
+        wrong = np.setdiff1d(self.plan, [*NAMED.values()])
         if wrong.size:
-            raise ValueError(f'plan must hold only {[*ROLES.values()]}, got '
+            raise ValueError(f'plan must hold only {[*NAMED.values()]}, got '
                              f'{wrong[:5].tolist()}.')
 
 
@@ -221,7 +225,9 @@ def legend_entries(panels: Sequence[Panel]) -> list[Entry]:
     entries = [scale_entry('saliency 0 to 1')]
     sample = cv2.resize(
         panels[0].image, (side, side), interpolation=cv2.INTER_AREA)
-    for name, role in ROLES.items():
+    for name, role in NAMED.items():
+        if role == UNPREDICTED and role not in roles:
+            continue
         key = draw_plan(sample, np.full((1, 1), role))
         share = 100 * np.mean(roles == role)
         entries.append((key, f'{name} {share:.0f} %'))

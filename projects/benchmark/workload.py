@@ -13,7 +13,13 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
 from amt_mm.engine.cost import count_macs, find_generator
-from amt_mm.masking import MASKED, THROWN, VISIBLE, TokenCounts
+from amt_mm.masking import (
+    MASKED,
+    THROWN,
+    UNPREDICTED,
+    VISIBLE,
+    TokenCounts,
+)
 
 OURS, STOCK = 'amt_mm.AMT', 'mmpretrain.'
 PACKAGE = Path(__file__).parents[1]
@@ -32,12 +38,14 @@ class Workload:
         side (int): Of a patch, in pixels.
         counts (TokenCounts): Masked, thrown and visible tokens; of no
             interest to a stock model, which masks by itself.
+        num_unpredicted (int): How many of the masked are not predicted.
     """
 
     model: dict[str, Any]
     grid: tuple[int, int]
     side: int
     counts: TokenCounts
+    num_unpredicted: int = 0
 
     @property
     def is_stock(self) -> bool:
@@ -72,6 +80,7 @@ class Workload:
         """Make random plans of the counts, and masks for a stock MaskFeat."""
         flags = np.repeat(
             np.array([MASKED, THROWN, VISIBLE], np.int8), self.counts)
+        flags[:self.num_unpredicted] = UNPREDICTED
         made = []
         for _ in range(batch_size):
             sample = DataSample()
@@ -102,8 +111,9 @@ def workloads(cfg: Config) -> tuple[Workload, Workload]:
         side = MODELS.build(model).backbone.patch_size
     warmup, main = (
         Workload(model, generator.tokens, side,
-                 TokenCounts(*(n * generator.scale**2 for n in counts)))
-        for counts in (generator.warmup_counts, generator.counts))
+                 TokenCounts(*(n * generator.scale**2 for n in part.counts)),
+                 part.num_unpredicted * generator.scale**2)
+        for part in (generator.warmup, generator.strategy_at(0)))
     return warmup, main
 
 
@@ -132,6 +142,9 @@ def shrink(model: Any) -> None:
 def stock_config(node: Any) -> Any:
     """Name mmpretrain's class where ours changes it: ``AMTMAE`` -> ``MAE``."""
     if isinstance(node, dict):
+        if node.get('type') == f'{OURS}CrossDecoder':
+            node = dict(node, type=f'{OURS}MAEPretrainDecoder')
+            node.pop('inter_block', None)
         return {key: stock_config(value) for key, value in node.items()}
     if isinstance(node, str) and node.startswith(OURS):
         return STOCK + node[len(OURS):]

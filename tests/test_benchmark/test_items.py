@@ -13,7 +13,7 @@ from projects.benchmark.compile_items import count_graphs
 from projects.benchmark.lines import line_of
 from projects.benchmark.workload import read_config, workloads
 
-OWN = ('am_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
+OWN = ('am_step', 'cross_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
        'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',
        'mask_generator', 'maskfeat_step', 'peak_memory', 'pipeline',
        'pipeline_growth', 'pipeline_options', 'pipeline_workers', 'pixels',

@@ -13,6 +13,7 @@ from projects.benchmark.step import StepOptions, TrainStep, loss_function
 from projects.benchmark.workload import read_config, stock_config, workloads
 
 MAE_B = 'mae_amt_vit-b_400e_in1k'
+CROSS_B = 'mae_amt-cross_vit-b_400e_in1k'
 
 
 def test_counts_are_those_of_the_config():
@@ -20,6 +21,10 @@ def test_counts_are_those_of_the_config():
     assert (warmup.counts, amt.counts) == ((147, 0, 49), (88, 78, 30))
     _, simmim = workloads(read_config('simmim_amt_vit-b_200e_in1k'))
     assert simmim.counts == (88, 52, 56)
+    cross, half = workloads(read_config(CROSS_B, tiny=True))
+    assert (cross.num_unpredicted, half.num_unpredicted) == (74, 44)
+    flags = half.samples(1)[0].mask_plan
+    assert [int((flags == n).sum()) for n in (1, 2)] == [44, 44]
 
 
 def test_samples_hold_plans_of_the_counts():
@@ -31,7 +36,7 @@ def test_samples_hold_plans_of_the_counts():
 
 
 @pytest.mark.parametrize(('name', 'stock'), [
-    (MAE_B, MAE), ('maskfeat_amt_vit-b_300e_in1k', MaskFeat)])
+    (MAE_B, MAE), (CROSS_B, MAE), ('maskfeat_amt_vit-b_300e_in1k', MaskFeat)])
 def test_the_peer_is_mmpretrains_own_class(name, stock):
     warmup, _ = workloads(read_config(name, tiny=True))
     peer = warmup.stock()

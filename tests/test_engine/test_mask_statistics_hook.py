@@ -24,9 +24,10 @@ def test_salient_shares_by_hand():
     # above the mean 0.25: two tokens of the first, one of the second
     first = sample([[1, -1], [0, 0]], [[.4, .4], [.1, .1]])
     second = sample([[0, 1], [1, -1]], [[1., 0], [0, 0]])
-    shares = salient_shares([first, second])
-    assert shares == pytest.approx(
-        dict(masked=1 / 3, thrown=1 / 3, visible=1 / 3))
+    unpredicted = sample([[2, -1], [0, 0]], [[.4, .4], [.1, .1]])
+    for samples in ([first, second], [unpredicted, second]):
+        assert salient_shares(samples) == pytest.approx(
+            dict(masked=1 / 3, thrown=1 / 3, visible=1 / 3))
 
 
 def test_no_shares_without_maps():

@@ -31,6 +31,8 @@ RUNS = {
     'mae_amt-75-10_vit-b_200e_in1k': ((48, 0, 16), (48, 6, 10)),
     'mae_amt-throw-low_vit-b_200e_in1k': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-b_200e_in1k': ((48, 0, 16), (28, 26, 10)),
+    # half of the masked is predicted
+    'mae_amt-cross_vit-b_400e_in1k': ((24, 0, 16), (14, 26, 10)),
     'mae_amt_vit-b_400e_in1k': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-h14_400e_in1k': ((48, 0, 16), (28, 26, 10)),
     'mae_amt_vit-l_400e_in1k': ((48, 0, 16), (28, 26, 10)),

@@ -19,6 +19,10 @@ NECKS = dict(
     AMTMAEPretrainDecoder=dict(
         num_patches=(2, 4), patch_size=8, embed_dim=32, decoder_embed_dim=16,
         decoder_depth=1, decoder_num_heads=2),
+    AMTCrossDecoder=dict(
+        num_patches=(2, 4), patch_size=8, embed_dim=32, decoder_embed_dim=16,
+        decoder_depth=1, decoder_num_heads=2, inter_block=True,
+        encoder_depth=3),
     AMTSimMIMLinearDecoder=dict(in_channels=32, encoder_stride=8),
     SimpleFPN=dict(in_channels=32, out_channels=8))
 

@@ -12,10 +12,13 @@ from mmpretrain.structures import DataSample
 from amt_mm.masking import (
     MASKED,
     THROWN,
+    UNPREDICTED,
     VISIBLE,
     MaskPlan,
+    Strategy,
     TokenCounts,
     count_tokens,
+    count_unpredicted,
 )
 from amt_mm.masking.plan import gather_rows
 
@@ -161,3 +164,58 @@ def test_images_off_the_grid_are_refused(shape: tuple) -> None:
     plan = MaskPlan.from_flags(_flags())
     with pytest.raises(ValueError, match=r'3 images of 4 x 6 square patches'):
         plan.patches(torch.zeros(shape), plan.ids_visible)
+
+
+# ---- a share of the masked is predicted
+
+
+@pytest.mark.parametrize('num, ratio, rounding, predicted', [
+    (88, 0.5, 'floor', 44), (147, 0.5, 'floor', 73), (147, 0.5, 'ceil', 74),
+    (100, 0.29, 'floor', 29), (100, 0.07, 'ceil', 7), (88, 1, 'floor', 88),
+    (88, 1.0, 'ceil', 88), (3, 0.1, 'ceil', 1)])
+def test_predicted_are_a_share_of_the_masked(num, ratio, rounding, predicted):
+    assert count_unpredicted(num, ratio, rounding) == num - predicted
+
+
+@pytest.mark.parametrize('num, ratio, message', [
+    (88, 0, r'predict_ratio must be in \(0, 1\], got 0'),
+    (88, 1.5, r'predict_ratio must be in \(0, 1\], got 1.5'),
+    (3, 0.3, 'at least 1 token to predict, got 0.3 of 3 masked')])
+def test_nothing_to_predict_is_refused(num, ratio, message):
+    with pytest.raises(ValueError, match=message):
+        count_unpredicted(num, ratio)
+
+
+def test_unpredicted_tokens_are_in_no_tensor() -> None:
+    flags = _flags().reshape(3, -1)
+    for row in flags:
+        row[np.flatnonzero(row == MASKED)[:4]] = UNPREDICTED
+    plan = MaskPlan.from_flags(flags.reshape(3, *GRID))
+    assert plan.ids_masked.shape == (3, 5) and plan.ids_visible.shape == (3, 8)
+    for ids, row in zip(plan.ids_masked, flags, strict=True):
+        assert ids.tolist() == np.flatnonzero(row == MASKED).tolist()
+    flags[0, np.flatnonzero(flags[0] == UNPREDICTED)[0]] = THROWN
+    with pytest.raises(ValueError, match='the same number of thrown tokens'):
+        MaskPlan.from_flags(flags.reshape(3, *GRID))
+
+
+def test_predicted_are_drawn_uniformly_among_the_masked() -> None:
+    """Whatever their rank; with all predicted nothing more is drawn."""
+    class InOrder:
+        def __call__(self, weights: np.ndarray, num: int) -> np.ndarray:
+            return np.arange(weights.size)
+
+    strategy = Strategy.build(COUNTS, dict(type=InOrder),
+                              dict(type='amt_mm.ThrowMiddle'), 4)
+    np.random.seed(0)
+    plans = np.stack([strategy.plan(np.ones(GRID)) for _ in range(2000)])
+    plans = plans.reshape(2000, -1)
+    assert ((plans == UNPREDICTED).sum(1) == 4).all()
+    assert np.isin(plans[:, :9], (MASKED, UNPREDICTED)).all()
+    shares = (plans[:, :9] == UNPREDICTED).mean(0)
+    assert np.abs(shares - 4 / 9).max() < 4 * (20 / 81 / 2000)**.5
+    np.random.seed(0)
+    expected = np.random.random()
+    np.random.seed(0)
+    strategy._replace(num_unpredicted=0).plan(np.ones(GRID))
+    assert np.random.random() == expected

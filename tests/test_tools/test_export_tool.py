@@ -112,6 +112,21 @@ def test_config_and_heads_from_the_command_line(export, state, tmp_path):
     assert text['decoder_num_attention_heads'] == 2
 
 
+def test_of_a_cross_decoder_the_encoder_is_exported(export, tmp_path):
+    """No library has such a decoder; the report says that it is left."""
+    model = dict(MODEL, neck=dict(MODEL['neck'], type='amt_mm.AMTCrossDecoder',
+                                  inter_block=True))
+    cfg = Config(dict(model=model)).pretty_text
+    torch.save(dict(state_dict=MODELS.build(model).state_dict(),
+                    meta=dict(cfg=cfg)), tmp_path / 'cross.pth')
+    for target in ('timm', 'hf', 'mmpretrain', 'safetensors'):
+        result = export(tmp_path / 'cross.pth', '--to', target)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert 'left 23 keys (neck 23); lacked' in result.stdout
+    text = json.loads((tmp_path / 'cross_hf/config.json').read_text())
+    assert text['architectures'] == ['ViTModel']
+
+
 def test_nothing_is_overwritten_unasked(export, checkpoint, tmp_path):
     out = tmp_path / 'folder'
     out.mkdir()

@@ -4,14 +4,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amt_mm.masking.plan import MASKED, THROWN, VISIBLE
+from amt_mm.masking.plan import MASKED, THROWN, UNPREDICTED, VISIBLE
 from amt_mm.visualization import Panel, draw_panel, draw_sheet
 from amt_mm.visualization.panels import (
     GREY,
+    GREY_EDGE,
     colour_scale,
     draw_plan,
     draw_saliency,
     enlarge,
+    legend_entries,
     spread,
 )
 
@@ -70,6 +72,29 @@ def test_reconstruction_covers_masked_patches_only(roles) -> None:
         _cell(picture, 0, 0, 32), _cell(image, 0, 0, 32))
     np.testing.assert_array_equal(
         _cell(picture, 0, 2, 32), _cell(draw_plan(image, plan), 0, 2, 32))
+
+
+def test_what_is_not_predicted_is_grey_and_hatched(roles) -> None:
+    """With a reconstruction and without; a legend names it where it is."""
+    image, plan = roles
+    some = plan.copy()
+    some[0, 1] = UNPREDICTED
+    inner = 255 - image
+    for picture in (draw_plan(image, some), draw_plan(image, some, inner)):
+        own = _cell(picture, 0, 1, 32)
+        assert set(np.unique(own)) == {GREY, GREY_EDGE}
+        np.testing.assert_array_equal(own[1:-1, 2:], own[2:, 1:-1])
+        assert own[1:, 1:].std() > 10
+    np.testing.assert_array_equal(
+        _cell(draw_plan(image, some, inner), 1, 2, 32),
+        _cell(inner, 1, 2, 32))
+    panels = [Panel(image, np.zeros((2, 3)), own) for own in (plan, some)]
+    names = [[text for _, text in legend_entries([panel])[1:]]
+             for panel in panels]
+    assert names == [
+        ['masked 33 %', 'thrown 33 %', 'visible 33 %'],
+        ['masked 17 %', 'thrown 33 %', 'visible 33 %',
+         'masked, not predicted 17 %']]
 
 
 def test_colour_scale_rises_in_grey() -> None:

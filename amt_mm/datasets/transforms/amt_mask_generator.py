@@ -15,7 +15,12 @@ from amt_mm.arguments import (
     error_context,
 )
 from amt_mm.masking.orderings import RandomOrdering
-from amt_mm.masking.plan import Strategy, TokenCounts, count_tokens
+from amt_mm.masking.plan import (
+    Strategy,
+    TokenCounts,
+    count_tokens,
+    count_unpredicted,
+)
 from amt_mm.masking.schedules import Scheduled
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency.geometry import crop_map
@@ -47,7 +52,7 @@ class AMTMaskGenerator(BaseTransform):
     **Added Keys:**
 
     - mask_plan (np.ndarray): (h, w) int8 over the tokens: 0 visible, 1 masked,
-      -1 thrown.
+      -1 thrown, 2 masked but not predicted.
     - saliency (np.ndarray): (h, w) float32 weights P_A over the tokens, from
       the first update on; with ``with_saliency`` always.
 
@@ -74,6 +79,9 @@ class AMTMaskGenerator(BaseTransform):
         with_saliency (bool): Whether to add the saliency even where the
             ordering needs none, as a loss weighted by it does. There is a
             warm-up then, and its saliency is uniform. Defaults to False.
+        predict_ratio (float): The share of the masked patches, drawn at
+            random, that is predicted, in the warm-up too; the others enter
+            nothing, as if they were thrown. Defaults to 1.
     """
 
     def __init__(
@@ -89,7 +97,9 @@ class AMTMaskGenerator(BaseTransform):
         ordering: dict[str, Any] | None = None,
         layout: dict[str, Any] | None = None,
         with_saliency: bool = False,
+        predict_ratio: float = 1.,
     ) -> None:
+        self.predict_ratio = predict_ratio
         self.with_saliency = check_bool('with_saliency', with_saliency)
         check_int('patch_size', patch_size, 1)
         side, name = (patch_size, 'patch_size') if cell_size is None else (
@@ -141,7 +151,13 @@ class AMTMaskGenerator(BaseTransform):
     def warmup(self) -> Strategy:
         """The strategy before the first update of the maps."""
         layout = self._present[1].layout
-        return Strategy(self.warmup_counts, RandomOrdering(), layout)
+        return Strategy(self.warmup_counts, RandomOrdering(), layout,
+                        self.num_unpredicted(self.warmup_counts))
+
+    def num_unpredicted(self, counts: TokenCounts) -> int:
+        """Return how many of the masked cells are not predicted."""
+        return count_unpredicted(counts.masked, self.predict_ratio,
+                                 self.rounding)
 
     @property
     def tokens(self) -> tuple[int, int]:
@@ -196,7 +212,8 @@ class AMTMaskGenerator(BaseTransform):
         try:
             counts = count_tokens(self.num_cells, cfg['mask_ratio'],
                                   cfg['throw_ratio'], self.rounding)
-            return Strategy.build(counts, cfg['ordering'], cfg['layout'])
+            return Strategy.build(counts, cfg['ordering'], cfg['layout'],
+                                  self.num_unpredicted(counts))
         except ValueError as error:
             if self.scheduled.is_constant:
                 raise
@@ -218,5 +235,6 @@ class AMTMaskGenerator(BaseTransform):
         return (f'{type(self).__name__}(cells={self.cells}, '
                 f'scale={self.scale}, counts={tuple(self.counts)}, '
                 f'warmup_counts={tuple(self.warmup_counts)}, '
+                f'predict_ratio={self.predict_ratio}, '
                 f'ordering={type(self._present[1].ordering).__name__}, '
                 f'layout={type(self._present[1].layout).__name__})')

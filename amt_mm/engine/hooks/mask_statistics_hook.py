@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
 from amt_mm.arguments import check_int
-from amt_mm.masking.plan import ROLES
+from amt_mm.masking.plan import MASKED, ROLES
 from amt_mm.registry import HOOKS
 
 
@@ -49,6 +49,7 @@ def salient_shares(data_samples: Sequence[DataSample]) -> dict[str, float]:
     if not samples:
         return {}
     plans = np.stack([sample.mask_plan for sample in samples])
+    plans = np.minimum(plans, MASKED)  # masked, predicted or not
     weights = np.stack([sample.saliency for sample in samples])
     salient = weights > weights.mean((1, 2), keepdims=True)
     if not salient.any():

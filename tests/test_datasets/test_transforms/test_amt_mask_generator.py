@@ -12,7 +12,7 @@ from amt_mm.datasets.transforms import (
     AMTMaskGenerator,
     RandomResizedCropWithBox,
 )
-from amt_mm.masking import MASKED, THROWN, VISIBLE
+from amt_mm.masking import MASKED, THROWN, UNPREDICTED, VISIBLE
 from amt_mm.registry import TRANSFORMS
 from amt_mm.saliency import SaliencyStore, crop_map
 
@@ -53,6 +53,40 @@ def test_counts_before_and_after_the_first_update(tmp_path: Path) -> None:
     assert results['saliency'].dtype == np.float32
     store.activate(None)  # as a run that is resumed in its warm-up
     assert _counts(generator(dict(WHOLE))['mask_plan']) == (147, 0, 49)
+
+
+def test_a_share_is_predicted_in_the_warm_up_too(tmp_path: Path) -> None:
+    generator = AMTMaskGenerator(224, predict_ratio=0.5)
+    store = _connect(generator, tmp_path)
+    plan = generator(dict(WHOLE))['mask_plan']
+    assert _counts(plan) == (73, 0, 49) and (plan == UNPREDICTED).sum() == 74
+    store.write(40, _random_map(generator)[None])
+    np.random.seed(3)
+    plan = generator(dict(WHOLE))['mask_plan']
+    assert _counts(plan) == (44, 78, 30) and (plan == UNPREDICTED).sum() == 44
+    # what is masked, thrown and visible is what it is with all predicted
+    whole = AMTMaskGenerator(224)
+    whole.store = store
+    np.random.seed(3)
+    expected = whole(dict(WHOLE))['mask_plan']
+    np.testing.assert_array_equal(np.minimum(plan, MASKED), expected)
+
+
+def test_whole_cells_are_predicted_or_not() -> None:
+    generator = AMTMaskGenerator(
+        224, cell_size=32, mask_ratio=0.44, throw_ratio=0.26, rounding='ceil',
+        ordering=dict(type='amt_mm.RandomOrdering'), predict_ratio=0.3)
+    cells = generator({})['mask_plan'].reshape(7, 2, 7, 2).transpose(
+        0, 2, 1, 3).reshape(49, 4)
+    assert (cells == cells[:, :1]).all()
+    # 22 are masked, of which 6.6, rounded up, are predicted
+    assert _counts(cells[:, 0]) == (7, 13, 14)
+
+
+@pytest.mark.parametrize('ratio', [0, -0.5, 1.1, True, '1'])
+def test_predict_ratio_is_a_share(ratio) -> None:
+    with pytest.raises((ValueError, TypeError), match='predict_ratio must be'):
+        AMTMaskGenerator(224, predict_ratio=ratio)
 
 
 @pytest.mark.parametrize('args, counts', [
