@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _compat_pickle
 import codecs
-import inspect
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -133,7 +132,7 @@ def inductor_error() -> type[Exception]:
 def computes_bfloat16() -> bool:
     """Whether the CUDA device computes in bfloat16, not merely emulates it."""
     from torch.cuda import is_bf16_supported
-    # torch that cannot leave out emulation does not count it
-    known = inspect.signature(is_bf16_supported).parameters
-    name = 'including_emulation'
-    return is_bf16_supported(**{name: False} if name in known else {})
+    try:
+        return is_bf16_supported(including_emulation=False)
+    except TypeError:  # it has no such argument, and counts no emulation
+        return is_bf16_supported()

@@ -36,6 +36,13 @@ REMEDIES = {
         '"mmpretrain{mmpretrain}"`'.format(**FAMILIES['']),
 }
 
+# where the name of the distribution is not that of the module
+DISTRIBUTIONS = {
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+}
+
 # a number, or that of a distribution, as the continuation has it
 _VERSION = re.compile(
     r"""^__version__\s*=\s*(?:['"](?P<number>[^'"]+)['"]"""
@@ -56,7 +63,7 @@ class Package(NamedTuple):
 
 def check_installed() -> None:
     """Raise ImportError unless one family is there, in its versions."""
-    found = {name: find_package(name) for name in FAMILIES['']}
+    found = {name: find_package(name) for name in FAMILIES[''] | DISTRIBUTIONS}
     problem = find_problem(found)
     if problem:
         # mmengine catches an ImportError while it looks for a scope, and
@@ -72,23 +79,23 @@ def find_problem(found: Mapping[str, Package | None]) -> str | None:
     if len(families) > 1:
         owners = ', '.join(f'{name} is that of {p.distribution} {p.version}'
                            for name, p in present.items())
-        return (f'amt_mm needs {", ".join(found)} of one family, but {owners}:'
-                f' uninstall these and {REMEDIES["onedl-"]}.')
+        return (f'amt_mm needs OpenMMLab packages of one family, but '
+                f'{owners}: uninstall these and {REMEDIES["onedl-"]}.')
     family = families.pop() if families else 'onedl-'
-    for name, package in found.items():
-        wanted = f'amt_mm needs {family}{name}{FAMILIES[family][name]}'
-        remedy = REMEDIES[family]
-        if package is None:
-            return f'{wanted}, but it is not installed: {remedy}.'
+    for name, wanted in FAMILIES[family].items():
+        package, remedy = found[name], REMEDIES[family]
         # A pre-release of a version in the range is in the range.
-        if not SpecifierSet(FAMILIES[family][name]).contains(
+        if package and SpecifierSet(wanted).contains(
                 package.version, prereleases=True):
-            both = [d for d in distributions_of(name) if metadata_version(d)]
-            if len(both) > 1:
-                remedy = (f'{" and ".join(both)} overwrite each other: '
-                          f'uninstall both and {remedy}')
-            return (f'{wanted}, but version {package.version} is installed: '
-                    f'{remedy}.')
+            continue
+        # pip takes what it lists for installed, though its files are gone.
+        listed = [d for d in distributions_of(name) if metadata_version(d)]
+        if len(listed) > bool(package):
+            remedy = (f'files of {" and ".join(listed)} are overwritten or '
+                      f'gone, so uninstall these and {remedy}')
+        state = f'version {package.version} is' if package else 'it is not'
+        return (f'amt_mm needs {family}{name}{wanted}, but {state} installed: '
+                f'{remedy}.')
     return None
 
 
@@ -123,7 +130,7 @@ def installed_version(name: str) -> str | None:
 
 def distributions_of(name: str) -> tuple[str, ...]:
     """Return the distributions that install a module."""
-    return (f'onedl-{name}', name, *(['mmcv-lite'] if name == 'mmcv' else []))
+    return DISTRIBUTIONS.get(name, (f'onedl-{name}', name))
 
 
 def metadata_version(distribution: str) -> str | None:

@@ -62,20 +62,29 @@ def test_other_versions_are_refused(
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_missing_package_is_named(family: str) -> None:
+@pytest.mark.parametrize('listed', [None, 'onedl-mmcv'])
+def test_missing_package_is_named(
+    family: str, listed: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(families, 'metadata_version',
+                        lambda name: '2.3.6' if name == listed else None)
+    gone = listed and (f'files of {listed} are overwritten or gone, so '
+                       'uninstall these and ')
     assert find_problem(found(family, mmcv=None)) == (
         f'amt_mm needs {family}mmcv{FAMILIES[family]["mmcv"]}, but it is not '
-        f'installed: {families.REMEDIES[family]}.')
+        f'installed: {gone or ""}{families.REMEDIES[family]}.')
 
 
 def test_mixed_families_are_named() -> None:
     both = {**found(''), **found('onedl-', mmengine='0.10.12')}
     both['mmpretrain'] = found('')['mmpretrain']
     assert find_problem(both) == (
-        'amt_mm needs mmengine, mmcv, mmpretrain of one family, but mmengine '
-        'is that of onedl-mmengine 0.10.12, mmcv is that of onedl-mmcv 2.3.6, '
+        'amt_mm needs OpenMMLab packages of one family, but mmengine is that '
+        'of onedl-mmengine 0.10.12, mmcv is that of onedl-mmcv 2.3.6, '
         'mmpretrain is that of mmpretrain 1.2.0: uninstall these and install '
         'with `pip install "amt_mm[pretrain]"`.')
+    assert 'mmdet is that of mmdet 3.3.0' in find_problem(
+        {**found('onedl-'), 'mmdet': Package('mmdet', '3.3.0')})
 
 
 @pytest.fixture
@@ -121,9 +130,9 @@ def test_both_families_are_named_where_the_wrong_one_is_imported(
 ) -> None:
     install('mmtoy', None, onedl_mmengine='0.10.12', mmengine='0.10.4')
     problem = find_problem(found('', mmengine='0.10.4'))
-    assert problem and ('version 0.10.4 is installed: onedl-mmengine and '
-                        'mmengine overwrite each other: uninstall both and '
-                        'install with' in problem)
+    assert problem and ('version 0.10.4 is installed: files of onedl-mmengine '
+                        'and mmengine are overwritten or gone, so '
+                        'uninstall these and install with' in problem)
 
 
 def test_metadata_without_a_module_is_no_package(
@@ -227,4 +236,4 @@ def test_reason_is_seen_where_mmengine_hides_the_error() -> None:
         'util.find_spec = fake\n'
         'with MODELS.switch_scope_and_registry("amt_mm"): pass'
     )
-    assert 'but it is not installed: install with' in done.stderr
+    assert 'but it is not installed: ' in done.stderr

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from setup_env import environment
 from setup_env.__main__ import ROOT, main, set_up
@@ -195,14 +196,36 @@ def test_the_originals_have_an_environment_of_their_own(
 @pytest.mark.parametrize(('name', 'some'), [
     ('lock', {'torch==2.11.0', 'torchvision==0.26.0'}),
     ('original', {'mmengine==0.10.7', 'mmcv-lite==2.1.0', 'mmdet==3.3.0',
-                  'mmpretrain==1.2.0', 'mmsegmentation==1.2.2'})])
+                  'mmpretrain==1.2.0', 'mmsegmentation==1.2.2'}),
+    ('lowest', {'torch==2.3.0', 'numpy==1.25.0'}),
+    ('lowest-original', {'torch==2.1.2', 'mmcv-lite==2.1.0'})])
 def test_lock_is_complete(name: str, some: set[str]) -> None:
     lines = (ROOT / f'requirements/{name}.txt').read_text().splitlines()
     pins = [line for line in lines if not line.startswith('#')]
     assert all('==' in pin and '//' not in pin for pin in pins)
     assert some <= {*pins}
-    assert not [pin for pin in pins
-                if pin.startswith(('onedl-mmcv', 'opencv-python='))]
+    assert not [pin for pin in pins if pin.startswith('opencv-python=')]
+
+
+@pytest.mark.parametrize(('name', 'extras'), [
+    ('lowest', ['pretrain', 'mim', 'export', 'report']),
+    ('lowest-original', ['export', 'report'])])
+def test_the_lowest_versions_are_those_of_the_package(
+    name: str, extras: list[str]
+) -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    texts = [config['options']['install_requires'],
+             *(config['options.extras_require'][extra] for extra in extras)]
+    lines = '\n'.join(texts).split()
+    lowest = dict(re.match(r'([\w-]+)>=([\d.]+)', line).groups()
+                  for line in lines if line[0] != '#' and '>=' in line)
+    pins = dict(re.findall(
+        r'^([\w-]+)==([\d.]+)',
+        (ROOT / f'requirements/{name}.txt').read_text(), re.M))
+    assert len(lowest) > 8
+    for package, version in lowest.items():
+        assert Version(pins[package]) == Version(version), package
 
 
 def test_the_container_runs_what_make_demo_runs() -> None:
@@ -215,3 +238,5 @@ def test_the_container_runs_what_make_demo_runs() -> None:
     assert {'build-essential', 'python3-dev', 'python3-venv'} <= {
         *system.split()}
     assert re.findall('^COPY (.*)', text, re.M) == ['. .']
+    assert re.search(r'^ARG CUDA=([\d.]+)\nFROM nvidia/cuda:\${CUDA}-base-',
+                     text, re.M)
