@@ -27,11 +27,11 @@ train_pipeline[4].update(
     throw_ratio=0.25,
     ordering=dict(type='amt_mm.AttentionOrdering', temperature=2.))
 train_dataloader = dict(
-    batch_size=64, dataset=dict(pipeline=train_pipeline))
+    batch_size=32, dataset=dict(pipeline=train_pipeline))
 
-optim_wrapper = dict(optimizer=dict(lr=8e-3))
-train_cfg = dict(max_epochs=130)
-default_hooks = dict(checkpoint=dict(interval=130))
+optim_wrapper = dict(optimizer=dict(lr=1.2e-2))
+train_cfg = dict(max_epochs=45)
+default_hooks = dict(checkpoint=dict(interval=45))
 
 custom_hooks = _base_.custom_hooks
 custom_hooks[1] = dict(

@@ -125,7 +125,9 @@ def describe_held_out(runner: Runner, data: Path, picture: Path) -> list[str]:
         f'{found.average_precision.mean:.2f}, the centre of the image '
         f'{found.centre_average_precision.mean:.2f}',
         f'  of the area of the objects {shares}',
-        f'  {drawn}',
+        '  squared error of the reconstructions over that of the mean of each '
+        f'masked patch: median {drawn.over_mean:.2f} (over that of its true '
+        f'colour, which no patch shows: {drawn.over_colour:.2f})',
         f'  k-NN tells their classes in {accuracy[-1]:.1f} %, with random '
         f'weights in {accuracy[0]:.1f} %',
     ]

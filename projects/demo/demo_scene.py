@@ -11,7 +11,7 @@ from .demo_shapes import CLASSES, outline_area
 
 # S image side in pixels; canvases are (S, S, 3) float32 RGB in [0, 1]
 MAIN_AREA = (0.15, 0.40)
-OTHER_AREA = (0.03, 0.07)
+OTHER_AREA = (0.04, 0.09)
 MAX_OBJECTS = 2
 NUM_TRIES = 12
 TEXTURE = 0.2
@@ -73,7 +73,7 @@ def draw_scene(label: int, size: int, rng: np.random.Generator) -> Scene:
     pose = _random_pose(label, size, MAIN_AREA, rng)
     objects = [_paint(canvas, label, pose, _alpha(label, pose, size), rng)]
     occupied = objects[0].mask.copy()
-    for _ in range(rng.integers(MAX_OBJECTS)):
+    for _ in range(MAX_OBJECTS - 1):
         other = int(rng.integers(len(CLASSES)))
         for _ in range(NUM_TRIES):
             pose = _random_pose(other, size, OTHER_AREA, rng)
@@ -82,7 +82,7 @@ def draw_scene(label: int, size: int, rng: np.random.Generator) -> Scene:
                 objects.append(_paint(canvas, other, pose, alpha, rng))
                 occupied |= alpha > 0
                 break
-    canvas += rng.normal(0, 0.004, canvas.shape).astype(np.float32)
+    canvas += rng.normal(0, 0.002, canvas.shape).astype(np.float32)
     image = np.round(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
     return Scene(image, tuple(objects))
 
@@ -124,7 +124,7 @@ def _paint(canvas: np.ndarray, label: int, pose: _Pose, alpha: np.ndarray,
     ink = 0.5 + TEXTURE * np.tanh(3 * pattern[..., None])
     first, second = _colour_pair(label, rng)
     light = rng.normal(size=2)
-    light *= 0.18 / np.linalg.norm(light)
+    light *= 0.35 / np.linalg.norm(light)
     shade = 1 + light[0] * u + light[1] * v
     colour = (ink * first + (1 - ink) * second) * shade[..., None]
     canvas += alpha[..., None] * (colour - canvas)
@@ -141,7 +141,7 @@ def _colour_pair(label: int, rng: np.random.Generator) -> np.ndarray:
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
     """Blend two greys from one side to the other."""
-    first, second = rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.9)
+    first, second = rng.uniform(0.05, 0.3), rng.uniform(0.7, 0.95)
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     along = ramp * np.cos(angle) + ramp[:, None] * np.sin(angle)

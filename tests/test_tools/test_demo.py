@@ -26,7 +26,7 @@ def test_demo_shows_what_it_did(tool, tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     for words in ('P(masked|salient)', 'P(thrown|salient)', 'loss',
                   'of 200 images it never saw',
-                  '% of the masked patches are reconstructed better'):
+                  'of the mean of each masked patch: median'):
         assert words in result.stdout
     saliency, centre = map(float, re.search(
         r'precision (\S+), the centre of the image (\S+)\n',
