@@ -82,7 +82,7 @@ def test_tests_named_exist():
     known = {case for path in (ROOT / 'tests').rglob('test_*.py')
              for case in re.findall(r'def (test_\w+)', path.read_text())}
     alone = {*re.findall(r'`(test_\w+)`', TEXT)}
-    assert len(alone) > 3 and alone <= known, alone - known
+    assert len(alone) >= 3 and alone <= known, alone - known
 
 
 def test_pictures_are_small():

@@ -17,6 +17,7 @@ import json
 import os
 import zlib
 from collections.abc import Collection, Iterable
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,6 +28,13 @@ from amt_mm.atomic_write import remove_parts, replacing
 FORMAT = 2
 MAP_DTYPE = np.dtype('<f2')
 CHUNK = 1 << 16  # records written at once
+
+
+class MapFile(FileIO):
+    """A file that is closed, without a warning, when nothing holds it."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class SaliencyStoreError(ValueError):
@@ -82,15 +90,10 @@ class SaliencyStore:
         self.grid = grid[0], grid[1]
         self.dataset_id = dataset_id
         self._stamp: tuple[int, int] | None = None
-        self._file: BinaryIO | None = None
+        self._file: MapFile | None = None
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_stamp': None, '_file': None}
-
-    def __del__(self) -> None:
-        file = getattr(self, '_file', None)
-        if file:
-            file.close()
 
     def path(self, generation: int) -> Path:
         """Path of the maps that were made before a 0-based epoch."""
@@ -181,12 +184,12 @@ class SaliencyStore:
                                         f'{generation}, only {sorted(held)}.')
         return held[generation]
 
-    def _open(self, generation: int) -> BinaryIO:
+    def _open(self, generation: int) -> MapFile:
         """Open the maps of a generation, behind the header of the file."""
         path = self.path(generation)
         expected = (self.num_images, ), record_dtype(self.grid)
         try:
-            file = open(path, 'rb', buffering=0)
+            file = MapFile(path)
         except OSError as error:
             raise SaliencyMapsLostError(
                 f'cannot read the saliency maps {path}: {error}') from error

@@ -1,6 +1,7 @@
 """Fine-tuning of the encoder of the demo: 4 layers of width 128, 64 px.
 
     make demo-cls
+    python tools/train.py configs/classification/vit-mini_finetune_demo.py
 """
 _base_ = './vit-t_finetune_demo.py'
 

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def assert_same_trace(runner, finished):
 def assert_goes_on(cfg, finished, run):
     """Resume, and compare with a run that was never stopped."""
     cfg.custom_hooks.pop()
-    cfg.merge_from_dict(dict(resume=True, experiment_name='resumed'))
+    cfg.merge_from_dict(dict(resume=True, experiment_name=uuid4().hex))
     resumed = run(cfg)
     assert_same_trace(resumed, finished)
     assert not list(Path(cfg.work_dir).rglob('*.part'))
@@ -173,7 +174,7 @@ def test_maps_damaged_under_a_running_job(sabotaged, run, damage, message,
     with pytest.raises(SaliencyMapsLostError, match=message):
         run(cfg)
     cfg.custom_hooks.pop()
-    cfg.merge_from_dict(dict(resume=True, experiment_name='resumed'))
+    cfg.merge_from_dict(dict(resume=True, experiment_name=uuid4().hex))
     resumed = run(cfg)
     assert 'are lost' in log_of(resumed)
     assert resumed.epoch == 5 and store_of(resumed).generation == 3
@@ -214,7 +215,7 @@ def test_damage_is_found(finished):
 @pytest.mark.parametrize('damage', [flip_one, Path.unlink])
 def test_a_damaged_checkpoint_is_passed_over(tiny_cfg, run, finished, damage):
     damage(finished(3)[0] / 'epoch_3.pth')
-    cfg = tiny_cfg('run', resume=True, experiment_name='resumed',
+    cfg = tiny_cfg('run', resume=True, experiment_name=uuid4().hex,
                    log_level='INFO')
     resumed = run(cfg)
     log = log_of(resumed)
@@ -228,7 +229,7 @@ def test_last_checkpoint_may_be_lost_or_moved(tiny_cfg, run, finished,
                                               content):
     pointer = finished(3)[0] / 'last_checkpoint'
     pointer.unlink() if content is None else pointer.write_bytes(content)
-    resumed = run(tiny_cfg('run', resume=True, experiment_name='resumed',
+    resumed = run(tiny_cfg('run', resume=True, experiment_name=uuid4().hex,
                            log_level='INFO'))
     assert 'resumed epoch: 3' in log_of(resumed)
 
@@ -237,7 +238,7 @@ def test_nothing_that_can_be_resumed_is_said(tiny_cfg, run, finished):
     work_dir, _ = finished(2)
     for epoch in (1, 2):
         cut_half(work_dir / f'epoch_{epoch}.pth')
-    cfg = tiny_cfg('run', resume=True, experiment_name='resumed')
+    cfg = tiny_cfg('run', resume=True, experiment_name=uuid4().hex)
     with pytest.raises(CheckpointLostError, match='epoch_2.pth .*epoch_1.pth '
                        '.*To start afresh, give another work_dir'):
         run(cfg)
@@ -249,7 +250,7 @@ def test_the_maps_of_the_last_checkpoint_are_kept(tiny_cfg, run):
     cfg.custom_hooks[1].update(interval=1, keep=1)
     run(cfg)
     # epoch 3 used generation 2; it is the last but one, and 3 is not needed
-    cfg = tiny_cfg('run', resume=True, experiment_name='resumed',
+    cfg = tiny_cfg('run', resume=True, experiment_name=uuid4().hex,
                    load_from=f'{cfg.work_dir}/epoch_3.pth')
     cfg.custom_hooks[1].update(interval=1, keep=1)
     resumed = run(cfg)
