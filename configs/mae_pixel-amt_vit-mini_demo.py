@@ -9,16 +9,10 @@ the attention of the class token, the paper's choice, takes long runs of large
 models. Flatter draws and a quarter of the patches visible leave something of
 the objects to go on from.
 """
-_base_ = './mae_amt_vit-t_30e_demo.py'
+_base_ = ['./mae_amt_vit-t_30e_demo.py', './_base_/vit_mini.py']
 
 model = dict(
-    backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=512)),
+    backbone=dict(arch=_base_.pop('vit_mini')),
     neck=dict(embed_dim=128))
 
 train_pipeline = _base_.train_pipeline

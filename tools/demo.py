@@ -25,14 +25,13 @@ from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.quiet_runner import build_quiet_runner
-from amt_mm.engine.source_localization import (
-    connect_source,
-    localize_source,
-)
+from amt_mm.engine.source_localization import connect_source, path_of
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.evaluation import (
     masks_from_folder,
+    measure_localization,
     measure_reconstruction,
+    object_roles,
 )
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.visualization import draw_sheet, training_panels
@@ -41,8 +40,8 @@ from amt_mm.visualization import draw_sheet, training_panels
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.demo.demo_data import write_demo_data  # noqa: E402
 
-CONFIGS = Path(__file__).parents[1] / 'configs'
-CONFIG = CONFIGS / 'mae_pixel-amt_vit-mini_demo.py'
+CONFIG = (Path(__file__).parents[1] / 'configs' /
+          'mae_pixel-amt_vit-mini_demo.py')
 NUM_PANELS = 6
 SHOWN = ('Epoch(train)', 'saliency', 'Plan of', 'skipped')
 
@@ -113,8 +112,10 @@ def describe_held_out(runner: Runner, data: Path, picture: Path) -> list[str]:
     source = SALIENCY_SOURCES.build(runner.cfg.custom_hooks[1].source)
     model = unwrap_model(runner)
     truths = masks_from_folder(data / 'val', data / 'semantic' / 'val')
-    found, roles = localize_source(source, dataset, truths, model)
-    connect_source(source, dataset, model)
+    maps = connect_source(source, dataset, model)
+    masks = [truths[path_of(dataset, i)] for i in range(len(dataset))]
+    found = measure_localization(zip(maps, masks, strict=True))
+    roles = object_roles(dataset, truths)
     drawn = measure_reconstruction(model, dataset, range(len(dataset)))
     draw(model, dataset, picture)
     shares = ', '.join(f'{share:.2f} {role}' for role, share in roles.items())

@@ -81,10 +81,10 @@ def size_of(image: Path) -> tuple[int, int]:
     return ImageOps.exif_transpose(Image.open(image)).size
 
 
-def objects_in(image: Path, mask: Path) -> Iterator[dict[str, Any]]:
+def objects_in(image: Path, mask: Path, width: int, height: int
+               ) -> Iterator[dict[str, Any]]:
     """Yield the annotation of each object, without its ids."""
     values = np.asarray(Image.open(mask))
-    width, height = size_of(image)
     if values.shape != (height, width):
         raise SystemExit(
             f'error: {mask} must have one value for each pixel of {image}, '
@@ -108,7 +108,7 @@ def annotate(pairs: dict[Path, Path], class_name: str) -> dict[str, Any]:
         images.append(
             dict(id=image_id, file_name=image.name, width=width,
                  height=height))
-        for found in objects_in(image, mask):
+        for found in objects_in(image, mask, width, height):
             annotations.append(
                 dict(found, id=len(annotations) + 1, image_id=image_id))
     if not annotations:

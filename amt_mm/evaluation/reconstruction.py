@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, default_collate
 from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
@@ -54,9 +54,7 @@ def measure_reconstruction(model: Any, dataset: BaseDataset,
 
 def error_ratios(model: Any, samples: list[dict]) -> Tensor:
     """Return both ratios of each masked patch, (B * M, 2)."""
-    data = model.data_preprocessor(dict(
-        inputs=torch.stack([s['inputs'] for s in samples]),
-        data_samples=[s['data_samples'] for s in samples]))
+    data = model.data_preprocessor(default_collate(samples))
     images = data['inputs']
     plan = MaskPlan.from_data_samples(data['data_samples'], images.device)
     truth, found = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, default_collate
 from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
@@ -32,10 +32,7 @@ def training_panels(model: Any, dataset: BaseDataset,
     the reconstruction where the model makes one.
     """
     samples = [dataset[i] for i in indices]
-    data = model.data_preprocessor(
-        dict(
-            inputs=torch.stack([s['inputs'] for s in samples]),
-            data_samples=[s['data_samples'] for s in samples]))
+    data = model.data_preprocessor(default_collate(samples))
     inputs, data_samples = data['inputs'], data['data_samples']
     was_training = model.training
     model.eval()

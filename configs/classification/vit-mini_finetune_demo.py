@@ -3,14 +3,8 @@
     make demo-cls
     python tools/train.py configs/classification/vit-mini_finetune_demo.py
 """
-_base_ = './vit-t_finetune_demo.py'
+_base_ = ['./vit-t_finetune_demo.py', '../_base_/vit_mini.py']
 
 model = dict(
-    backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=512)),
+    backbone=dict(arch=_base_.pop('vit_mini')),
     head=dict(in_channels=128))

@@ -3,16 +3,11 @@
     make demo-cls
     python tools/train.py configs/classification/vit-mini_linear_demo.py
 """
-_base_ = './vit-t_linear_demo.py'
+_base_ = ['./vit-t_linear_demo.py', '../_base_/vit_mini.py']
 
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=512),
+        arch=_base_.pop('vit_mini'),
         frozen_stages=4),
     neck=dict(input_features=128),
     head=dict(in_channels=128))

@@ -2,14 +2,8 @@
 
     make demo-det
 """
-_base_ = './mask-rcnn_vitdet-t_demo.py'
+_base_ = ['./mask-rcnn_vitdet-t_demo.py', '../_base_/vit_mini.py']
 
 model = dict(
-    backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=512)),
+    backbone=dict(arch=_base_.pop('vit_mini')),
     neck=dict(in_channels=128))

@@ -2,16 +2,11 @@
 
     make demo-seg
 """
-_base_ = './upernet_vit-t_demo.py'
+_base_ = ['./upernet_vit-t_demo.py', '../_base_/vit_mini.py']
 
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=128,
-            num_layers=4,
-            num_heads=4,
-            feedforward_channels=512),
+        arch=_base_.pop('vit_mini'),
         out_indices=(0, 1, 2, 3)),
     neck=dict(embed_dim=128),
     decode_head=dict(in_channels=[128] * 4),
