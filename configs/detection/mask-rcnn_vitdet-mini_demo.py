@@ -1,9 +1,36 @@
-"""Mask R-CNN on the encoder of the demo: 4 layers of width 128, 128 px.
+"""Mask R-CNN on the encoder of the demo: 4 layers of width 128, 64 px.
 
     make demo-det
+
+Images have the size of pre-training, and few regions of each are looked at:
+an image holds one to three objects.
 """
 _base_ = ['./mask-rcnn_vitdet-t_demo.py', '../_base_/vit_mini.py']
 
+size, max_iters = 64, 150
 model = dict(
-    backbone=dict(arch=_base_.pop('vit_mini')),
-    neck=dict(in_channels=128))
+    data_preprocessor=dict(pad_size_divisor=size),
+    backbone=dict(arch=_base_.pop('vit_mini'), img_size=size),
+    neck=dict(in_channels=128),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=16))),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=(size, size))
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=(size, size))
+
+train_dataloader = dict(
+    batch_size=8, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+# weights of pre-training are large: a lower rate hardly moves them
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(end=max_iters, milestones=[120, 140])
+default_hooks = dict(
+    checkpoint=dict(interval=max_iters), visualization=dict(score_thr=0.3))

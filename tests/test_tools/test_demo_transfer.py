@@ -10,6 +10,7 @@ import torch
 from mmpretrain.models import VisionTransformer
 
 from amt_mm.weights import check_checkpoint
+from projects.demo.foreground_iou import ForegroundIoUMetric
 
 CLASSIFY = ('train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=8',
             'train_dataloader.batch_size=8', 'val_dataloader.dataset.indices'
@@ -20,6 +21,12 @@ DETECT = ('train_cfg.max_iters=1', 'train_cfg.val_interval=1',
          'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=2',
          'default_hooks.checkpoint.interval=1',
          'default_hooks.visualization.interval=1')
+
+SEGMENT = ('train_cfg.max_iters=1', 'train_cfg.val_interval=1',
+           'train_dataloader.num_workers=0', 'train_dataloader.batch_size=2',
+           'val_dataloader.num_workers=0', 'val_dataloader.dataset.indices=2',
+           'default_hooks.checkpoint.interval=1',
+           'default_hooks.visualization.interval=1')
 
 
 @pytest.fixture
@@ -48,12 +55,20 @@ def test_demo_of_classification(tool, encoder, tmp_path):
                   '--work-dir', tmp_path / 'demo', '--cfg-options', *CLASSIFY)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = re.findall(
-        r'^vit-mini_(linear|finetune)_demo from (\S+).*: accuracy/top1 '
-        r'(\d+\.?\d*) \(\d+ s\)$', result.stdout, re.M)
+        r'^vit-mini_(linear|finetune)_demo from (\S+).*: accuracy '
+        r'(\d+\.?\d*) % \(\d+ s\)$', result.stdout, re.M)
     assert [line[:2] for line in lines] == [
         (recipe, start) for recipe in ('linear', 'finetune')
         for start in (str(encoder), 'random')]
     assert all(0 <= float(line[2]) <= 100 for line in lines)
+    better = re.findall(r'^(?:better start: (the demo|random weights), by '
+                        r'(\d+\.\d) points|no start is better than the '
+                        r'other)$', result.stdout, re.M)
+    differences = [float(a[2]) - float(b[2])
+                   for a, b in (lines[:2], lines[2:])]
+    assert better == [
+        ('' if not d else 'the demo' if d > 0 else 'random weights',
+         f'{abs(d):.1f}' if d else '') for d in differences]
     check_checkpoints(tmp_path / 'demo')
 
 
@@ -61,14 +76,41 @@ def test_demo_of_detection(tool, encoder, tmp_path):
     result = tool('demo_transfer', 'det', '--checkpoint', encoder,
                   '--work-dir', tmp_path / 'demo', '--cfg-options', *DETECT)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert 'pos_embed (1, 65, 128) -> (1, 16, 16, 128)' in result.stdout
-    assert result.stdout.count('coco/segm_mAP_50') == 2
+    assert 'resized pos_embed (1, 65, 128) -> (1, 8, 8, 128)' in result.stdout
+    assert result.stdout.count('AP50 of the masks') == 2
     pictures = sorted(tmp_path.glob('demo/*/*/vis_data/vis_image/*.png'))
     assert len(pictures) == 4  # two of each run
     for path in pictures:
         picture = cv2.imread(str(path))
         assert picture.shape == (128, 2 * 128, 3) and picture.std() > 10
+    sheet = cv2.imread(str(tmp_path / 'demo/mask-rcnn_vitdet-mini_demo.png'))
+    # two rows of truth, one start, the other
+    assert sheet.shape[0] > 2 * 256 and sheet.shape[1] > 3 * 256
     check_checkpoints(tmp_path / 'demo')
+
+
+def test_demo_of_segmentation(tool, encoder, tmp_path):
+    result = tool('demo_transfer', 'seg', '--checkpoint', encoder,
+                  '--work-dir', tmp_path / 'demo', '--cfg-options', *SEGMENT)
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = re.findall(r'^upernet_vit-mini_demo from \S+.*: mean IoU of the '
+                       r'classes without the background (\d+\.\d) %',
+                       result.stdout, re.M)
+    assert len(found) == 2
+    assert (tmp_path / 'demo/upernet_vit-mini_demo.png').is_file()
+
+
+def test_the_background_is_left_out():
+    """Of 4 pixels of class 1 one is found, of 2 of class 2 both."""
+    metric = ForegroundIoUMetric()
+    metric.dataset_meta = dict(classes=['background', 'a', 'b', 'absent'])
+    truth = torch.tensor([[0, 0, 1, 1, 1, 1, 2, 2]])
+    found = torch.tensor([[0, 0, 1, 0, 0, 0, 2, 2]])
+    metric.process({}, [dict(pred_sem_seg=dict(data=found),
+                             gt_sem_seg=dict(data=truth))])
+    metrics = metric.evaluate(1)
+    assert metrics['mIoU_foreground'] == 62.5  # of 0.25 and 1
+    assert metrics['mIoU'] == 55.0  # and 2 of 5
 
 
 def test_without_an_encoder_it_says_how_to_make_one(tool, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=72)
@@ -58,7 +58,9 @@ def classifier_config(**backbone: Any) -> dict:
 def build(config: dict) -> nn.Module:
     """Build a model whose parameters are all off their start."""
     torch.manual_seed(1)
-    model = MODELS.build(config)
+    # which an earlier test may have set to another
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(config)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval()
