@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .item import Result, Setting
+from .peers import PeerWorkload
 from .step import StepOptions, TrainStep, clock
 from .timing import interleave, ratios
 from .workload import Workload
 
-Sides = Mapping[str, Workload]
+Sides = Mapping[str, Workload | PeerWorkload]
 
 
 def compare_steps(sides: Sides,

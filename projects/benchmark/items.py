@@ -5,6 +5,7 @@ from . import (
     data_items,
     growth_items,
     memory_items,
+    peer_items,
     pipeline_items,
     saliency_items,
     step_items,
@@ -13,7 +14,7 @@ from . import (
 )
 from .item import ITEMS
 
-FILES = (step_items, compile_items, memory_items, saliency_items, data_items,
-         pipeline_items, worker_items, store_items, growth_items)
+FILES = (peer_items, step_items, compile_items, memory_items, saliency_items,
+         data_items, pipeline_items, worker_items, store_items, growth_items)
 
 __all__ = ['FILES', 'ITEMS']

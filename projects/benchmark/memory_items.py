@@ -9,6 +9,7 @@ import torch
 from .comparison import arithmetic
 from .item import Result, Setting, item
 from .memory import peak_bytes, saved_bytes, standing_bytes
+from .peers import PeerWorkload
 from .step import StepOptions, device, loss_function
 from .step_items import mae_sides
 from .workload import Workload
@@ -41,7 +42,7 @@ def peak_memory(setting: Setting) -> list[Result]:
     return results
 
 
-def figures(load: Workload, batch_size: int) -> dict[str, Any]:
+def figures(load: Workload | PeerWorkload, batch_size: int) -> dict[str, Any]:
     """Count the bytes of one workload."""
     model = load.build(device())
     loss_of = loss_function(model, load, StepOptions(batch_size))

@@ -22,6 +22,7 @@ without it is of forward and backward alone. `make bench` measures all of it
 anew, except what is marked as measured on request. On a GPU: [gpu.md](gpu.md).
 """
 
+FIRST = 'Peers'
 MET = {True: 'yes', False: '**no**', None: ''}
 
 
@@ -32,7 +33,8 @@ def render(lines: Sequence[Line], items: Mapping[str, Item]) -> str:
         raise ValueError(f'no items {sorted(unknown)}, only {list(items)}.')
     settings = list(dict.fromkeys(setting_of(line) for line in lines))
     parts = [HEAD]
-    for group in dict.fromkeys(item.group for item in items.values()):
+    groups = dict.fromkeys(item.group for item in items.values())
+    for group in sorted(groups, key=lambda name: name != FIRST):
         shown = [
             section(item, own, settings) for item in items.values()
             if item.group == group

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from amt_mm.masking import MaskPlan
 
+from .peers import PeerWorkload
 from .timing import Clock
 from .workload import Workload
 
@@ -70,7 +71,8 @@ class TrainStep:
             the same for any number of tokens.
     """
 
-    def __init__(self, load: Workload, options: StepOptions) -> None:
+    def __init__(self, load: Workload | PeerWorkload,
+                 options: StepOptions) -> None:
         self.options = options
         model = load.build(device())
         self.loss_of = loss_function(model, load, options)
@@ -93,8 +95,11 @@ class TrainStep:
         self.optimizer_seconds.append(clock()() - start)
 
 
-def loss_function(model: Any, load: Workload, options: StepOptions) -> Loss:
+def loss_function(model: Any, load: Workload | PeerWorkload,
+                  options: StepOptions) -> Loss:
     """Return the loss of one batch, the plan made anew in each call."""
+    if isinstance(load, PeerWorkload):
+        return load.loss_function(model, options.batch_size, device())
     images = load.images(options.batch_size, device())
     plans = load.samples(options.batch_size, device())
     if not options.compiled:

@@ -13,9 +13,11 @@ from projects.benchmark.compile_items import count_graphs
 from projects.benchmark.lines import line_of
 from projects.benchmark.workload import read_config, workloads
 
-OWN = ('am_step', 'cross_step', 'fused_adamw', 'growth_batch', 'growth_tokens',
+OWN = ('am_step', 'cross_step', 'folder_growth', 'fused_adamw', 'growth_batch',
+       'growth_tokens',
        'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',
-       'mask_generator', 'maskfeat_step', 'peak_memory', 'pipeline',
+       'mask_generator', 'maskfeat_step', 'peak_memory', 'peer_input',
+       'peer_memory', 'peer_step', 'pipeline',
        'pipeline_growth', 'pipeline_options', 'pipeline_workers', 'pixels',
        'refresh', 'saliency', 'simmim_step', 'store', 'store_growth')
 NEEDS_A_COMPILER = {'compile', 'mae_step_compiled'}
