@@ -196,6 +196,19 @@ class AMTMaskGenerator(BaseTransform):
             strategy.plan(weights, is_missing))
         return results
 
+    def random_plans(self, number: int, epoch: int = 0) -> np.ndarray:
+        """Return plans (N, h, w) of random order, the same in every call.
+
+        Their counts are those after the warm-up, in a 0-based epoch.
+        """
+        strategy = self.strategy_at(epoch)._replace(ordering=RandomOrdering())
+        state = np.random.get_state()
+        np.random.seed(0)
+        plans = [self._per_token(strategy.plan(np.ones(self.cells)))
+                 for _ in range(number)]
+        np.random.set_state(state)
+        return np.stack(plans)
+
     def _per_token(self, cells: np.ndarray) -> np.ndarray:
         """Repeat the value of a cell for each of its tokens."""
         return cells if self.scale == 1 else cells.repeat(
