@@ -109,6 +109,10 @@ def train(root: Path, name: str, epochs: int) -> Path:
         f'default_hooks.probe.val_dataset={root}/data/val',
         f'default_hooks.probe.interval={interval}',
         'default_hooks.probe.linear=False', 'randomness.seed=0',
+        'default_hooks.checkup.type=amt_mm.CheckupHook',
+        f'default_hooks.checkup.heldout={root}/data/val',
+        'default_hooks.checkup.interval=1',
+        'default_hooks.checkup.num_images=100',
     ] + [option.format(root=root) for option in RUNS[name]]
     subprocess.run(
         [sys.executable, ROOT / 'tools' / 'train.py', CONFIG, '--work-dir',

@@ -2,6 +2,7 @@
 
     python tools/dataset_stats.py DIR
     python tools/dataset_stats.py DIR --num-images 5000
+    python tools/dataset_stats.py DIR --nodata -9999
 
 Prints how many images there are and how many can be read, their sizes,
 channels, types of number and levels, and mean and standard deviation of each
@@ -37,6 +38,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-images', type=int, default=1000,
         help='how many to read (default: %(default)s)')
+    parser.add_argument(
+        '--nodata', type=float,
+        help='the level of pixels without data, which do not count; those '
+        'that are not finite never do')
     return parser.parse_args()
 
 
@@ -57,7 +62,7 @@ def main() -> None:
     print_log(f'{len(names):,} images, {len(chosen):,} looked at, '
               f'{len(images):,} of them can be read')
     if images:
-        print_log(summary(images))
+        print_log(summary(images, args.nodata))
 
 
 class Look(NamedTuple):
@@ -93,7 +98,7 @@ def read(paths: Sequence[Path]) -> Iterator[np.ndarray]:
             continue
 
 
-def summary(images: Sequence[Look]) -> str:
+def summary(images: Sequence[Look], nodata: float | None = None) -> str:
     """Say what the images are, and how a config names it."""
     lines = []
     for axis, name in enumerate(('height', 'width')):
@@ -112,6 +117,10 @@ def summary(images: Sequence[Look]) -> str:
     values = np.concatenate([
         image.pixels for image in images]).astype(np.float64)
     values = values[np.isfinite(values).all(1)]
+    if nodata is not None:
+        values = values[(values != nodata).any(1)]
+    if not len(values):
+        return '\n'.join([*lines, 'No pixel of them holds data.'])
     low, high = values.min(), values.max()
     lines.append(f'levels {low:g} to {high:g}')
     options = []

@@ -152,7 +152,9 @@ class ImageFolder(CustomDataset):
                     f'{printable(self.data_root)} after {MAX_FAILURES} tries; '
                     f'the last: {error}') from error
             return None
-        self.failures_in_a_row = 0
+        # a pipeline gives None for a crop without data
+        self.failures_in_a_row = self.failures_in_a_row + 1 \
+            if sample is None else 0
         return sample
 
     def _rand_another(self) -> int:

@@ -1,5 +1,7 @@
 """Measures of what a pre-trained model learned."""
 
+from .checkup import Checkup, PlannedImages, examine
+from .feature_statistics import feature_spread, rank_me
 from .features import (
     class_token,
     class_token_and_mean,
@@ -38,15 +40,14 @@ from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
 from .reconstruction import Reconstruction, measure_reconstruction
 
 __all__ = [
-    'QUERIES_OF', 'Estimate', 'Labelled', 'Localization', 'Neighbours',
-    'Reconstruction',
-    'average_precision', 'box_mask', 'centre_prior', 'class_token',
-    'class_token_and_mean', 'count_not_finite', 'draw_subsets',
-    'extract_features', 'iterate_features', 'labels_of', 'linear_probe',
+    'QUERIES_OF', 'Checkup', 'Estimate', 'Labelled', 'Localization',
+    'Neighbours', 'PlannedImages', 'Reconstruction', 'average_precision',
+    'box_mask', 'centre_prior', 'class_token', 'class_token_and_mean',
+    'count_not_finite', 'draw_subsets', 'examine', 'extract_features',
+    'feature_spread', 'iterate_features', 'labels_of', 'linear_probe',
     'localize', 'masks_from_boxes', 'masks_from_folder', 'mean_of_patches',
     'measure_localization', 'measure_reconstruction', 'nearest',
-    'object_roles', 'patch_map',
-    'pointing_accuracy', 'probe_accuracies', 'readable_features',
-    'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
-    'write_features'
+    'object_roles', 'patch_map', 'pointing_accuracy', 'probe_accuracies',
+    'rank_me', 'readable_features', 'saliency_of_images', 'top_accuracies',
+    'vote', 'weighted_knn', 'write_features'
 ]

@@ -73,11 +73,16 @@ def extract_features(
     default.
     """
     features = torch.cat([*iterate_features(model, loader, pool)])
-    # rank r of R has the samples r, r + R, r + 2 R, ...; the last of all
-    # repeat the first where R does not divide them
-    shares = torch.stack(all_gather(features), 1)
-    num_images = len(loader.dataset)  # type: ignore[arg-type]
-    return shares.flatten(0, 1)[:num_images]
+    return gather_in_order(features, len(loader.dataset))  # type: ignore
+
+
+def gather_in_order(rows: Tensor, number: int) -> Tensor:
+    """Gather what each process has of its share of a number of samples.
+
+    Rank r of R has the samples r, r + R, r + 2 R, ...; the last of all repeat
+    the first where R does not divide them.
+    """
+    return torch.stack(all_gather(rows), 1).flatten(0, 1)[:number]
 
 
 @torch.no_grad()

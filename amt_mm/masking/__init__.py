@@ -13,6 +13,7 @@ from .plan import (
     MASKED,
     ROLES,
     THROWN,
+    UNCOUNTED,
     UNPREDICTED,
     VISIBLE,
     MaskPlan,
@@ -27,6 +28,6 @@ __all__ = [
     'AttMaskHighOrdering', 'AttMaskLowOrdering', 'AttentionOrdering',
     'BlockOrdering', 'GridOrdering', 'LinearSchedule', 'MASKED', 'MaskPlan',
     'ROLES', 'RandomOrdering', 'ShowHints', 'Strategy', 'THROWN', 'ThrowLow',
-    'ThrowMiddle', 'ThrowRandom', 'TokenCounts', 'UNPREDICTED', 'VISIBLE',
-    'count_tokens', 'count_unpredicted'
+    'ThrowMiddle', 'ThrowRandom', 'TokenCounts', 'UNCOUNTED', 'UNPREDICTED',
+    'VISIBLE', 'count_tokens', 'count_unpredicted'
 ]

@@ -6,7 +6,7 @@ C channels, p patch size, (h, w) token grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -21,6 +21,7 @@ from amt_mm.registry import LAYOUTS, ORDERINGS
 
 VISIBLE, MASKED, THROWN = 0, 1, -1
 UNPREDICTED = 2  # masked, but not predicted
+UNCOUNTED = 3  # masked, but without data: it has no weight in the loss
 # what a layout gives; which of the masked tokens are predicted is drawn after
 ROLES = dict(masked=MASKED, thrown=THROWN, visible=VISIBLE)
 
@@ -112,14 +113,27 @@ class Strategy(NamedTuple):
         return cls(counts, ORDERINGS.build(ordering), LAYOUTS.build(layout),
                    num_unpredicted)
 
-    def plan(self, weights: np.ndarray) -> np.ndarray:
-        """Return int8 flags (h, w) for the weights P_A (h, w)."""
+    def plan(self, weights: np.ndarray,
+             is_missing: np.ndarray | None = None) -> np.ndarray:
+        """Return int8 flags (h, w) for the weights P_A (h, w).
+
+        Patches without data, which ``is_missing`` (h, w) tells, are thrown
+        first, and visible if there are more; where those roles cannot hold
+        them the rest is masked, unpredicted first, and ``UNCOUNTED``.
+        """
         flags = np.empty(weights.size, np.int8)
         order = self.ordering(weights, self.counts.masked)
-        flags[order] = self.layout(self.counts)
+        roles = self.layout(self.counts)
+        missing_L = np.zeros(weights.size, bool) if is_missing is None \
+            else is_missing.ravel()
+        if is_missing is not None:
+            order, roles = _missing_last(order, roles, missing_L)
+        flags[order] = roles
         if self.num_unpredicted:
             masked = np.random.permutation(np.flatnonzero(flags == MASKED))
+            masked = masked[np.argsort(~missing_L[masked], kind='stable')]
             flags[masked[:self.num_unpredicted]] = UNPREDICTED
+        flags[missing_L & (flags == MASKED)] = UNCOUNTED
         return flags.reshape(weights.shape)
 
     def check(self, grid: tuple[int, int]) -> None:
@@ -145,6 +159,21 @@ class Strategy(NamedTuple):
                 f'visible) {tuple(self.counts)}, got {counts}.')
 
 
+def _missing_last(order: np.ndarray, roles: np.ndarray,
+                  missing_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Move the patches without data, and the roles for them, to the end.
+
+    They get thrown, then visible, then masked roles, of each those of the last
+    ranks; the other patches keep their order, and so do the roles left.
+    """
+    is_last = missing_L[order]
+    order = np.concatenate([order[~is_last], order[is_last]])
+    # from the last rank on; thrown -1, visible 0, masked 1
+    taken = np.argsort(roles[::-1], kind='stable')[:is_last.sum()]
+    taken = len(roles) - 1 - taken
+    return order, np.concatenate([np.delete(roles, taken), roles[taken]])
+
+
 @dataclass(frozen=True)
 class MaskPlan:
     """Positions of the visible and the masked tokens of a batch.
@@ -159,12 +188,14 @@ class MaskPlan:
     grid: tuple[int, int]  # (h, w), with L = h * w
     # (B, M) float32 weights P_A of the masked tokens, where the loss asks
     saliency: Tensor | None = None
+    # (B, M) bool, which masked tokens hold data; None if all do
+    has_data: Tensor | None = None
 
     @classmethod
     def from_flags(cls,
                    flags: np.ndarray,
                    device: torch.device | str = 'cpu') -> MaskPlan:
-        """Build the plan from int8 flags (B, h, w) of {0, 1, -1, 2}.
+        """Build the plan from int8 flags (B, h, w) of {0, 1, -1, 2, 3}.
 
         Raises:
             TypeError: If the flags are not int8.
@@ -174,7 +205,8 @@ class MaskPlan:
         if flags.dtype != np.int8:
             raise TypeError(f'flags must be int8, got {flags.dtype}.')
         grid = flags.shape[1], flags.shape[2]
-        flat = flags.reshape(len(flags), -1)
+        whole = flags.reshape(len(flags), -1)
+        flat = np.where(whole == UNCOUNTED, np.int8(MASKED), whole)
         # as uint8 they sort visible 0, masked 1, unpredicted 2, thrown 255
         ids = np.argsort(flat.view(np.uint8), axis=1, kind='stable')
         num_visible = _common_count(flat == VISIBLE, 'visible')
@@ -182,13 +214,15 @@ class MaskPlan:
         num_others = sum(_common_count(flat == role, name) for name, role in (
             ('thrown', THROWN), ('unpredicted', UNPREDICTED)))
         if num_visible + num_masked + num_others < flat.shape[1]:
-            raise ValueError('flags must hold only 0, 1, -1 and 2, got '
-                             f'{np.unique(flat).tolist()}.')
+            raise ValueError('flags must hold only 0, 1, -1, 2 and 3, got '
+                             f'{np.unique(whole).tolist()}.')
         # each contiguous, as only such a copy to a device is asynchronous
         visible, masked, _ = (
             torch.from_numpy(part.copy()) for part in np.split(
                 ids, (num_visible, num_visible + num_masked), axis=1))
-        plan = cls(visible, masked, grid)
+        counted = np.take_along_axis(whole, masked.numpy(), 1) != UNCOUNTED
+        plan = cls(visible, masked, grid, has_data=None if counted.all()
+                   else torch.from_numpy(counted))
         if torch.device(device).type == 'cuda':
             return plan.pin_memory().to(device, non_blocking=True)
         return plan.to(device)
@@ -217,23 +251,37 @@ class MaskPlan:
         """Return the weights (B, M) of the masked tokens in the loss.
 
         Those of an image have the mean 1: ``share`` of it follows the
-        saliency, and the rest is uniform. Without saliency all are 1. They are
+        saliency, and the rest is uniform. Without saliency all are 1. Tokens
+        without data weigh 0 and are left out of the mean. They are
         float32, in which they are counted: a sum of ones overflows in half.
         """
+        ones = torch.ones_like(self.ids_masked, dtype=torch.float32)
+        counted = ones if self.has_data is None else self.has_data.float()
         if self.saliency is None or not share:
-            return torch.ones_like(self.ids_masked, dtype=torch.float32)
+            return counted
         tokens = self.saliency + 1e-6  # uniform where all are zero
-        return 1 - share + share * tokens / tokens.mean(1, keepdim=True)
+        if self.has_data is None:
+            return 1 - share + share * tokens / tokens.mean(1, keepdim=True)
+        tokens = counted * tokens
+        # a token with data is in every image
+        mean = tokens.sum(1, keepdim=True) / counted.sum(1, keepdim=True)
+        return counted * (1 - share + share * tokens / mean)
 
     def to(self, *args: Any, **kwargs: Any) -> MaskPlan:
         """Move the ids, as ``Tensor.to`` does."""
-        return replace(self, ids_visible=self.ids_visible.to(*args, **kwargs),
-                       ids_masked=self.ids_masked.to(*args, **kwargs))
+        return self._apply(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self) -> MaskPlan:
         """Put the ids where a copy to a device need not be awaited."""
-        return replace(self, ids_visible=self.ids_visible.pin_memory(),
-                       ids_masked=self.ids_masked.pin_memory())
+        return self._apply(Tensor.pin_memory)
+
+    def _apply(self, function: Callable[[Tensor], Tensor]) -> MaskPlan:
+        """Apply a function to the ids and what is known of the masked."""
+        return replace(
+            self, ids_visible=function(self.ids_visible),
+            ids_masked=function(self.ids_masked),
+            has_data=None if self.has_data is None
+            else function(self.has_data))
 
     @property
     def num_tokens(self) -> int:

@@ -41,6 +41,22 @@ def crop_map(saliency_map: np.ndarray,
     return rows @ saliency_map @ columns.T
 
 
+def crop_share(mask: np.ndarray,
+               box: Box = WHOLE,
+               flip: str | None = None,
+               size: tuple[int, int] = (1, 1)) -> np.ndarray:
+    """Return the share of each patch of a crop in which a mask is True.
+
+    The mask (H, W) bool is of the pixels of the whole image; box, flip and
+    size are those of :func:`crop_map`. Returned are (h', w') in [0, 1], to
+    within rounding.
+    """
+    (height, width), (h, w) = mask.shape, size
+    left, top, right, bottom = box
+    num_pixels = (right - left) * width / w * (bottom - top) * height / h
+    return crop_map(mask, box, flip, size) / num_pixels
+
+
 def overlap(start: float, stop: float, num_patches: int,
             num_cells: int) -> np.ndarray:
     """Return how much of each cell each patch covers along one axis.

@@ -16,7 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from amt_mm.masking.plan import MASKED, ROLES, THROWN, UNPREDICTED
+from amt_mm.masking.plan import (
+    MASKED,
+    ROLES,
+    THROWN,
+    UNCOUNTED,
+    UNPREDICTED,
+)
 
 GREY, GREY_EDGE = 150, 182
 DARK, HATCH, PERIOD = 24, 112, 8
@@ -28,7 +34,9 @@ FONT = 'DejaVu Sans'  # which matplotlib ships
 # of the legend: its key, a picture, and what it means
 Entry = tuple[np.ndarray, str]
 MIN_SIDE = 256
-NAMED = {**ROLES, 'masked, not predicted': UNPREDICTED}
+# of which the legend shows those that a plan has
+RARE = {'masked, not predicted': UNPREDICTED, 'masked, no data': UNCOUNTED}
+NAMED = {**ROLES, **RARE}
 CAPTIONS = ('image', 'saliency', 'plan', 'reconstruction')
 
 
@@ -66,8 +74,8 @@ def draw_plan(image: np.ndarray,
     """Show visible patches as they are and cover the others.
 
     Masked patches are flat grey with a light edge, or the reconstruction
-    where one is given; those that are not predicted are grey with light
-    diagonal hatching, and thrown patches dark with it.
+    where one is given; those that are not predicted, or without data, are
+    grey with light diagonal hatching, and thrown patches dark with it.
     """
     roles = spread(plan, image.shape[:2])[..., None]
     # the first pixel of every cell in both directions
@@ -83,7 +91,7 @@ def draw_plan(image: np.ndarray,
     unpredicted = np.where(edges | is_line, GREY_EDGE, GREY)[..., None]
     hatching = np.where(is_line, HATCH, DARK)[..., None]
     picture = np.where(roles == MASKED, cover, image)
-    picture = np.where(roles == UNPREDICTED, unpredicted, picture)
+    picture = np.where(np.isin(roles, [*RARE.values()]), unpredicted, picture)
     return np.where(roles == THROWN, hatching, picture).astype(np.uint8)
 
 
@@ -165,7 +173,7 @@ class Panel:
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     saliency_map: np.ndarray  # (h, w) in [0, 1], over the whole image
-    plan: np.ndarray  # (h, w) of VISIBLE, MASKED, THROWN and UNPREDICTED
+    plan: np.ndarray  # (h, w) of the values of NAMED
     # (H, W, 3) uint8 RGB, of which only masked patches are shown
     reconstruction: np.ndarray | None = None
 
@@ -226,7 +234,7 @@ def legend_entries(panels: Sequence[Panel]) -> list[Entry]:
     sample = cv2.resize(
         panels[0].image, (side, side), interpolation=cv2.INTER_AREA)
     for name, role in NAMED.items():
-        if role == UNPREDICTED and role not in roles:
+        if name in RARE and role not in roles:
             continue
         key = draw_plan(sample, np.full((1, 1), role))
         share = 100 * np.mean(roles == role)

@@ -75,6 +75,10 @@ def _results(run: Run) -> Column:
         _number(_last(run.epochs, 'probe/knn_top1'), '.2f'),
         ('Linear accuracy', '%, top-1'):
         _number(_last(run.epochs, 'probe/linear_top1'), '.2f'),
+        ('Held-out loss', 'under fixed plans'):
+        _number(_last(run.epochs, 'checkup/heldout_loss'), '.4g'),
+        ('RankMe', 'dimensions'):
+        _number(_last(run.epochs, 'checkup/rank_me'), '.1f'),
         ('Average precision', 'of saliency'):
         _number(_last(run.epochs, 'localization/average_precision'), '.3f'),
         ('Entropy of the maps', ''):

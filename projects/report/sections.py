@@ -67,6 +67,10 @@ def sections(sources: Sequence[Source]) -> list[Section]:
         _section('What has it learned?', _probes(sources),
                  'Accuracy is logged with '
                  f'{OPTION}probe.type=amt_mm.ProbeHook.'),
+        _section('What has it learned, without labels?', _checkups(sources),
+                 'RankMe and the loss of held-out images are logged with '
+                 f'{OPTION}checkup.type=amt_mm.CheckupHook '
+                 'default_hooks.checkup.heldout=DIR.'),
         _section('Where does it look?', _saliency(sources),
                  'Whether it finds the objects is logged with '
                  f'{OPTION}localization.type=amt_mm.LocalizationHook and the '
@@ -120,6 +124,23 @@ def _probes(sources: Sequence[Source]) -> list[Chart]:
             ('knn', 'k-NN accuracy', 'the nearest neighbours of'),
             ('linear', 'Linear accuracy', 'a linear classifier on'))
     ]
+
+
+def _checkups(sources: Sequence[Source]) -> list[Chart]:
+    return [
+        Chart('Loss under fixed plans', 'as the method defines it',
+              'Of the same whole images under the same random plans. Dotted: '
+              'of images that are not trained on.',
+              _all(s.epoch('checkup/loss') for s in sources)
+              + _all(s.epoch('checkup/heldout_loss', True)
+                     for s in sources)),
+        *(Chart(title, unit, what,
+                _all(s.epoch(f'checkup/{key}') for s in sources))
+          for key, title, unit, what in (
+              ('rank_me', 'RankMe', 'dimensions',
+               'How many dimensions the features of images take.'),
+              ('spread', 'Spread of the features', '0 to 1',
+               'At 0 the features of all images point the same way.')))]
 
 
 def _saliency(sources: Sequence[Source]) -> list[Chart]:

@@ -11,10 +11,11 @@ import pytest
 from projects.report.charts import MAX_POINTS, curve, thin
 from projects.report.configs import config_differences
 from projects.report.cost import plan_of, times_of
-from projects.report.figures import duration
+from projects.report.figures import duration, figures
 from projects.report.render_page import _names
 from projects.report.run_folder import read_run
 from projects.report.run_log import read_log
+from projects.report.sections import Source, sections
 
 LOG = """a line before the first
 2026/01/01 00:00:00 - mmengine - INFO - begins
@@ -68,6 +69,26 @@ def test_later_sessions_replace_what_they_repeat(tmp_path):
     assert isnan(run.steps[3]['loss'])
     assert [r['probe/knn_top1'] for r in run.epochs] == [1, 4]
     assert run.batches_per_epoch == 2 and run.epoch == 2
+
+
+def test_checkups_are_drawn(tmp_path):
+    numbers = dict(loss=.8, heldout_loss=.9, rank_me=12.25, spread=.3)
+    write_session(tmp_path, '20260101_000000', train(1, loss=1.), *(
+        {'epoch': epoch, 'step': epoch,
+         **{f'checkup/{k}': v + epoch for k, v in numbers.items()}}
+        for epoch in (0, 1)))
+    run = read_run(tmp_path)
+    found = {section.title: section for section in sections(
+        [Source(0, 'run', run, None)])}
+    section = found['What has it learned, without labels?']
+    drawn = [[[*map(float, curve.y)] for curve in chart.curves]
+             for chart in section.charts]
+    assert drawn == [[[.8, 1.8], [.9, 1.9]], [[12.25, 13.25]], [[.3, 1.3]]]
+    assert not section.missing
+    assert 'amt_mm.ProbeHook' in found['What has it learned?'].missing
+    rows = {row.name: row.values
+            for row in figures([run], [None])['Results']}
+    assert (rows['Held-out loss'], rows['RankMe']) == (['1.9'], ['13.2'])
 
 
 @pytest.mark.parametrize('line', [

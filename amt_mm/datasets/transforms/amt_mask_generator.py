@@ -11,6 +11,7 @@ from amt_mm.arguments import (
     check_bool,
     check_int,
     check_multiple,
+    check_number,
     check_sides,
     error_context,
 )
@@ -23,7 +24,7 @@ from amt_mm.masking.plan import (
 )
 from amt_mm.masking.schedules import Scheduled
 from amt_mm.registry import TRANSFORMS
-from amt_mm.saliency.geometry import crop_map
+from amt_mm.saliency.geometry import Box, crop_map, crop_share
 from amt_mm.saliency.store import SaliencyStore
 
 
@@ -42,17 +43,24 @@ class AMTMaskGenerator(BaseTransform):
     ``dict(type='amt_mm.LinearSchedule', start=4., end=1., until=400)``. All
     plans of an epoch keep the same counts.
 
+    Where the loading transform found pixels without data, patches without data
+    take thrown places first, then visible ones; if both are too few, the rest
+    is masked and has no weight in the loss. Their saliency has no influence. A
+    crop of which every patch is without data gives None, for which the data
+    set takes another sample.
+
     **Required Keys:**
 
     - sample_idx
     - crop_box
     - flip_direction (optional)
+    - data_mask (optional, from ``LoadImage(nodata=...)``)
     - epoch (with schedules, from ``SeedSample``)
 
     **Added Keys:**
 
     - mask_plan (np.ndarray): (h, w) int8 over the tokens: 0 visible, 1 masked,
-      -1 thrown, 2 masked but not predicted.
+      -1 thrown, 2 masked but not predicted, 3 masked but without data.
     - saliency (np.ndarray): (h, w) float32 weights P_A over the tokens, from
       the first update on; with ``with_saliency`` always.
 
@@ -82,6 +90,8 @@ class AMTMaskGenerator(BaseTransform):
         predict_ratio (float): The share of the masked patches, drawn at
             random, that is predicted, in the warm-up too; the others enter
             nothing, as if they were thrown. Defaults to 1.
+        nodata_ratio (float): A patch, or a cell, is without data if at least
+            this share of its pixels is, in (0, 1]. Defaults to 0.5.
     """
 
     def __init__(
@@ -98,8 +108,11 @@ class AMTMaskGenerator(BaseTransform):
         layout: dict[str, Any] | None = None,
         with_saliency: bool = False,
         predict_ratio: float = 1.,
+        nodata_ratio: float = 0.5,
     ) -> None:
         self.predict_ratio = predict_ratio
+        self.nodata_ratio = check_number('nodata_ratio', nodata_ratio,
+                                         '(0, 1]')
         self.with_saliency = check_bool('with_saliency', with_saliency)
         check_int('patch_size', patch_size, 1)
         side, name = (patch_size, 'patch_size') if cell_size is None else (
@@ -164,18 +177,37 @@ class AMTMaskGenerator(BaseTransform):
         """The grid (h, w) of tokens; a cell covers ``scale`` x ``scale``."""
         return self.cells[0] * self.scale, self.cells[1] * self.scale
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
         """Add ``mask_plan`` and, where there is a map, ``saliency``."""
+        is_missing = self.missing(results)
+        if is_missing is not None and is_missing.all():
+            return None
         strategy = self.strategy_at(self._epoch(results))
         weights = self.weights(results) if self.needs_saliency else None
         has_map = weights is not None
         if weights is None:
             weights = np.ones(self.cells)
             strategy = self.warmup if self.needs_saliency else strategy
+        if is_missing is not None and self.needs_saliency:
+            weights = np.where(is_missing, 0., weights)
         if has_map or self.with_saliency:
             results['saliency'] = self._per_token(weights.astype(np.float32))
-        results['mask_plan'] = self._per_token(strategy.plan(weights))
+        results['mask_plan'] = self._per_token(
+            strategy.plan(weights, is_missing))
         return results
+
+    def random_plans(self, number: int, epoch: int = 0) -> np.ndarray:
+        """Return plans (N, h, w) of random order, the same in every call.
+
+        Their counts are those after the warm-up, in a 0-based epoch.
+        """
+        strategy = self.strategy_at(epoch)._replace(ordering=RandomOrdering())
+        state = np.random.get_state()
+        np.random.seed(0)
+        plans = [self._per_token(strategy.plan(np.ones(self.cells)))
+                 for _ in range(number)]
+        np.random.set_state(state)
+        return np.stack(plans)
 
     def _per_token(self, cells: np.ndarray) -> np.ndarray:
         """Repeat the value of a cell for each of its tokens."""
@@ -192,14 +224,27 @@ class AMTMaskGenerator(BaseTransform):
         saliency_map = self.store.read(results['sample_idx'])
         if saliency_map is None:
             return None
+        return crop_map(
+            saliency_map.astype(np.float64), *self._crop(results))
+
+    def missing(self, results: dict) -> np.ndarray | None:
+        """Return which cells (h, w) are without data, None if none is."""
+        data_mask = results.get('data_mask')
+        if data_mask is None:
+            return None
+        share = crop_share(~data_mask, *self._crop(results))
+        is_missing = share > self.nodata_ratio - 1e-6  # they are rounded
+        return is_missing if is_missing.any() else None
+
+    def _crop(self, results: dict) -> tuple[Box, str | None, tuple[int, int]]:
+        """Return the box and the flip of the image, and the cells."""
         if 'crop_box' not in results:
             raise KeyError(
                 "AMTMaskGenerator needs 'crop_box' to crop the saliency map "
                 "as the image: use dict(type='amt_mm.RandomResizedCropWithBox'"
                 ') for RandomResizedCrop.')
-        return crop_map(
-            saliency_map.astype(np.float64), results['crop_box'],
-            results.get('flip_direction'), self.cells)
+        return (results['crop_box'], results.get('flip_direction'),
+                self.cells)
 
     def strategy_at(self, epoch: int) -> Strategy:
         """Return the counts and their strategy in a 0-based epoch."""

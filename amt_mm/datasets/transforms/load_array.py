@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from amt_mm.arguments import check_number
+from amt_mm.arguments import check_choice, check_number
 from amt_mm.datasets.encoded_image import MAX_PIXELS
+from amt_mm.datasets.nodata import Loaded, fill_missing
 from amt_mm.registry import TRANSFORMS
 
 from .load_image import LoadImage
 
+MARKS = 'alpha', 'nan'
 NUMPY, TIFF = b'\x93NUMPY', (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
@@ -35,18 +37,24 @@ class LoadArray(LoadImage):
 
     - img (np.ndarray): (H, W, C) float32.
     - img_shape, ori_shape
+    - data_mask (np.ndarray): See :class:`LoadImage`.
 
     Args:
         value_range (Sequence[float]): The levels that become 0 and 1, such as
             (0, 4095) of 12 bits; what is beyond is not clipped.
         num_channels (int, optional): How many channels each image must have.
             Defaults to None, any.
+        nodata (float | str, optional): What marks a pixel without data: a
+            level of the file that all its channels have, or one of them if it
+            is outside of ``value_range``; ``'nan'``, in any channel; or
+            ``'alpha'``, a last channel that is 0 there, and is dropped. See
+            :class:`LoadImage`. Defaults to None.
         **kwargs: ``max_pixels``, ``keep_all`` and those of
             :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
         UnreadableImageError: If the file is neither, or holds a number that
-            is not finite.
+            is not finite where data is, or no data.
     """
 
     def __init__(self,
@@ -65,12 +73,38 @@ class LoadArray(LoadImage):
         self.value_range = low, high
         self.num_channels = num_channels
 
-    def _load(self, path: str, results: dict) -> np.ndarray:
-        """Read, decode and scale a file."""
+    def _check_nodata(self, nodata: Any) -> float | str | None:
+        """Return what marks pixels without data, or raise an error."""
+        if isinstance(nodata, str):
+            return check_choice('nodata, if no number,', nodata, MARKS)
+        return super()._check_nodata(nodata)
+
+    def _load(self, path: str, results: dict) -> Loaded:
+        """Read and decode a file, fill what is missing, and scale it."""
         image = read_array(self.read(path)[0], self.max_pixels)
-        self._check(image)
+        image, data_mask = self._find_data(image)
+        self._check(image, data_mask)
+        image, data_mask = fill_missing(image, data_mask)
         low, high = self.value_range
-        return (image.astype(np.float32) - low) / np.float32(high - low)
+        image = (image.astype(np.float32) - low) / np.float32(high - low)
+        return image, data_mask
+
+    def _find_data(self, image: np.ndarray) -> Loaded:
+        """Return the channels (H, W, C), and which pixels hold data."""
+        if self.nodata is None:
+            return image, None
+        if self.nodata == 'alpha':
+            if image.shape[2] < 2:
+                raise ValueError("nodata 'alpha' needs 2 or more channels, "
+                                 f'got {image.shape[2]}')
+            return image[:, :, :-1], image[:, :, -1] > 0
+        if self.nodata == 'nan':
+            return image, ~np.isnan(image).any(2)
+        is_mark = image == self.nodata
+        low, high = self.value_range
+        # within the range, a single channel may have the level by chance
+        is_level = low <= float(self.nodata) <= high
+        return image, ~(is_mark.all(2) if is_level else is_mark.any(2))
 
     def read(self, path: str) -> tuple[bytes, Any]:
         """Return a file, or raise OSError or ValueError."""
@@ -78,14 +112,15 @@ class LoadArray(LoadImage):
         _check_start(content)
         return content, None
 
-    def _check(self, image: np.ndarray) -> None:
+    def _check(self, image: np.ndarray, data_mask: np.ndarray | None) -> None:
         """Raise ValueError if an image is not what it must be."""
         if self.num_channels not in (None, image.shape[2]):
             raise ValueError(f'num_channels must be {image.shape[2]}, as the '
                              f'image has, got {self.num_channels}')
-        if not np.isfinite(image).all():
-            raise ValueError(f'{np.sum(~np.isfinite(image)):,} of '
-                             f'{image.size:,} values are not finite')
+        values = image if data_mask is None else image[data_mask]
+        if not np.isfinite(values).all():
+            raise ValueError(f'{np.sum(~np.isfinite(values)):,} of '
+                             f'{values.size:,} values are not finite')
 
 
 def read_array(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -13,7 +13,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from PIL import Image
 
-from amt_mm.arguments import check_bool, check_int
+from amt_mm.arguments import check_bool, check_int, check_number
 from amt_mm.datasets.encoded_image import (
     MAX_PIXELS,
     Header,
@@ -22,6 +22,7 @@ from amt_mm.datasets.encoded_image import (
     check_pixels,
     printable,
 )
+from amt_mm.datasets.nodata import Loaded, fill_missing, opaque_pixels
 from amt_mm.registry import TRANSFORMS
 
 WHITE = 65535
@@ -39,6 +40,9 @@ class LoadImage(LoadImageFromFile):
     TIFF become 3-channel uint8, turned by their EXIF orientation; so do GIF
     and AVIF, where the data set takes them. Alpha is dropped, 16 bits
     are divided by 256, and of several pictures in a file the first is taken.
+    Pixels without data, which ``nodata`` names, get the mean colour of the
+    others before anything is resized; ``AMTMaskGenerator`` then masks no patch
+    of theirs.
     The format follows from the first bytes, not from the name. A file of other
     channels is an error, unless ``color_type='unchanged'`` asks for all.
 
@@ -54,6 +58,8 @@ class LoadImage(LoadImageFromFile):
     **Added Keys:**
 
     - img, img_shape, ori_shape
+    - data_mask (np.ndarray): (H, W) bool, which pixels of ``img`` hold data;
+      only with ``nodata``, and if some do not.
 
     Args:
         max_pixels (int): Height times width that an image may have.
@@ -67,10 +73,15 @@ class LoadImage(LoadImageFromFile):
         white_level (int): The level that is white in images of 16 bits, such
             as 4095 where they hold 12 bits; what is lighter is white, too.
             Defaults to 65535.
+        nodata (float | str, optional): The level, of the 8 bits that come out,
+            that all channels of a pixel without data have, or ``'alpha'``: a
+            pixel is without data where the alpha channel is 0. Defaults to
+            None, every pixel holds data.
         **kwargs: Those of :class:`mmcv.transforms.LoadImageFromFile`.
 
     Raises:
-        UnreadableImageError: If the file cannot be opened or decoded.
+        UnreadableImageError: If the file cannot be opened or decoded, or holds
+            no data.
     """
 
     def __init__(self,
@@ -78,6 +89,7 @@ class LoadImage(LoadImageFromFile):
                  keep_last: bool = False,
                  keep_all: bool = False,
                  white_level: int = WHITE,
+                 nodata: float | str | None = None,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_pixels = check_int('max_pixels', max_pixels, 1)
@@ -87,7 +99,8 @@ class LoadImage(LoadImageFromFile):
         self.all_channels = self.color_type == 'unchanged'
         self.scaled_levels = white_level < WHITE
         self._check_backend()
-        self._all: dict[str, np.ndarray] = {}
+        self.nodata = self._check_nodata(nodata)
+        self._all: dict[str, Loaded] = {}
         self._last: tuple[tuple, np.ndarray] | None = None
 
     def _check_backend(self) -> None:
@@ -105,6 +118,17 @@ class LoadImage(LoadImageFromFile):
                 f"other than 'unchanged', got {backend!r} and {color_type!r}.")
         levels = np.arange(WHITE + 1) * 256 // (self.white_level + 1)
         self._to_8_bits = levels.clip(max=255).astype(np.uint8)
+
+    def _check_nodata(self, nodata: Any) -> float | str | None:
+        """Return what marks pixels without data, or raise an error."""
+        if nodata is None or (nodata == 'alpha' and not self.all_channels):
+            return nodata
+        if isinstance(nodata, str):
+            raise ValueError(
+                "nodata must be a number or, with a color_type other than "
+                f"'unchanged', 'alpha', got {nodata!r} and color_type "
+                f'{self.color_type!r}.')
+        return check_number('nodata', nodata, '(-inf, inf)')
 
     def levels(self, path: str) -> tuple[int, int] | None:
         """Return the least and the greatest level of an image of 16 bits.
@@ -128,25 +152,33 @@ class LoadImage(LoadImageFromFile):
         """Load ``img_path`` into ``img`` (H, W, 3) BGR."""
         path = results['img_path']
         try:
-            image = self._all.get(path)
-            if image is None:
-                image = self._load(path, results)
+            loaded = self._all.get(path) or self._load(path, results)
         except Exception as error:  # each decoder has errors of its own
             if self.ignore_empty:
                 return None
             raise UnreadableImageError(
                 f'cannot read the image {printable(path)}: '
                 f'{printable(repr(error))}') from error
+        image, data_mask = loaded
         if self.keep_all:
             image.flags.writeable = False  # the next epoch sees it, too
-            self._all[path] = image
+            self._all[path] = loaded
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        if data_mask is not None:
+            results['data_mask'] = data_mask
         return results
 
-    def _load(self, path: str, results: dict) -> np.ndarray:
-        """Read and decode a file."""
-        return self._decode(*self.read(path), results)
+    def _load(self, path: str, results: dict) -> Loaded:
+        """Read and decode a file, and fill the pixels without data."""
+        content, header = self.read(path)
+        image = self._decode(content, header, results)
+        if self.nodata is None:
+            return image, None
+        if self.nodata == 'alpha':
+            return fill_missing(image, opaque_pixels(content))
+        return fill_missing(
+            image, (np.atleast_3d(image) != self.nodata).any(2))
 
     def read(self, path: str) -> tuple[bytes, Any]:
         """Return a file and its header, or raise OSError or ValueError."""

@@ -47,7 +47,8 @@ class LoadResizedCrop(LoadImage):
 
     It takes effect with ``color_type='color'`` and
     ``imdecode_backend='cv2'``, which are the defaults, and without
-    ``keep_all``, which decodes whole images once, for all crops to come.
+    ``keep_all``, which decodes whole images once, for all crops to come, and
+    ``nodata``, which is looked for in whole images.
 
     **Required Keys:**
 
@@ -106,7 +107,8 @@ class LoadResizedCrop(LoadImage):
         """Return (H, W) of a JPEG that may be reduced, and what divides it."""
         how = self.color_type, self.imdecode_backend
         height, width = header.height, header.width
-        if (self.keep_all or how != ('color', 'cv2') or header.kind != 'JPEG'
+        if (self.keep_all or self.nodata is not None
+                or how != ('color', 'cv2') or header.kind != 'JPEG'
                 or min(width, height) < 2 * min(self.crop.scale)):
             return None, ()
         try:

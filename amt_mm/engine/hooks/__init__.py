@@ -1,4 +1,5 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .checkup_hook import CheckupHook
 from .epoch_seed_hook import EpochSeedHook
 from .label_check_hook import LabelCheckHook
 from .localization_hook import LocalizationHook
@@ -10,7 +11,8 @@ from .unreadable_images_hook import UnreadableImagesHook
 from .visualization_hook import AMTVisualizationHook
 
 __all__ = [
-    'AMTVisualizationHook', 'AtomicCheckpointHook', 'EpochSeedHook',
-    'LabelCheckHook', 'LocalizationHook', 'MaskStatisticsHook',
-    'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook', 'UnreadableImagesHook'
+    'AMTVisualizationHook', 'AtomicCheckpointHook', 'CheckupHook',
+    'EpochSeedHook', 'LabelCheckHook', 'LocalizationHook',
+    'MaskStatisticsHook', 'NonFiniteHook', 'ProbeHook', 'SaliencyUpdateHook',
+    'UnreadableImagesHook'
 ]

@@ -89,6 +89,21 @@ def test_value_range():
         LoadArray(value_range=(1, 1))
 
 
+def test_statistics_without_what_is_missing(tool, tmp_path):
+    image = bands(0, 'f4')
+    image[:20] = -9999
+    image[20:22, :, 1] = np.nan
+    np.save(tmp_path / 'x.npy', image)
+    found = tool('dataset_stats', tmp_path, '--nodata', -9999).stdout
+    data = image[22:].reshape(-1, NUM_BANDS)
+    assert f'levels {data.min():g} to {data.max():g}' in found
+    scaled = (data - data.min()) / (data.max() - data.min())
+    mean = ','.join(f'{n:.4g}' for n in scaled.mean(0))
+    assert f'data_preprocessor.mean={mean}' in found
+    found = tool('dataset_stats', tmp_path).stdout
+    assert 'levels -9999 to' in found
+
+
 def test_pretrain_resume_and_extract(tool, tmp_path):
     """Through the tool for statistics, an update, a resume and features."""
     folder = write_arrays(tmp_path / 'images')

@@ -1,0 +1,171 @@
+"""What a run has learned, measured without labels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor
+
+from amt_mm.arguments import (
+    check_batch_size,
+    check_int,
+    check_num_workers,
+    check_str,
+    optional,
+)
+from amt_mm.datasets.image_folder import EXTENSIONS, ImageFolder
+from amt_mm.datasets.training_set import find_transforms, parts_of, unwrap
+from amt_mm.datasets.transforms import AMTMaskGenerator
+from amt_mm.engine.saliency_maps import loader_like_training, whole_images
+from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
+from amt_mm.evaluation import (
+    Checkup,
+    PlannedImages,
+    examine,
+    feature_spread,
+    rank_me,
+)
+from amt_mm.registry import HOOKS
+
+START_KEY = 'checkup_start'  # of the message hub, which checkpoints keep
+
+
+@HOOKS.register_module()
+class CheckupHook(Hook):
+    """Measure every so many epochs what the run has learned, without labels.
+
+    The same images pass the model whole, for their features (the mean of the
+    patch tokens: :func:`rank_me`, :func:`feature_spread`), and under random
+    plans that stay the same, so that the loss compares over the epochs, also
+    where the ratios change. Each number stands beside that of the weights the
+    run started from. Pixels without data count as what fills them. No gradient
+    reaches the model and no random number is drawn: the run is bit for bit the
+    one without the hook.
+
+    One line turns it on, and another names images that are not trained on;
+    a run that learns its images by heart shows in their loss alone::
+
+        --cfg-options default_hooks.checkup.type=amt_mm.CheckupHook \\
+        default_hooks.checkup.heldout=DIR
+
+    The numbers go to the log, to the visualizer and to the message hub, as
+    ``checkup/loss``, ``checkup/heldout_loss``, ``checkup/rank_me`` and
+    ``checkup/spread``.
+
+    Args:
+        interval (int): Epochs between two checkups; there is one more before
+            the first epoch, and after the last. Defaults to 10.
+        heldout (str, optional): A folder of images that are not trained on.
+            Defaults to None.
+        num_images (int): Images of a sample at most, evenly spread.
+            Defaults to 1024.
+        batch_size (int, optional): Images per forward pass and process.
+            Defaults to that of the training loader.
+        num_workers (int, optional): Workers that load the images.
+            Defaults to that of the training loader.
+
+    Raises:
+        ValueError: At the start of a run, if its pipeline has no
+            ``AMTMaskGenerator`` or no crop that records its box, or its model
+            no loss of a plan.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self,
+                 interval: int = 10,
+                 heldout: str | None = None,
+                 num_images: int = 1024,
+                 batch_size: int | None = None,
+                 num_workers: int | None = None) -> None:
+        self.interval = check_int('interval', interval, 1)
+        self.heldout = optional(check_str)('heldout', heldout)
+        self.num_images = check_int('num_images', num_images, 2)
+        self.batch_size = check_batch_size('batch_size', batch_size)
+        self.num_workers = check_num_workers('num_workers', num_workers)
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose the images, and look at the weights of the start."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError('CheckupHook counts epochs: train_cfg must be an '
+                             'EpochBasedTrainLoop, got '
+                             f'{type(runner.train_loop).__name__}.')
+        model = unwrap_model(runner)
+        if not hasattr(model, 'loss_given_plan'):
+            raise ValueError('model must have a method loss_given_plan, as '
+                             f'amt_mm.AMTMAE has; got {type(model).__name__}.')
+        train = unwrap(runner.train_dataloader.dataset)
+        generators = find_transforms(train, AMTMaskGenerator)
+        if not generators:
+            raise ValueError('CheckupHook needs AMTMaskGenerator in the train '
+                             'pipeline, for the counts of its plans.')
+        self.samples = [self._sample(train, generators[0])]
+        if self.heldout is not None:
+            first = parts_of(train)[0]
+            folder = ImageFolder(self.heldout, extensions=tuple(
+                getattr(first, 'extensions', EXTENSIONS)))
+            folder.pipeline = first.pipeline
+            self.samples.append(self._sample(folder, generators[0]))
+        if runner.epoch == 0:
+            self.check(runner, 0)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Check every ``interval`` epochs and after the last."""
+        if self.every_n_epochs(runner, self.interval) or \
+                self.is_last_train_epoch(runner):
+            self.check(runner, runner.epoch + 1)
+
+    def _sample(self, dataset: BaseDataset,
+                generator: AMTMaskGenerator) -> PlannedImages:
+        """Choose images of a data set, and plan them at random."""
+        number = min(self.num_images, len(dataset))
+        indices = np.linspace(0, len(dataset) - 1, number).astype(int)
+        return PlannedImages(whole_images(dataset), indices.tolist(),
+                             generator.random_plans(number))
+
+    def check(self, runner: Runner, epoch: int) -> None:
+        """Report what the current weights make of the images."""
+        begin = time.perf_counter()
+        (features, losses), *others = (
+            self._examine(runner, sample) for sample in self.samples)
+        if not is_main_process():
+            return
+        is_finite = bool(features.isfinite().all())
+        now = Checkup(
+            epoch=epoch,
+            loss=float(losses.mean()),
+            rank_me=rank_me(features) if is_finite else float('nan'),
+            spread=feature_spread(features) if is_finite else float('nan'),
+            heldout_loss=float(others[0][1].mean()) if others else None)
+        hub = runner.message_hub
+        if epoch == 0:
+            hub.update_info(START_KEY, asdict(now))
+        # a checkpoint of a run without the hook has none
+        start = Checkup(**hub.runtime_info.get(START_KEY, asdict(now)))
+        runner.logger.info(
+            f'checkup: epoch {epoch}, {now.compare(start)} '
+            f'({" and ".join(f"{len(s):,}" for s in self.samples)} images, '
+            f'{time.perf_counter() - begin:.0f} s)')
+        scalars = {f'checkup/{name}': value for name, value in
+                   asdict(now).items() if value is not None}
+        scalars.pop('checkup/epoch')
+        hub.update_scalars(scalars)
+        runner.visualizer.add_scalars(
+            dict(scalars, epoch=epoch), step=epoch,
+            file_path=f'{runner.timestamp}.json')
+
+    def _examine(self, runner: Runner,
+                 sample: PlannedImages) -> tuple[Tensor, Tensor]:
+        """Return features and losses of a sample, as the run computes."""
+        loader = loader_like_training(
+            runner, sample, self.batch_size, self.num_workers)
+        model = unwrap_model(runner)
+        with full_params(runner.model), \
+                runner.optim_wrapper.optim_context(model):
+            return examine(model, loader)

@@ -1,0 +1,149 @@
+"""Checkups of a run: what they measure, and that they change nothing."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import Runner
+from processes import train_together
+from tiny_run import WORKERS, hook_of, lines_of, log_of, loss_trace, scalars_of
+
+from amt_mm.datasets.training_set import find_transforms, unwrap
+from amt_mm.datasets.transforms import AMTMaskGenerator
+from amt_mm.engine.hooks import CheckupHook
+from amt_mm.engine.saliency_maps import whole_images
+from amt_mm.evaluation import feature_spread, mean_of_patches, rank_me
+from amt_mm.masking import MaskPlan
+
+CHECKUP = 'default_hooks.checkup.'
+NAMES = ('epoch', 'checkup/loss', 'checkup/heldout_loss', 'checkup/rank_me',
+         'checkup/spread')
+
+
+@pytest.fixture
+def checked_cfg(tiny_cfg, demo_data):
+    """Return a function that makes the config of a run with checkups."""
+
+    def make(work_dir='run', **options):
+        return tiny_cfg(work_dir, **{
+            'train_cfg.max_epochs': 2,
+            f'{CHECKUP}type': 'amt_mm.CheckupHook',
+            f'{CHECKUP}interval': 1,
+            f'{CHECKUP}heldout': str(demo_data / 'val'),
+            **options
+        })
+
+    return make
+
+
+def in_lines(path):
+    return [tuple(line[name] for name in NAMES)
+            for line in lines_of(path, 'checkup/loss')]
+
+
+def checkups_of(runner):
+    """Return the numbers of ``NAMES`` of each checkup of a runner."""
+    return in_lines(scalars_of(runner))
+
+
+def test_numbers_are_those_of_the_weights(checked_cfg, run):
+    """All images at once, by hand, with the weights of the last epoch."""
+    runner = run(checked_cfg(log_level='INFO'))
+    first, *_, last = checkups_of(runner)
+    assert (first[0], last[0]) == (0, 2)
+    dataset = unwrap(runner.train_dataloader.dataset)
+    images, model = whole_images(dataset), runner.model.eval()
+    inputs = torch.stack([images[i]['inputs'] for i in range(len(images))])
+    inputs = model.data_preprocessor(
+        dict(inputs=inputs, data_samples=None))['inputs']
+    generator, = find_transforms(dataset, AMTMaskGenerator)
+    flags = generator.random_plans(len(images))
+    # 45 and 40 % of 16 tokens, as after the warm-up, and not all alike
+    assert {((plan == 1).sum(), (plan == -1).sum()) for plan in flags} == \
+        {(7, 6)}
+    assert len(np.unique(flags, axis=0)) > len(flags) // 2
+    with torch.no_grad():
+        features = mean_of_patches(model.extract_feat(inputs)[-1])
+        loss = model.loss_given_plan(inputs, MaskPlan.from_flags(flags))
+    expected = loss, rank_me(features), feature_spread(features)
+    assert (last[1], *last[3:]) == pytest.approx(
+        tuple(map(float, expected)), rel=1e-4)
+    assert (f'checkup: epoch 2, loss {last[1]:.4f} (at first {first[1]:.4f}), '
+            f'held out {last[2]:.4f} ({first[2]:.4f}), RankMe {last[3]:.2f} '
+            f'({first[3]:.2f}), spread {last[4]:.3f} ({first[4]:.3f}) (22 and '
+            ) in log_of(runner)
+    hub = runner.message_hub.get_scalar('checkup/rank_me').data[0]
+    assert hub.tolist() == [checkup[3] for checkup in checkups_of(runner)]
+
+
+def test_the_run_is_the_one_without_it(checked_cfg, run):
+    options = {**WORKERS, 'train_cfg.max_epochs': 3}
+    checked = run(checked_cfg('checked', **options))
+    plain = checked_cfg('plain', **options)
+    plain.default_hooks.pop('checkup')
+    plain = run(plain)
+    assert len(checkups_of(checked)) == 4
+    assert loss_trace(checked).tolist() == loss_trace(plain).tolist()
+    for name, weight in plain.model.state_dict().items():
+        assert torch.equal(weight, checked.model.state_dict()[name]), name
+
+
+def test_a_resumed_run_remembers_the_start(checked_cfg, run):
+    options = {'train_cfg.max_epochs': 4, 'log_level': 'INFO'}
+    whole = run(checked_cfg('whole', **options))
+    cfg = checked_cfg('again', **options)
+    cfg.update(resume=True, load_from=f'{whole.work_dir}/epoch_2.pth')
+    shutil.copytree(f'{whole.work_dir}/saliency', f'{cfg.work_dir}/saliency')
+    again = run(cfg)
+    found = checkups_of(whole)
+    assert checkups_of(again) == found[3:]
+    assert f'(at first {found[0][1]:.4f})' in log_of(again)
+
+
+def test_interval_and_nothing_held_out(checked_cfg, run):
+    cfg = checked_cfg(**{'train_cfg.max_epochs': 5, f'{CHECKUP}interval': 2,
+                         f'{CHECKUP}num_images': 5, 'log_level': 'INFO'})
+    cfg.default_hooks.checkup.pop('heldout')
+    runner = run(cfg)
+    lines = lines_of(scalars_of(runner), 'checkup/loss')
+    assert [line['epoch'] for line in lines] == [0, 2, 4, 5]
+    assert not any('checkup/heldout_loss' in line for line in lines)
+    assert '(5 images, ' in log_of(runner)
+
+
+def test_two_processes_find_what_one_does(checked_cfg, run, tmp_path):
+    options = {'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.lr': 0.,
+               f'{CHECKUP}num_images': 7, f'{CHECKUP}batch_size': 1,
+               'randomness': dict(seed=0, _delete_=True)}
+    alone = checkups_of(run(checked_cfg('alone', **options)))
+    cfg = checked_cfg('together', **options)
+    assert train_together([cfg] * 2) == [None] * 2
+    together = [line for log in (tmp_path / 'together').rglob('scalars.json')
+                for line in in_lines(log)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_weights_that_are_not_finite(checked_cfg, run):
+    runner = run(checked_cfg(**{'train_cfg.max_epochs': 1}))
+    runner.model.backbone.pos_embed.data.fill_(float('nan'))
+    hook_of(runner, CheckupHook).check(runner, 9)
+    last = checkups_of(runner)[-1]
+    assert last[0] == 9 and all(map(math.isnan, last[1:]))
+
+
+def test_what_it_needs(checked_cfg):
+    cfg = checked_cfg()
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+    cfg.custom_hooks = []
+    with pytest.raises(ValueError, match='CheckupHook counts epochs'):
+        Runner.from_cfg(cfg).train()
+    cfg = checked_cfg('b', **{f'{CHECKUP}heldout': '/nowhere'})
+    with pytest.raises(FileNotFoundError, match='data_root must be a folder'):
+        Runner.from_cfg(cfg).train()
+    for name, value in dict(interval=0, num_images=1, batch_size=0).items():
+        with pytest.raises(ValueError, match=name):
+            CheckupHook(**{name: value})
