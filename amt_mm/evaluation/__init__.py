@@ -1,6 +1,7 @@
 """Measures of what a pre-trained model learned."""
 
 from .features import (
+    POOLS,
     class_token,
     class_token_and_mean,
     draw_subsets,
@@ -9,6 +10,7 @@ from .features import (
     labels_of,
     mean_of_patches,
     patch_map,
+    pool_of,
     readable_features,
     write_features,
 )
@@ -38,15 +40,15 @@ from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
 from .reconstruction import Reconstruction, measure_reconstruction
 
 __all__ = [
-    'QUERIES_OF', 'Estimate', 'Labelled', 'Localization', 'Neighbours',
-    'Reconstruction',
+    'POOLS', 'QUERIES_OF', 'Estimate', 'Labelled', 'Localization',
+    'Neighbours', 'Reconstruction',
     'average_precision', 'box_mask', 'centre_prior', 'class_token',
     'class_token_and_mean', 'count_not_finite', 'draw_subsets',
     'extract_features', 'iterate_features', 'labels_of', 'linear_probe',
     'localize', 'masks_from_boxes', 'masks_from_folder', 'mean_of_patches',
     'measure_localization', 'measure_reconstruction', 'nearest',
     'object_roles', 'patch_map',
-    'pointing_accuracy', 'probe_accuracies', 'readable_features',
+    'pointing_accuracy', 'pool_of', 'probe_accuracies', 'readable_features',
     'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
     'write_features'
 ]
