@@ -50,7 +50,7 @@ from amt_mm.weights.export import TARGETS, open_checkpoint
 CONFIG = 'config.py'
 EXPORTED = 'exported'
 # of a run that goes on, they stay as they are
-FIXED = ('model', 'method', 'masking', 'image_size', 'seed')
+FIXED = ('model', 'method', 'masking', 'init', 'image_size', 'seed')
 
 
 def pretrain(out: str | os.PathLike,
@@ -116,9 +116,9 @@ def pretrain_by(folder: Path, given: dict[str, Any], resume: bool) -> Path:
     is_main = int(os.environ.get('RANK', 0)) == 0
     world_size = int(os.environ.get('WORLD_SIZE', 1))
     stored = words_of_run(folder, resume) if is_main or resume else {}
-    if stored:
-        check_same_run(folder, given, stored)
     words = with_full_paths(Words(**{**stored, **given}), bool(stored))
+    if stored:
+        check_same_run(folder, words, stored)
     cfg, picks = run_folder_config(words, folder, world_size)
     # all processes write the same
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,14 +178,14 @@ def words_of_run(folder: Path, resume: bool) -> dict[str, Any]:
     return dict(stored)
 
 
-def check_same_run(folder: Path, given: dict[str, Any],
+def check_same_run(folder: Path, words: Words,
                    stored: dict[str, Any]) -> None:
     """Raise ValueError if a run would go on as another."""
     for name in FIXED:
-        if given.get(name, stored[name]) != stored[name]:
+        if getattr(words, name) != stored[name]:
             raise ValueError(
                 f'{name} must be that of the run in {folder} to go on with it,'
-                f' {stored[name]!r}, got {given[name]!r}.')
+                f' {stored[name]!r}, got {getattr(words, name)!r}.')
 
 
 def settings(folder: Path, cfg: Config, picks: dict[str, Pick]) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
 from amt_mm.arguments import (
@@ -95,11 +95,12 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
         raise ValueError('data must be a folder of images, or several, got '
                          f'{[*wrong, given][0]!r}, which is none.')
     init = words.init
-    if init is not None and not has_begun and init.startswith(SCHEMES):
-        fetch(init)  # what cannot be had is told before anything is written
-    elif init is not None and not has_begun and '://' not in init:
+    if init is not None and init.startswith(SCHEMES):
+        if not has_begun:  # tells what cannot be had before it starts
+            fetch(init)
+    elif init is not None and '://' not in init:
         init = os.path.abspath(os.path.expanduser(init))
-        if not os.path.exists(init):
+        if not has_begun and not os.path.exists(init):
             raise ValueError('init must be a file, a folder of transformers, '
                              f'a URL, timm:NAME or hf:NAME, got {words.init!r}'
                              ', which is nowhere.')
@@ -144,9 +145,11 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks
                             if hook['type'] not in unused]
     if masking == 'pixel-amt':  # known at once, and never changes
-        cfg.custom_hooks[1] = dict(
+        once = ConfigDict(
             type='amt_mm.SaliencyUpdateHook', begin=0,
             source=dict(type='amt_mm.PixelSaliency'))
+        cfg.custom_hooks = [once if hook['type'] == once.type else hook
+                            for hook in cfg.custom_hooks]
 
 
 def run_folder_config(words: Words, folder: Path, world_size: int = 1

@@ -111,6 +111,9 @@ def test_a_folder_in_use_is_refused(run, photos):
     with pytest.raises(ValueError, match="model must be that of the run in .*,"
                        " 'vit-tiny', got 'vit-base'"):
         amt_mm.pretrain(run, resume=True, model='vit-base')
+    with pytest.raises(ValueError, match="init must be that .*None, got 'hf:a/"
+                       "b'"):
+        amt_mm.pretrain(run, resume=True, init='hf:a/b')
     assert sorted(run.rglob('*')) == before
     with pytest.raises(ValueError, match='holds other things and no run'):
         amt_mm.pretrain(photos, photos, resume=True)

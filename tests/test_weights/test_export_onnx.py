@@ -13,8 +13,9 @@ from amt_mm.weights.export import onnx_file, open_checkpoint, to_onnx
 
 onnxruntime = pytest.importorskip('onnxruntime', reason='needs the extra onnx')
 pytest.importorskip('onnxscript', reason='needs the extra onnx')
-# of torch's exporter, about itself
-pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
+# of torch's exporter and of onnxscript, about themselves
+pytestmark = [pytest.mark.filterwarnings(f'ignore::{kind}') for kind in (
+    'DeprecationWarning', 'FutureWarning', 'UserWarning')]
 
 
 @pytest.fixture(scope='module')
