@@ -30,6 +30,7 @@ WORDS = {
     r'epoch_15\.pth': 'epoch_5.pth',
     r'iter_300\.pth': 'iter_2.pth',
     r'configs/mae_amt_vit-s_custom\.py': 'my_small.py',
+    'resume=True epochs=400': 'resume=True epochs=2',
 }
 # what a page takes for granted, and a model small enough to wait for
 DATA = 'tools/make_demo_data.py data/photos --num-train 24 --num-val 16'
@@ -52,6 +53,8 @@ SMALL = {
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=4 '
     'val_dataloader.num_workers=0 val_dataloader.dataset.indices=4 '
     'default_hooks.checkpoint.interval=2',
+    r'amt_mm pretrain (?!.*resume)':
+    'model=vit-tiny image_size=32 epochs=1 batch_size=4 workers=0',
     r'test\.py my_detector':
     '--cfg-options test_dataloader.num_workers=0 '
     'test_dataloader.dataset.indices=4',
@@ -61,6 +64,7 @@ ELSEWHERE = {
     r'in1k': 'needs ImageNet; test_readme.py and test_configs.py check it',
     r'\bmim ': 'test_mim.py',
     r'-m sphinx': 'test_docs.py',
+    r'torchrun ': 'test_api.py',
 }
 
 

@@ -242,6 +242,12 @@ MUTANTS = [
            'real = cfg.train_dataloader.batch_size * world_size',
            'real = cfg.train_dataloader.batch_size',
            (COSTS, 'test_configs.py::test_effective_batch_and_rate')),
+    Mutant('batch_beyond_memory', 'engine/fit_size.py',
+           'min(recipe, steps, fitting)', 'min(recipe, steps)',
+           ('test_api.py::test_batch_size_follows_from_memory_images_and_'
+            'recipe', )),
+    Mutant('run_over_a_run', 'api.py', 'if not resume:', 'if False:',
+           ('test_api.py::test_a_folder_in_use_is_refused', )),
     # ---- weights in and out
     Mutant('encoder_loaded_in_silence', 'weights/pretrained.py',
            "print_log(report, logger='current', level=logging.INFO)", 'pass',
@@ -253,7 +259,7 @@ MUTANTS = [
            'torch.linalg.pinv(transposed)', 'transposed.T',
            ('test_weights/test_adapt.py', )),
     Mutant('timm_without_eps', 'weights/export/write.py',
-           'if vit.eps != 1e-6:', 'if False:',
+           'if vit.eps != EPS:', 'if False:',
            ('test_weights/test_export.py', )),
     Mutant('hidden_layers_swapped', 'weights/layouts.py',
            "'ln1.': 'norm1.',\n    'ln2.': 'norm2.'",

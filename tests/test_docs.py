@@ -39,6 +39,13 @@ def test_the_how_tos(tmp_path):
     assert (folder / 'work_dirs/my_strategy/epoch_2.pth').is_file()
 
 
+def test_the_page_of_the_call(tmp_path):
+    folder = reader_folder(tmp_path)
+    assert follow(ROOT / 'docs' / 'pretrain.md', folder) == 5
+    assert (folder / 'runs/a/checkpoints/epoch_2.pth').is_file()
+    assert (folder / 'features.npz').is_file()
+
+
 def test_is_it_learning(tmp_path):
     folder = reader_folder(tmp_path)
     assert follow(ROOT / 'docs' / 'is_it_learning.md', folder) >= 2
@@ -55,8 +62,9 @@ def test_every_cell_of_the_notebook_runs(tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     shown = [line.removeprefix('SHOWN ') for line in result.stdout.splitlines()
              if line.startswith('SHOWN ')]
-    assert len(shown) == 5
-    images, plans, plan, loss, panels = shown
+    assert len(shown) == 6
+    images, plans, plan, loss, panels, shape = shown
+    assert shape == '(16, 192)'
     assert all('Image' in text for text in (images, plans, panels))
     assert 'Plan of the run' in plan and '28 masked, 26 thrown' in plan
     first, last = (float(word) for word in loss.replace(',', '').strip(

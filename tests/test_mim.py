@@ -176,6 +176,15 @@ def test_wheel_without_mim(installed: Mim) -> None:
     subprocess.run(command, cwd=installed.folder, env=installed.environ,
                    check=True)
     assert (installed.folder / 'run/epoch_2.pth').exists()
+    call = [sys.executable, '-m', 'amt_mm', 'pretrain', 'out=call',
+            'data=images/train', 'model=vit-tiny', 'image_size=32',
+            'epochs=1', 'batch_size=4', 'workers=0']
+    subprocess.run(call, cwd=installed.folder, env=installed.environ,
+                   check=True)
+    out = installed.folder / 'call'
+    assert (out / 'checkpoints/epoch_1.pth').exists()
+    assert {'config.py', 'exported', 'metrics.jsonl', 'report.html'} <= {
+        path.name for path in out.iterdir()}
 
 
 def test_wheel_amt_mm(installed: Mim) -> None:

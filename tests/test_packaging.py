@@ -77,8 +77,8 @@ def test_metadata_is_complete(
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert set(metadata['Requires-Python'].split(',')) == {'>=3.10', '<3.13'}
     assert metadata['Summary'] and metadata.get_payload().strip()
-    extras = {'det', 'dev', 'docs', 'export', 'mim', 'pretrain', 'report',
-              'seg'}
+    extras = {'det', 'dev', 'docs', 'export', 'mim', 'onnx', 'pretrain',
+              'report', 'seg'}
     assert set(metadata.get_all('Provides-Extra')) == extras
     assert any(name.endswith('licenses/LICENSE') for name in wheel.namelist())
 

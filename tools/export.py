@@ -4,6 +4,7 @@
     python tools/export.py CHECKPOINT --to hf --out DIR
     python tools/export.py CHECKPOINT --to mmpretrain --out FILE.pth
     python tools/export.py CHECKPOINT --to safetensors
+    python tools/export.py CHECKPOINT --to onnx
 
 CHECKPOINT comes from pre-training by MAE, SimMIM or MaskFeat, or from an
 mmpretrain classifier, whose head is left. For `hf` MAE keeps its decoder.
@@ -20,20 +21,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from amt_mm.weights.export import (
+    TARGETS,
     Checkpoint,
     open_checkpoint,
     refuse_to_overwrite,
     to_hf,
-    to_mmpretrain,
-    to_safetensors,
-    to_timm,
 )
-
-ENDINGS = dict(
-    timm='_timm.safetensors',
-    hf='_hf',
-    mmpretrain='_mmpretrain.pth',
-    safetensors='_encoder.safetensors')
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='file or URL')
-    parser.add_argument('--to', required=True, choices=sorted(ENDINGS))
+    parser.add_argument('--to', required=True, choices=sorted(TARGETS))
     parser.add_argument(
         '--out', type=Path, help='defaults to a name beside the checkpoint')
     parser.add_argument(
@@ -62,16 +55,14 @@ def parse_args() -> argparse.Namespace:
 def default_out(source: str, target: str) -> Path:
     """Name the result after the checkpoint; of a URL, here."""
     path = Path(source.rsplit('/', 1)[-1] if '://' in source else source)
-    return path.with_name(path.stem + ENDINGS[target])
+    return path.with_name(path.stem + TARGETS[target].ending)
 
 
 def write(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> str:
     """Write the result; return how to load it."""
     if args.to == 'hf':
         return to_hf(checkpoint, out, args.encoder_only)
-    writers = dict(
-        timm=to_timm, mmpretrain=to_mmpretrain, safetensors=to_safetensors)
-    return writers[args.to](checkpoint, out)
+    return TARGETS[args.to].write(checkpoint, out)
 
 
 def main() -> None:

@@ -19,8 +19,7 @@ shows thumbnails, those of like features near each other.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,9 @@ from amt_mm.engine.frozen_encoder import (
 )
 from amt_mm.engine.saliency_maps import loader_in_order
 from amt_mm.evaluation import (
-    class_token,
+    POOLS,
     count_not_finite,
-    mean_of_patches,
-    patch_map,
+    pool_of,
     readable_features,
     write_features,
 )
@@ -74,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, required=True, help='a file that ends in .npz')
     parser.add_argument(
-        '--pool', choices=('cls', 'mean', 'map'), default='cls',
+        '--pool', choices=POOLS, default='cls',
         help='class token (N, D), mean of the patch tokens (N, D), or all '
         'patch tokens (N, D, h, w), all after the final norm; default: cls')
     parser.add_argument(
@@ -151,13 +149,6 @@ def encode(model: Any, images: BaseDataset,
         print_log(f'the features of {num_bad:,} images are not finite.')
     print_log(f'{args.out}: features {shape}, {args.pool}, and names')
     return shown
-
-
-def pool_of(name: str, model: Any) -> Callable[[Tensor], Tensor]:
-    """Return what makes features of tokens."""
-    if name == 'map':
-        return partial(patch_map, grid=model.backbone.patch_resolution)
-    return dict(cls=class_token, mean=mean_of_patches)[name]
 
 
 def report_unreadable(images: BaseDataset) -> None:

@@ -10,19 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from urllib.error import URLError
 
-from mmengine.config import Config, ConfigDict
-from mmengine.device import is_cuda_available
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.config import Config
 
-from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import LOADERS, fit_machine
-from amt_mm.engine.hooks.label_check_hook import check_categories
-from amt_mm.engine.launch import graceful_shutdown
-from amt_mm.weights import weights_only_loading
+from amt_mm.engine.train import run_config, set_loaders
 
 
 def parse_args() -> argparse.Namespace:
@@ -94,7 +87,12 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             raise SystemExit('--auto-scale-lr needs '
                              'auto_scale_lr.base_batch_size in the config.')
         cfg.auto_scale_lr.enable = True
-    set_loaders(cfg, args)
+    set_loaders(cfg)
+    for name in filter(cfg.get, LOADERS):
+        if args.no_pin_memory:
+            cfg[name].pin_memory = False
+        if args.no_persistent_workers:
+            cfg[name].persistent_workers = False
     merge_options(cfg, args.cfg_options)
     set_start(cfg, args)
     fit_machine(cfg)
@@ -118,82 +116,12 @@ def set_start(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume = None if is_atomic else False
 
 
-def set_loaders(cfg: Config, args: argparse.Namespace) -> None:
-    """Give the loaders of a project the defaults of its own script."""
-    defaults = dict(pin_memory=is_cuda_available(), persistent_workers=True)
-    # mmdet's and mmseg's images differ in size: mmengine's default is theirs
-    if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
-        defaults.update(collate_fn=dict(type='default_collate'))
-    for name in filter(cfg.get, LOADERS):
-        cfg[name] = ConfigDict(defaults, **cfg[name])
-        if args.no_pin_memory:
-            cfg[name].pin_memory = False
-        if args.no_persistent_workers:
-            cfg[name].persistent_workers = False
-
-
-def check_data(cfg: Config) -> None:
-    """Stop if the training images are not where the config looks."""
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    root = dataset.get('data_root')
-    if not isinstance(root, str) or not root or '://' in root or \
-            dataset.get('download'):
-        return
-    split = dataset.get('split', '')
-    folder = Path(root, split)
-    if not folder.is_dir():
-        layout = f'{folder}/CLASS/*.JPEG' if split else f'images in {folder}'
-        raise SystemExit(
-            f'No training data at {folder.absolute()}: the config expects '
-            f'{layout}. Put it there, or pass --cfg-options data_root=DIR.')
-
-
-def check_classes(cfg: Config) -> None:
-    """Stop if a COCO file lacks classes of the config."""
-    dataset = cfg.train_dataloader.dataset
-    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    if path.suffix == '.json' and path.is_file() and 'metainfo' in dataset:
-        check_categories(str(path), dataset.metainfo.classes)
-
-
 def main() -> None:
     """Parse, build, run."""
     args = parse_args()
     cfg = Config.fromfile(args.config)
     merge_args(cfg, args)
-    check_data(cfg)
-    # what a run left in its own work dir is its own
-    is_own = cfg.get('resume', False) is not False and \
-        not cfg.get('load_from') and \
-        Path(cfg.work_dir, 'last_checkpoint').is_file()
-    with graceful_shutdown(cfg.work_dir), weights_only_loading(
-            cfg.get('load_from'), args.trust_checkpoint or is_own):
-        train(cfg)
-
-
-def train(cfg: Config) -> None:
-    """Print the plan of the run, and train."""
-    is_amt = 'amt_mm' in str(cfg.model.get('type'))
-    # worked out first, so that a config that makes no sense stops here
-    tasks = os.environ.get('SLURM_NTASKS', 1) if cfg.launcher == 'slurm' else 1
-    world_size = int(os.environ.get('WORLD_SIZE', tasks))
-    plan = estimate_cost(cfg, world_size) if is_amt else None
-    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    runner = build(cfg)
-    if plan:
-        runner.logger.info(str(plan))
-    try:
-        runner.train()
-    except URLError as error:
-        raise SystemExit(
-            f'There is no data set in {cfg.get("data_root")}, and it could '
-            f'not be downloaded ({error.reason}): place it there by hand.'
-        ) from error
-    except ValueError:  # mmdet's, where no class has an annotation
-        check_classes(cfg)
-        raise
+    run_config(cfg, args.trust_checkpoint)
 
 
 if __name__ == '__main__':

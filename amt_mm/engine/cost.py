@@ -127,9 +127,7 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
     generator = find_generator(cfg)
     source, updates, begin = _saliency_schedule(cfg, generator)
     model = _build_on_meta(cfg)
-    h, w = (n * model.backbone.patch_size for n in generator.tokens)
-    channels = model.backbone.patch_embed.projection.in_channels
-    images = torch.zeros((1, channels, h, w), device='meta')
+    images = _image_on_meta(model, generator.tokens)
 
     def macs(strategy: Strategy) -> tuple[int, int]:
         return _step_macs(model, images, generator.tokens, strategy)
@@ -239,15 +237,66 @@ def _build_on_meta(cfg: Config) -> Any:
 def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
                strategy: Strategy) -> tuple[int, int]:
     """Count a training step of one image, and the encoder's share."""
+    sample = _planned_sample(grid, strategy)
+    return count_macs(
+        lambda: model.loss(images, [sample])['loss'].backward(),
+        model.backbone)
+
+
+def _planned_sample(grid: tuple[int, int], strategy: Strategy) -> DataSample:
+    """Return a sample whose plan has the counts of a strategy."""
     flags = np.repeat(np.array([MASKED, THROWN, VISIBLE], np.int8),
                       strategy.counts)
     flags[:strategy.num_unpredicted] = UNPREDICTED
     sample = DataSample()
     sample.set_field(flags.reshape(grid), 'mask_plan')
     sample.set_field(np.ones(grid, np.float32), 'saliency')
-    return count_macs(
-        lambda: model.loss(images, [sample])['loss'].backward(),
-        model.backbone)
+    return sample
+
+
+# ---- memory
+
+
+def step_bytes(cfg: Config) -> tuple[int, int]:
+    """Return the bytes of a training step in float32: of weights, of an image.
+
+    Of each weight there are its gradient and the two moments of AdamW, too. Of
+    an image it is what is kept for the backward pass, in the warm-up or at the
+    first and last epochs, whichever is most. Counted on tensors without data.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    generator, model = find_generator(cfg), _build_on_meta(cfg)
+    images = _image_on_meta(model, generator.tokens)
+    epochs = 0, cfg.train_cfg.max_epochs - 1
+    strategies = [generator.warmup, *map(generator.strategy_at, epochs)]
+    weights = sum(p.nbytes for p in model.parameters())
+    return 4 * weights, max(
+        _kept_bytes(model, images, _planned_sample(
+            generator.tokens, _per_token(generator, strategy)))
+        for strategy in strategies)
+
+
+def _image_on_meta(model: Any, grid: tuple[int, int]) -> torch.Tensor:
+    """Return an image (1, C, h p, w p) without data."""
+    h, w = (n * model.backbone.patch_size for n in grid)
+    channels = model.backbone.patch_embed.projection.in_channels
+    return torch.zeros((1, channels, h, w), device='meta')
+
+
+def _kept_bytes(model: Any, images: torch.Tensor, sample: DataSample) -> int:
+    """Count what one forward pass keeps for the backward pass."""
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, Any] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # held, so that its number stays its
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        model.loss(images, [sample])
+    return sum(storage.nbytes() for number, storage in kept.items()
+               if number not in own)
 
 
 def check_schedulers(cfg: Config) -> None:

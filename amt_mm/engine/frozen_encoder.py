@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS
 
 from amt_mm.datasets.image_folder import EXTENSIONS
-from amt_mm.weights import load_encoder
+from amt_mm.weights import Weights, load_encoder
 
 from .fit_config import without_wrappers
 from .saliency_maps import whole_images
@@ -20,14 +20,15 @@ LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
            'mmpretrain.LoadImageFromFile')
 
 
-def build_classifier(cfg: Config, checkpoint: str,
+def build_classifier(cfg: Config, checkpoint: str | Weights,
                      grid: tuple[int, int] | None = None,
                      out_type: str = 'raw') -> Any:
     """Build the classifier of a config without its neck and head.
 
-    ``checkpoint`` is the file or URL of its encoder, or ``'none'`` for random
-    weights; of ``grid`` see :func:`amt_mm.weights.load_encoder`. By default,
-    ``extract_feat`` gives tokens (B, 1 + L, D) after the final norm.
+    ``checkpoint`` is the file or URL of its encoder, what was read of it, or
+    ``'none'`` for random weights; of ``grid`` see
+    :func:`amt_mm.weights.load_encoder`. By default, ``extract_feat`` gives
+    tokens (B, 1 + L, D) after the final norm.
     """
     backbone = dict(cfg.model.backbone, out_type=out_type, final_norm=True,
                     frozen_stages=-1)
@@ -35,7 +36,7 @@ def build_classifier(cfg: Config, checkpoint: str,
         type='mmpretrain.ImageClassifier', backbone=backbone))
 
 
-def build_encoder(cfg: Config, checkpoint: str,
+def build_encoder(cfg: Config, checkpoint: str | Weights,
                   grid: tuple[int, int] | None = None) -> Any:
     """Build what gives the tokens of an image, by either kind of config.
 
@@ -47,8 +48,9 @@ def build_encoder(cfg: Config, checkpoint: str,
     return _build(cfg, checkpoint, grid, cfg.model, assume_own_grid=True)
 
 
-def _build(cfg: Config, checkpoint: str, grid: tuple[int, int] | None,
-           model_cfg: dict, assume_own_grid: bool = False) -> Any:
+def _build(cfg: Config, checkpoint: str | Weights,
+           grid: tuple[int, int] | None, model_cfg: dict,
+           assume_own_grid: bool = False) -> Any:
     """Build a model, and load its encoder."""
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
         'data_preprocessor')

@@ -3,6 +3,7 @@
 from .checkup import Checkup, PlannedImages, examine
 from .feature_statistics import feature_spread, rank_me
 from .features import (
+    POOLS,
     class_token,
     class_token_and_mean,
     draw_subsets,
@@ -11,6 +12,7 @@ from .features import (
     labels_of,
     mean_of_patches,
     patch_map,
+    pool_of,
     readable_features,
     write_features,
 )
@@ -40,14 +42,15 @@ from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
 from .reconstruction import Reconstruction, measure_reconstruction
 
 __all__ = [
-    'QUERIES_OF', 'Checkup', 'Estimate', 'Labelled', 'Localization',
-    'Neighbours', 'PlannedImages', 'Reconstruction', 'average_precision',
-    'box_mask', 'centre_prior', 'class_token', 'class_token_and_mean',
-    'count_not_finite', 'draw_subsets', 'examine', 'extract_features',
-    'feature_spread', 'iterate_features', 'labels_of', 'linear_probe',
-    'localize', 'masks_from_boxes', 'masks_from_folder', 'mean_of_patches',
-    'measure_localization', 'measure_reconstruction', 'nearest',
-    'object_roles', 'patch_map', 'pointing_accuracy', 'probe_accuracies',
-    'rank_me', 'readable_features', 'saliency_of_images', 'top_accuracies',
-    'vote', 'weighted_knn', 'write_features'
+    'POOLS', 'QUERIES_OF', 'Checkup', 'Estimate', 'Labelled',
+    'Localization', 'Neighbours', 'PlannedImages', 'Reconstruction',
+    'average_precision', 'box_mask', 'centre_prior', 'class_token',
+    'class_token_and_mean', 'count_not_finite', 'draw_subsets', 'examine',
+    'extract_features', 'feature_spread', 'iterate_features', 'labels_of',
+    'linear_probe', 'localize', 'masks_from_boxes', 'masks_from_folder',
+    'mean_of_patches', 'measure_localization', 'measure_reconstruction',
+    'nearest', 'object_roles', 'patch_map', 'pointing_accuracy', 'pool_of',
+    'probe_accuracies', 'rank_me', 'readable_features',
+    'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
+    'write_features'
 ]

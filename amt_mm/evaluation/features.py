@@ -6,6 +6,7 @@ Shape letters: N images, B batch, L = h * w patch tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -17,8 +18,11 @@ from mmengine.dist import all_gather
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from amt_mm.arguments import check_choice
 from amt_mm.atomic_write import replacing
 from amt_mm.progress import progress
+
+POOLS = 'cls', 'mean', 'map'
 
 
 def class_token(tokens: Tensor) -> Tensor:
@@ -57,6 +61,18 @@ def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         raise ValueError(f'a map of {h} x {w} patches needs tokens '
                          f'(B, {1 + h * w}, D), got {tuple(tokens.shape)}.')
     return tokens[:, 1:].mT.unflatten(2, grid)
+
+
+def pool_of(name: str, model: Any) -> Callable[[Tensor], Tensor]:
+    """Return what makes features of the tokens of a model, by its name.
+
+    That is ``'cls'``, ``'mean'`` or ``'map'``. Raises ValueError if it is none
+    of them.
+    """
+    check_choice('pool', name, POOLS)
+    if name == 'map':
+        return partial(patch_map, grid=model.backbone.patch_resolution)
+    return dict(cls=class_token, mean=mean_of_patches)[name]
 
 
 def extract_features(

@@ -21,10 +21,15 @@ from .training_panels import (
     to_pixels,
     training_panels,
 )
-from .visualizers import AMTMLflowVisBackend, AMTVisualizer
+from .visualizers import (
+    AMTMLflowVisBackend,
+    AMTVisualizer,
+    MetricsVisBackend,
+)
 
 __all__ = [
-    'AMTMLflowVisBackend', 'AMTVisualizer', 'PROJECTIONS', 'Panel', 'Section',
+    'AMTMLflowVisBackend', 'AMTVisualizer', 'MetricsVisBackend', 'PROJECTIONS',
+    'Panel', 'Section',
     'check_projection', 'cls_attention_maps', 'draw_attention',
     'draw_embedding', 'draw_heads', 'draw_panel', 'draw_plans', 'draw_sheet',
     'effective_num_patches', 'project', 'sample_plans', 'thumbnail_side',

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.dist import master_only
-from mmengine.visualization import MLflowVisBackend, Visualizer
+from mmengine.visualization import (
+    BaseVisBackend,
+    MLflowVisBackend,
+    Visualizer,
+)
 
 from amt_mm.registry import VISBACKENDS, VISUALIZERS
 
@@ -41,3 +47,41 @@ class AMTMLflowVisBackend(MLflowVisBackend):
                   **kwargs: Any) -> None:
         """Log an RGB image (H, W, 3) as ``name_step.png``."""
         super().add_image(f'{name}_{step}.png', image, step, **kwargs)
+
+
+@VISBACKENDS.register_module()
+class MetricsVisBackend(BaseVisBackend):
+    """Append what is logged to one file of the run, a JSON object a line.
+
+    mmengine's ``LocalVisBackend`` begins a file at each start. A step that is
+    trained anew after a resume has two lines, of which the last counts.
+
+    Args:
+        save_dir (str): ``vis_data`` in the folder of a start, which mmengine
+            sets. The file is ``metrics.jsonl`` in the work dir.
+    """
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__(save_dir)
+        self.path = Path(save_dir).resolve().parents[1] / 'metrics.jsonl'
+
+    def _init_env(self) -> None:
+        """Do nothing: the file appears with its first line."""
+
+    @property
+    def experiment(self) -> MetricsVisBackend:
+        """Return the back end itself."""
+        return self
+
+    def add_scalar(self, name: str, value: Any, step: int = 0,
+                   **kwargs: Any) -> None:
+        """Append one number."""
+        self.add_scalars({name: value}, step)
+
+    def add_scalars(self, scalar_dict: dict[str, Any], step: int = 0,
+                    file_path: str | None = None, **kwargs: Any) -> None:
+        """Append the numbers of a step, in one line."""
+        numbers = {key: value.item() if hasattr(value, 'item') else value
+                   for key, value in scalar_dict.items()}
+        with open(self.path, 'a') as file:
+            file.write(json.dumps({'step': step, **numbers}) + '\n')

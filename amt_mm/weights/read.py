@@ -30,12 +30,11 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from amt_mm.compatibility import mmengine_safe_globals, safe_globals
 
+from .hub import HF_FILES, fetch
+
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 ADVICE = ('If you made the file, tools/train.py and tools/test.py take '
           '--trust-checkpoint.')
-# what transformers writes into a folder, one file or several with an index
-HF_FILES = ('model.safetensors', 'model.safetensors.index.json',
-            'pytorch_model.bin', 'pytorch_model.bin.index.json')
 # what torch raises of files that are none of its own
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError,
               TypeError, AttributeError, struct.error)
@@ -115,10 +114,13 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
     The format is known by the content. A folder is one of transformers; its
     ``config.json``, also that beside a file of it, is ``meta['hf_config']``.
+    Of ``'timm:NAME'`` and ``'hf:NAME'`` see
+    :func:`amt_mm.weights.hub.fetch`.
 
     Raises:
         ValueError: If it is missing, damaged, or holds code.
     """
+    path = fetch(path)
     try:
         loaded = _read_folder(path) if os.path.isdir(path) else _read(path)
     except (UnpicklingError, *UNREADABLE) as error:
@@ -228,6 +230,10 @@ def check_checkpoint(path: str) -> None:
     Raises:
         ValueError: If it holds code; the message names the file and the code.
     """
+    try:
+        path = fetch(path)
+    except ValueError:
+        return
     if path.startswith(('http://', 'https://')):
         read_checkpoint(path)
         return

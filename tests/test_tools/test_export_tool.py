@@ -95,6 +95,12 @@ def test_every_target_beside_the_checkpoint(export, checkpoint, tmp_path):
     assert names == {'epoch_2.pth', *made.values()}  # nothing half-written
 
 
+def test_onnx_without_its_packages(export, checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    refused(export(checkpoint, '--to', 'onnx'), 'onnx is missing',
+            'pip install')
+
+
 def test_config_and_heads_from_the_command_line(export, state, tmp_path):
     torch.save(state, tmp_path / 'bare.pth')
     (tmp_path / 'config.py').write_text(Config(dict(model=MODEL)).pretty_text)

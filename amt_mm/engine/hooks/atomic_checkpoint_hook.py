@@ -47,21 +47,26 @@ from amt_mm.weights import open_weights
 from amt_mm.weights.grid import check_adapt
 from amt_mm.weights.load import SCHEME, start_from
 
+POINTER = 'last_checkpoint'  # a file that names the newest
+
 
 class CheckpointLostError(ValueError):
     """A run cannot resume from its work dir, for the reason given."""
 
 
-def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+def find_checkpoint(
+        folder: Path,
+        pointer: Path | None = None) -> tuple[Path | None, list[str]]:
     """Find the newest checkpoint in a folder that is whole, if there was one.
 
-    ``last_checkpoint`` names the newest; where that is missing or damaged, the
-    one with the highest number below it is taken. The folder may have moved.
-    With it comes a line for each newer one that is missing or damaged. If none
-    is whole, CheckpointLostError is raised.
+    ``pointer``, by default ``last_checkpoint`` in the folder, names the
+    newest; where that is missing or damaged, the one with the highest number
+    below it is taken. The folder may have moved. With it comes a line for each
+    newer one that is missing or damaged. If none is whole, CheckpointLostError
+    is raised.
     """
     problems: list[str] = []
-    for path in _candidates(folder):
+    for path in _candidates(folder, pointer or folder / POINTER):
         problem = find_damage(path)
         if problem is None:
             return path, problems
@@ -73,8 +78,7 @@ def find_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     return None, []
 
 
-def _candidates(folder: Path) -> Iterator[Path]:
-    pointer = folder / 'last_checkpoint'
+def _candidates(folder: Path, pointer: Path) -> Iterator[Path]:
     name = pointer.is_file() and Path(
         pointer.read_text(errors='replace').strip()).name
     newest = float('inf')
@@ -132,6 +136,9 @@ class AtomicCheckpointHook(CheckpointHook):
     - ``resume=True``: the run of the checkpoint ``load_from`` goes on, or, if
       that is not set, the one in ``work_dir``.
     - ``resume=False``: a run begins, also where ``work_dir`` holds another.
+
+    With a folder in ``filename_tmpl``, as in ``'checkpoints/epoch_{}.pth'``,
+    they lie in that folder of the work dir.
 
     The weights in ``load_from`` must fit the encoder; see
     :func:`amt_mm.weights.load.start_from`. A run that goes on
@@ -241,10 +248,13 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint['meta']['grid'] = [int(n) for n in grid]
 
     def _folder(self, runner: Runner) -> str:
-        if self.out_dir is None or self.out_dir == runner.work_dir:
-            return runner.work_dir
-        # as mmengine's before_train will have it
-        return os.path.join(self.out_dir, Path(runner.work_dir).name)
+        """Return the folder of the checkpoints."""
+        folder = runner.work_dir
+        if self.out_dir not in (None, runner.work_dir):
+            # as mmengine's before_train will have it
+            folder = os.path.join(self.out_dir, Path(runner.work_dir).name)
+        below = os.path.dirname(self.filename_tmpl)
+        return os.path.join(folder, below) if below else folder
 
     def _is_local(self, folder: str) -> bool:
         backend = get_file_backend(folder, backend_args=self.backend_args)
@@ -261,7 +271,7 @@ class AtomicCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         self._save(runner, path, meta)
         if is_main_process():
-            with replacing(Path(runner.work_dir, 'last_checkpoint')) as file:
+            with replacing(Path(runner.work_dir, POINTER)) as file:
                 file.write(self.last_ckpt.encode())
         if is_node_leader() and outdated is not None:
             remove(Path(self.out_dir, self.filename_tmpl.format(outdated)))
@@ -297,7 +307,7 @@ class AtomicCheckpointHook(CheckpointHook):
                         explain)
         with whole():
             runner.save_checkpoint(
-                self.out_dir,
+                str(part.parent),
                 part.name,
                 save_optimizer=self.save_optimizer,
                 save_param_scheduler=self.save_param_scheduler,
@@ -323,7 +333,8 @@ def _agree_on_checkpoint(runner: Runner, folder: Path) -> str | None:
     choice: list[Any] = [None, None]
     if is_main_process():
         try:
-            found, problems = find_checkpoint(folder)
+            found, problems = find_checkpoint(
+                folder, Path(runner.work_dir, POINTER))
             choice[0] = found and found.name
             for problem in problems:
                 runner.logger.warning(f'passed over: {problem}')

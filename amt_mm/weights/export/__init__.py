@@ -1,5 +1,7 @@
 """WHERE weights go: what a checkpoint is, and files for other libraries."""
 from .describe import Checkpoint, Normalization, PlainViT, open_checkpoint
+from .onnx_file import to_onnx
+from .targets import TARGETS, Target
 from .write import (
     refuse_to_overwrite,
     timm_model,
@@ -10,7 +12,7 @@ from .write import (
 )
 
 __all__ = [
-    'Checkpoint', 'Normalization', 'PlainViT', 'open_checkpoint',
-    'refuse_to_overwrite', 'timm_model', 'to_hf', 'to_mmpretrain',
-    'to_safetensors', 'to_timm'
+    'TARGETS', 'Checkpoint', 'Normalization', 'PlainViT', 'Target',
+    'open_checkpoint', 'refuse_to_overwrite', 'timm_model', 'to_hf',
+    'to_mmpretrain', 'to_onnx', 'to_safetensors', 'to_timm'
 ]

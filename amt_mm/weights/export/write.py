@@ -16,6 +16,7 @@ from amt_mm.atomic_write import replacing
 from ..config_text import part
 from ..layouts import HF, HF_BLOCK, PREFIX, TIMM, TIMM_BLOCK, rename
 from .describe import (
+    EPS,
     Checkpoint,
     PlainViT,
     block_keys,
@@ -50,13 +51,55 @@ features = encoder(images, noise=torch.arange({num_patches}.).expand(
 
 
 def to_timm(checkpoint: Checkpoint, out: Path) -> str:
-    """Write the keys of timm's VisionTransformer, as safetensors."""
+    """Write the keys of timm's VisionTransformer, as safetensors.
+
+    A path without an ending is a folder, which timm loads by its name. Raises
+    ValueError if timm has no name for the model, which a folder needs.
+    """
     vit = checkpoint.vit
+    path = out if out.suffix else out / 'model.safetensors'
+    text = '' if out.suffix else json.dumps(timm_config(checkpoint), indent=2)
     save_tensors({rename(key, TIMM, TIMM_BLOCK, 'blocks'): value
-                  for key, value in checkpoint.encoder.items()}, out,
+                  for key, value in checkpoint.encoder.items()}, path,
                  dict(grid='x'.join(map(str, checkpoint.grid or ()))))
+    if text:
+        with replacing(out / 'config.json') as file:
+            file.write((text + '\n').encode())
+        return (f'model = timm.create_model("local-dir:{out.absolute()}", '
+                'pretrained=True)')
     return (f'model = {timm_model(vit)}\nmodel.load_state_dict('
-            f'safetensors.torch.load_file({str(out)!r}))')
+            f'safetensors.torch.load_file({str(path)!r}))')
+
+
+def timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the contents of timm's ``config.json``."""
+    vit = checkpoint.vit
+    name = timm_name(vit)
+    if name is None or vit.eps != EPS:
+        raise ValueError(
+            f'timm has no name for a {vit} and eps {vit.eps}, which a folder '
+            'for it needs: write a file that ends in .safetensors.')
+    mean, std = checkpoint.normalization.scaled()
+    return dict(
+        architecture=name,
+        num_classes=0,
+        num_features=vit.width,
+        global_pool='avg' if vit.averages else 'token',
+        model_args=dict(
+            img_size=list(vit.image_size), in_chans=vit.in_channels,
+            qkv_bias=vit.qkv_bias,
+            global_pool='avg' if vit.averages else 'token'),
+        pretrained_cfg=dict(
+            input_size=[vit.in_channels, *vit.image_size],
+            fixed_input_size=True, interpolation='bicubic', crop_pct=1.0,
+            mean=mean, std=std, num_classes=0,
+            first_conv='patch_embed.proj', classifier='head'))
+
+
+def timm_name(vit: PlainViT) -> str | None:
+    """Return the name that timm has for a model, if it has one."""
+    return TIMM_MODELS.get((vit.width, vit.depth, vit.num_heads,
+                            vit.hidden_width, vit.patch_size))
 
 
 def timm_model(vit: PlainViT) -> str:
@@ -71,11 +114,10 @@ def timm_model(vit: PlainViT) -> str:
         options.append('qkv_bias=False')
     if vit.averages:
         options.append("global_pool='avg'")
-    if vit.eps != 1e-6:
+    if vit.eps != EPS:
         options.append('norm_layer=functools.partial(torch.nn.LayerNorm, '
                        f'eps={vit.eps})')
-    name = TIMM_MODELS.get((vit.width, vit.depth, vit.num_heads,
-                            vit.hidden_width, vit.patch_size))
+    name = timm_name(vit)
     if name:
         return f'timm.create_model({", ".join([repr(name), *options])})'
     ratio = vit.hidden_width / vit.width

@@ -1,0 +1,323 @@
+"""The calls: pre-train, go on, extract, export, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmengine.config import Config
+from processes import free_port
+from tool_process import run_tool
+
+import amt_mm
+from amt_mm.__main__ import main, read_words
+from amt_mm.engine import fit_size
+from amt_mm.engine.cost import step_bytes
+from amt_mm.recipe import Words, base_config
+
+ROOT = Path(__file__).parents[1]
+TINY = dict(model='vit-tiny', image_size=32, batch_size=4, workers=0)
+
+
+@pytest.fixture(scope='module')
+def photos(demo_data):
+    return demo_data / 'val'
+
+
+@pytest.fixture(scope='module')
+def finished(photos, tmp_path_factory):
+    """A run of two epochs of two steps."""
+    out = tmp_path_factory.mktemp('call') / 'runs' / 'a'
+    assert amt_mm.pretrain(out, photos, epochs=2, **TINY) == out
+    return out
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of that run, at another place."""
+    return shutil.copytree(finished, tmp_path / 'run')
+
+
+def losses(folder):
+    lines = (folder / 'metrics.jsonl').read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [(r['step'], r['loss']) for r in records if 'loss' in r]
+
+
+def call(*words, cwd=None):
+    """Call the command line as ``python -m amt_mm`` does."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    return run_tool([str(ROOT / 'amt_mm' / '__main__.py'), *words], env, cwd)
+
+
+# ---- a run
+
+
+def test_what_a_run_leaves(finished):
+    assert [p.name for p in (finished / 'checkpoints').iterdir()] == [
+        'epoch_2.pth']
+    assert [step for step, _ in losses(finished)][-1] == 4
+    page = (finished / 'report.html').read_text()
+    assert page.startswith('<!doctype html>') or '<html' in page[:200]
+    assert (finished / 'saliency').is_dir()
+    assert not list(finished.rglob('*.part'))
+
+
+def test_timm_loads_what_is_exported(finished):
+    model = timm.create_model(
+        f'local-dir:{finished / "exported"}', pretrained=True).eval()
+    state = torch.load(finished / 'checkpoints/epoch_2.pth',
+                       weights_only=False)['state_dict']
+    assert torch.equal(model.blocks[11].attn.qkv.weight,
+                       state['backbone.layers.11.attn.qkv.weight'])
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 192)
+    assert model.pretrained_cfg['mean'] == pytest.approx(
+        [0.485, 0.456, 0.406], abs=1e-6)
+
+
+def test_the_tool_does_the_same_run(finished, tool, tmp_path):
+    done = tool('train', finished / 'config.py', '--work-dir',
+                tmp_path / 'again')
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(tmp_path / 'again') == losses(finished)
+    assert (tmp_path / 'again/checkpoints/epoch_2.pth').is_file()
+
+
+def test_a_run_goes_on(run):
+    before = losses(run)
+    amt_mm.pretrain(run, resume=True, epochs=3)
+    after = losses(run)
+    assert after[:len(before)] == before and after[-1][0] == 6
+    assert [step for step, _ in after].count(2) == 1
+    cfg = Config.fromfile(run / 'config.py')
+    assert cfg.pretrain.epochs == 3 and cfg.pretrain.model == 'vit-tiny'
+    assert {path.name for path in (run / 'checkpoints').iterdir()} == {
+        'epoch_2.pth', 'epoch_3.pth'}
+
+
+def test_a_folder_in_use_is_refused(run, photos):
+    before = sorted(run.rglob('*'))
+    with pytest.raises(ValueError, match=f'got {run}, which holds a run: pass '
+                       'resume=True'):
+        amt_mm.pretrain(run, photos, epochs=2, **TINY)
+    with pytest.raises(ValueError, match="model must be that of the run in .*,"
+                       " 'vit-tiny', got 'vit-base'"):
+        amt_mm.pretrain(run, resume=True, model='vit-base')
+    with pytest.raises(ValueError, match="init must be that .*None, got 'hf:a/"
+                       "b'"):
+        amt_mm.pretrain(run, resume=True, init='hf:a/b')
+    assert sorted(run.rglob('*')) == before
+    with pytest.raises(ValueError, match='holds other things and no run'):
+        amt_mm.pretrain(photos, photos, resume=True)
+
+
+def test_features_of_a_run(finished, photos, tmp_path):
+    features, names = amt_mm.extract(
+        finished, photos, out=tmp_path / 'new/features.npz', workers=0)
+    assert features.shape == (8, 192) and features.dtype == np.float32
+    assert len(names) == 8 and (photos / names[0]).is_file()
+    with np.load(tmp_path / 'new/features.npz') as file:
+        assert np.array_equal(file['features'], features)
+        assert file['names'].tolist() == names
+    maps, _ = amt_mm.extract(finished / 'checkpoints/epoch_2.pth', photos,
+                             pool='map', workers=0)
+    assert maps.shape == (8, 192, 2, 2)
+    with pytest.raises(ValueError, match=r"pool must be one of \['cls', 'mean'"
+                       r", 'map'\], got 'max'"):
+        amt_mm.extract(finished, photos, pool='max')
+
+
+def test_exports_of_a_run(run, tmp_path):
+    assert amt_mm.export(run, to='hf') == run / 'exported/epoch_2_hf'
+    file = amt_mm.export(run, out=tmp_path / 'x.safetensors')
+    assert file.is_file()
+    model = timm.create_model('vit_tiny_patch16_224', num_classes=0,
+                              img_size=32)
+    from safetensors.torch import load_file
+    model.load_state_dict(load_file(file))
+    with pytest.raises(ValueError, match='run must be a checkpoint, or a '
+                       'folder of amt_mm.pretrain'):
+        amt_mm.export(tmp_path)
+
+
+def test_two_processes(photos, tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node',
+         '2', '--master-port', str(free_port()), '-m', 'amt_mm', 'pretrain',
+         f'out={tmp_path / "a"}', f'data={photos}', 'epochs=1', 'workers=0',
+         'model=vit-tiny', 'image_size=32', 'batch_size=2'],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('pretrain in ') == 1
+    assert 'effective batch size 4,' in done.stdout
+    assert (tmp_path / 'a/exported/model.safetensors').is_file()
+
+
+# ---- the command line
+
+
+def test_names_with_spaces_and_commas(demo_data, tmp_path):
+    folders = [shutil.copytree(path, tmp_path / name) for path, name in zip(
+        sorted((demo_data / 'train').iterdir())[:2],
+        ['My Photos, 2023', '[more]'], strict=True)]
+    done = call('pretrain', 'out=runs/b, 1', *(f'data={f}' for f in folders),
+                'model=vit-tiny', 'image_size=64', 'epochs=1', 'batch_size=2',
+                'workers=0', 'method=simmim', 'masking=random', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    out = tmp_path / 'runs/b, 1'
+    assert Config.fromfile(out / 'config.py').pretrain.data == [
+        *map(str, folders)]
+    assert 'precision float32: there is no accelerator.' in done.stdout
+    assert 'Plan of the run' in done.stdout
+    assert done.stdout.splitlines()[-1] == str(out)
+    assert (out / 'exported/model.safetensors').is_file()
+
+
+def test_words_are_read_by_their_types():
+    words = read_words(amt_mm.pretrain, [
+        'out=1', 'epochs=10', 'resume=True', 'init=None', 'data=a, b'])
+    assert words == dict(out='1', epochs=10, resume=True, init=None,
+                         data='a, b')
+    for pair, message in (
+            ('epochs=ten', "epochs must be an integer, got 'ten'"),
+            ('resume=yes', "resume must be one of ['True', 'False']"),
+            ('--resume', "words must be of the form KEY=VALUE, got '--resume'"
+             )):
+        with pytest.raises(ValueError) as caught:
+            read_words(amt_mm.pretrain, [pair])
+        assert message in str(caught.value)
+    with pytest.raises(ValueError, match='out must be given once'):
+        read_words(amt_mm.pretrain, ['out=a', 'out=b'])
+
+
+def test_the_command_line_says_in_a_sentence(tmp_path):
+    done = call('pretrain', f'out={tmp_path / "a"}', 'date=DIR')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "amt_mm: pretrain takes no 'date'; did you mean data? It takes out, "
+        'data, model,')
+    assert not (tmp_path / 'a').exists()
+
+
+def test_help_and_calls():
+    assert 'python -m amt_mm pretrain out=runs/a data=DIR' in main([])
+    text = main(['pretrain'])
+    assert text.startswith('pretrain(out: ') and 'image_size (int, opt' in text
+    with pytest.raises(ValueError, match="the call must be one of .*'train'"):
+        main(['train'])
+    assert 'Plan of the run' in main(
+        ['estimate_cost', 'model=vit-tiny', 'image_size=64'])
+
+
+# ---- words
+
+
+def test_an_unknown_word_names_the_nearest():
+    for function, words, near in (
+            (amt_mm.pretrain, dict(out='x', batchsize=1), 'batch_size'),
+            (amt_mm.estimate_cost, dict(maskin='am'), 'masking'),
+            (amt_mm.extract, dict(run='x', data='y', pooling=1), 'pool'),
+            (amt_mm.export, dict(run='x', too='hf'), 'to')):
+        with pytest.raises(TypeError, match=f"takes no '{[*words][-1]}'; did "
+                           f'you mean {near}'):
+            function(**words)
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (dict(model='vit-smal'), r"model must be one of \['vit-tiny', 'vit-small'"
+     r", 'vit-base', 'vit-large'\], got 'vit-smal'"),
+    (dict(masking='throw'), 'masking must be one of'),
+    (dict(epochs=0), 'epochs must be an integer >= 1, got 0'),
+    (dict(image_size=100), 'image_size must be a multiple of 16 pixels, got '
+     '100 by 16'),
+    (dict(image_size=48, method='simmim'), 'image_size must be an integer >= '
+     '64, got 48'),
+    (dict(init='none.pth'), 'init must be a file, .* got .*none.pth.*nowhere'),
+    (dict(data='nowhere'), 'data must be a folder of images, .*nowhere'),
+    (dict(data=None), 'data must be a folder of images, or several, got None'),
+])
+def test_wrong_words_are_named(photos, tmp_path, words, message):
+    with pytest.raises(ValueError, match=message):
+        amt_mm.pretrain(tmp_path / 'a', **{'data': photos, **words})
+    assert not (tmp_path / 'a').exists()
+
+
+@pytest.mark.parametrize(('words', 'counts'), [
+    (dict(model='vit-tiny', method='simmim'), (88, 52, 56)),
+    (dict(model='vit-large', method='simmim', masking='am'), (120, 0, 76)),
+    (dict(model='vit-base', method='maskfeat'), (54, 59, 83)),
+    (dict(model='vit-tiny', method='maskfeat', masking='random'),
+     (78, 0, 118)),
+    (dict(model='vit-tiny', masking='random-throw'), (88, 78, 30)),
+    (dict(model='vit-base', masking='pixel-amt'), (88, 78, 30)),
+    (dict(model='vit-large', masking='am'), (147, 0, 49)),
+])
+def test_words_make_a_config(words, counts):
+    plan = amt_mm.estimate_cost(epochs=50, **words)
+    assert tuple(plan.phases[-1].counts) == counts
+    masking = words.get('masking', 'amt')
+    assert plan.updates == (
+        range(0) if masking.startswith('random') else
+        range(0, 1) if masking == 'pixel-amt' else
+        range(*((10, 50, 10) if words.get('method') == 'simmim' else
+                (5, 50, 5))))
+
+
+def test_the_words_of_a_preset_are_the_preset():
+    by_words = amt_mm.estimate_cost()
+    preset = ROOT / 'configs/mae_amt_vit-s_custom.py'
+    assert by_words == amt_mm.estimate_cost(preset)
+
+
+# ---- what is chosen
+
+
+def test_epochs_follow_from_the_images():
+    picks = {n: fit_size.pick_epochs(n) for n in (
+        100, 10_000, 25_000, 1_000_000)}
+    assert [pick.value for pick in picks.values()] == [800, 500, 200, 100]
+    assert picks[10_000].why == (
+        '10,000 images are to be seen 5,000,000 times in all')
+    assert picks[100].why.endswith('within 100 to 800 epochs')
+
+
+def test_batch_size_follows_from_memory_images_and_recipe(monkeypatch):
+    cfg = base_config(Words(model='vit-tiny', image_size=64))
+    weights, image = step_bytes(cfg)
+    for memory, images, processes, batch in (
+            (1e12, 10**6, 1, 256), (1e12, 10**6, 4, 64), (1e12, 1000, 1, 64),
+            (1e12, 5, 1, 1), (weights + 40.5 * image, 10**6, 1, 32),
+            (0, 10**6, 1, 1)):
+        monkeypatch.setattr(fit_size, 'device_memory', lambda m=memory: m)
+        pick = fit_size.pick_batch_size(cfg, images, processes)
+        assert pick.value == batch, pick
+
+
+def test_memory_is_above_what_was_measured():
+    """Of the step of mmpretrain's MAE, ViT-B, 64 images, as in the docs."""
+    text = (ROOT / 'docs/performance.md').read_text()
+    line = next(line for line in text.splitlines()
+                if line.startswith('| mae_b_amt_45_40_peak'))
+    measured = float(line.split('peer megabytes ')[1].split(',')[0]) * 1e6
+    weights, image = step_bytes(Config.fromfile(
+        ROOT / 'configs/mae_amt_vit-b_400e_in1k.py'))
+    assert 1 < (weights + 64 * image) / measured < 1.4
+
+
+def test_import_stays_light():
+    code = ('import sys, amt_mm; print("torch" in sys.modules, '
+            'amt_mm.pretrain.__name__, "torch" in sys.modules)')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
+                          cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split()[-3:] == ['False', 'pretrain', 'True']
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        _ = amt_mm.train
