@@ -11,10 +11,11 @@ from mmengine.config import Config, DictAction
 
 from .fit_config import move_data_root
 
-# keys that name a file or folder, also where the config leaves them out
+# keys that name a file or folder, also where the config leaves them out; a
+# number of images is none
 PATH_KEYS = re.compile(
-    r'(^|\.|_)(root|dir|folder|file|path|prefix|checkpoint|load_from|dataset'
-    r'|images|masks|boxes)$')
+    r'(^|\.|_)(?<!num_)(?<!max_)(root|dir|folder|file|path|prefix|checkpoint'
+    r'|load_from|dataset|images|masks|boxes|heldout)$')
 
 
 class TextDictAction(DictAction):
@@ -67,7 +68,8 @@ def read_value(cfg: Config, key: str, text: str) -> Any:
     if not isinstance(present, (list, tuple)) and not is_closed:
         return text
     value = DictAction._parse_iterable(text)
-    return text if isinstance(value, str) else value
+    # a config that is written down could not be read again with a bare nan
+    return text if isinstance(value, str) or value != value else value
 
 
 def _look_up(cfg: Config, key: str) -> Any:

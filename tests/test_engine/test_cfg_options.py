@@ -37,7 +37,8 @@ def merged(cfg, *pairs):
 @pytest.mark.parametrize('text', AWKWARD)
 @pytest.mark.parametrize('key', [
     'data_root', 'work_dir', 'load_from', 'a.init_cfg.checkpoint', 'split',
-    'hooks.0.images', 'hooks.1.store_dir', 'a.ann_file', 'probe.dataset'])
+    'hooks.0.images', 'hooks.1.store_dir', 'a.ann_file', 'probe.dataset',
+    'checkup.heldout'])
 def test_strings_and_paths_are_taken_whole(key, text):
     """Some of them are strings in the config, others None or missing."""
     cfg = merged(dict(data_root='data', work_dir=None, split='train',
@@ -57,6 +58,8 @@ def test_strings_and_paths_are_taken_whole(key, text):
     ('on=False', False), ('new=3', 3), ('new=1,2', [1, 2]),
     ('new=My Photos', 'My Photos'), ('root=None', None),
     ('scale:=512', 512), ('scale=512', '512'), ('new=a]', 'a]'),
+    ('num_images=5', 5), ('max_images=6', 6), ('nodata=nan', 'nan'),
+    ('nodata=-9999', -9999), ('nodata=alpha', 'alpha'),
 ])
 def test_other_values_are_read_as_mmengine_reads_them(pair, value):
     cfg = merged(dict(size=1, sizes=[1], names=['x'], share=1., on=True,
