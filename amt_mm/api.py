@@ -10,7 +10,8 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from mmengine.registry import init_default_scope
 
 from amt_mm.arguments import check_choice
@@ -294,8 +295,7 @@ def extract(run: str | os.PathLike,
         workers (int): Processes that load. Defaults to 2.
 
     Returns:
-        tuple[np.ndarray, list[str]]: Features (N, ...), float32, and paths
-        below ``data``.
+        tuple[np.ndarray, list[str]]: Float32 (N, ...), and paths in ``data``.
 
     Raises:
         ValueError: If a word or the checkpoint is wrong.
@@ -311,7 +311,8 @@ def extract(run: str | os.PathLike,
                          f'holds its config, got {weights.path}.')
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     images = unlabelled_images(cfg, os.path.expanduser(data))
-    model = build_encoder(cfg, weights).to(get_device())
+    with quiet_mmengine():
+        model = build_encoder(cfg, weights).to(get_device())
     loader = loader_in_order(images, batch_size, workers)
     listed = list(sample_paths(images))
     blocks = [(features, [listed[i] for i in index])
@@ -322,6 +323,18 @@ def extract(run: str | os.PathLike,
         write_features(Path(out), blocks)
     return (torch.cat([features for features, _ in blocks]).numpy(),
             [name for _, names in blocks for name in names])
+
+
+@contextmanager
+def quiet_mmengine() -> Iterator[None]:
+    """Keep mmengine from telling how each weight was initialised."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def estimate_cost(config: Config | str | os.PathLike | None = None,
