@@ -121,13 +121,15 @@ def pretrain_by(folder: Path, given: dict[str, Any], resume: bool) -> Path:
     if stored:
         check_same_run(folder, words, stored)
     cfg, picks = run_folder_config(words, folder, world_size)
-    # all processes write the same
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CONFIG) as file:
-        file.write(cfg.pretty_text.encode())
     if is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / CONFIG) as file:
+            file.write(cfg.pretty_text.encode())
         print_log(settings(folder, cfg, picks))
-    train_in(folder, 'pytorch' if world_size > 1 else 'none')
+        cfg = Config.fromfile(folder / CONFIG)
+    else:  # the same, whether the file is there yet or not
+        cfg = Config.fromstring(cfg.pretty_text, '.py')
+    train_by(cfg, 'pytorch' if world_size > 1 else 'none')
     if is_main:
         leave_results(folder)
     return folder
@@ -199,9 +201,8 @@ def settings(folder: Path, cfg: Config, picks: dict[str, Pick]) -> str:
         for name, value in values.items())])
 
 
-def train_in(folder: Path, launcher: str) -> None:
+def train_by(cfg: Config, launcher: str) -> None:
     """Train as ``tools/train.py FOLDER/config.py`` does."""
-    cfg = Config.fromfile(folder / CONFIG)
     cfg.launcher = launcher
     set_loaders(cfg)
     fit_machine(cfg)

@@ -148,8 +148,8 @@ def test_plans():
              '1 visible, got 0.6 and 0.2 of 4 tokens: 3 masked, 1 thrown, 0'),
             (lambda: MaskPlan.from_flags(flags.astype(int)), TypeError,
              'flags must be int8, got int64'),
-            (lambda: MaskPlan.from_flags(np.full((1, 2, 2), 3, np.int8)),
-             ValueError, 'flags must hold only 0, 1, -1 and 2'),
+            (lambda: MaskPlan.from_flags(np.full((1, 2, 2), 4, np.int8)),
+             ValueError, 'flags must hold only 0, 1, -1, 2 and 3'),
             (lambda: model.loss(torch.zeros(1, 3, 32, 32), [DataSample()]),
              ValueError, "data_samples must hold 'mask_plan': the pipeline "
              "needs dict(type='amt_mm.AMTMaskGenerator')")):
