@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -271,8 +272,8 @@ def step_bytes(cfg: Config) -> tuple[int, int]:
     strategies = [generator.warmup, *map(generator.strategy_at, epochs)]
     weights = sum(p.nbytes for p in model.parameters())
     return 4 * weights, max(
-        _kept_bytes(model, images, _planned_sample(
-            generator.tokens, _per_token(generator, strategy)))
+        saved_bytes(model, partial(model.loss, images, [_planned_sample(
+            generator.tokens, _per_token(generator, strategy))]))
         for strategy in strategies)
 
 
@@ -283,20 +284,25 @@ def _image_on_meta(model: Any, grid: tuple[int, int]) -> torch.Tensor:
     return torch.zeros((1, channels, h, w), device='meta')
 
 
-def _kept_bytes(model: Any, images: torch.Tensor, sample: DataSample) -> int:
-    """Count what one forward pass keeps for the backward pass."""
-    own = {p.untyped_storage()._cdata for p in model.parameters()}
+def saved_bytes(model: torch.nn.Module, forward: Callable[[], Any]) -> int:
+    """Return the bytes that a forward keeps for its backward.
+
+    A storage that several operations keep counts once, a weight not at all.
+    """
+    # tensors without data have no address, but a storage of their own
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept: dict[int, Any] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held, so that its number stays its
+        if storage._cdata not in weights:
+            # held, so that its number is not used twice meanwhile
+            kept[storage._cdata] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        model.loss(images, [sample])
-    return sum(storage.nbytes() for number, storage in kept.items()
-               if number not in own)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def check_schedulers(cfg: Config) -> None:

@@ -7,7 +7,6 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -133,14 +132,13 @@ def start_of(root: str) -> tuple[float, float, float]:
     for step in cfg.train_dataloader.dataset.pipeline:
         if step.type == 'amt_mm.AMTMaskGenerator':
             step.ordering = dict(type='amt_mm.RandomOrdering')
-    build = partial(DATASETS.build, dict(
-        cfg.train_dataloader.dataset.to_dict(), data_root=root))
+    described = dict(cfg.train_dataloader.dataset.to_dict(), data_root=root)
     before, start = resident_mb(), time.perf_counter()
-    dataset = build()
+    dataset = DATASETS.build(described)
     built = time.perf_counter() - start
     dataset.pipeline.transforms[0].set(0, 0)  # the epoch and the seed
     step = max(1, len(dataset) // 32)
-    default_collate([dataset[i] for i in range(0, len(dataset), step)][:32])
+    default_collate([dataset[i] for i in range(0, len(dataset), step)[:32]])
     return built, time.perf_counter() - start - built, resident_mb() - before
 
 

@@ -44,24 +44,3 @@ def standing_bytes(model: nn.Module,
     for state in optimizer.state.values():
         tensors += [v for v in state.values() if isinstance(v, Tensor)]
     return sum(t.nbytes for t in tensors)
-
-
-def saved_bytes(model: nn.Module, loss_of: Callable[[], Tensor]) -> int:
-    """Return the bytes that a forward keeps for its backward.
-
-    A storage that several operations keep counts once, a weight not at all.
-    """
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    sizes: dict[int, int] = {}
-    kept = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            sizes[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)  # an address is not used twice meanwhile
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss_of()
-    return sum(sizes.values())

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from amt_mm.engine.cost import saved_bytes
+
 from .comparison import arithmetic
 from .item import Result, Setting, item
-from .memory import peak_bytes, saved_bytes, standing_bytes
+from .memory import peak_bytes, standing_bytes
 from .peers import PeerWorkload
 from .step import StepOptions, device, loss_function
 from .step_items import mae_sides
@@ -29,17 +31,26 @@ def peak_memory(setting: Setting) -> list[Result]:
     sides = mae_sides('b', setting)
     sides.pop('ours_75_0')
     stock, ours = (figures(load, batch_size) for load in sides.values())
-    results = []
-    for name, aim in (('peak', .68), ('saved_for_backward', None)):
-        ratio = ours[name] / stock[name]
-        results.append(Result(
-            f'mae_b_amt_45_40_{name}', ratio, (ratio, ratio), 1, aim,
-            extra=dict(
-                peer='stock_75', megabytes=_mb(ours[name]),
-                peer_megabytes=_mb(stock[name]), batch_size=batch_size,
-                precision='fp32',
-                **arithmetic(ratio, ours['macs'], stock['macs']))))
-    return results
+    return [
+        memory_result(f'mae_b_amt_45_40_{name}', name, ours,
+                      dict(stock_75=stock), batch_size, aim)
+        for name, aim in (('peak', .68), ('saved_for_backward', None))
+    ]
+
+
+def memory_result(item_name: str, name: str, own: dict[str, Any],
+                  peer: dict[str, dict[str, Any]], batch_size: int,
+                  aim: float | None = None) -> Result:
+    """Compare one of the figures of a workload with those of a named peer."""
+    (peer_name, others), = peer.items()
+    ratio = own[name] / others[name]
+    return Result(
+        item_name, ratio, (ratio, ratio), 1, aim,
+        extra=dict(
+            peer=peer_name, megabytes=_mb(own[name]),
+            peer_megabytes=_mb(others[name]), batch_size=batch_size,
+            precision='fp32', **arithmetic(ratio, own['macs'],
+                                           others['macs'])))
 
 
 def figures(load: Workload | PeerWorkload, batch_size: int) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 from PIL import Image
 
 from . import peers
-from .comparison import Sides, arithmetic, compare_steps
+from .comparison import Sides, compare_steps
 from .item import Result, Setting, item
-from .memory_items import figures
+from .memory_items import figures, memory_result
 from .pipeline_items import (
     images_of,
     make_samples,
@@ -87,18 +87,11 @@ def peer_memory(setting: Setting) -> list[Result]:
     """Compare the peak of all libraries."""
     batch_size = 2 if setting.tiny else 16
     (base, first), *others = all_mae(setting).items()
-    peer = figures(first, batch_size)
-    results = []
-    for name, load in others:
-        own = figures(load, batch_size)
-        ratio = own['peak'] / peer['peak']
-        results.append(Result(
-            f'peer_peak_{name}', ratio, (ratio, ratio), 1, extra=dict(
-                peer=base, megabytes=round(own['peak'] / 1e6, 1),
-                peer_megabytes=round(peer['peak'] / 1e6, 1),
-                batch_size=batch_size, precision='fp32',
-                **arithmetic(ratio, own['macs'], peer['macs']))))
-    return results
+    peer = {base: figures(first, batch_size)}
+    return [
+        memory_result(f'peer_peak_{name}', 'peak', figures(load, batch_size),
+                      peer, batch_size) for name, load in others
+    ]
 
 
 def torchvision_pipeline() -> Sample:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from projects.benchmark.memory import peak_bytes, saved_bytes, standing_bytes
+from amt_mm.engine.cost import saved_bytes
+from projects.benchmark.memory import peak_bytes, standing_bytes
 
 FLOATS = 1 << 18
 
