@@ -16,11 +16,7 @@ ENDING = '.part'
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that takes the place of ``path`` when complete.
-
-    Raises:
-        OSError: If it cannot be written, or ``path`` is a folder.
-    """
+    """Open a file to write that takes the place of ``path`` when complete."""
     if path.is_dir():
         raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
     part = part_of(path)

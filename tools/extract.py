@@ -33,9 +33,9 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from amt_mm.datasets.encoded_image import printable
 from amt_mm.datasets.training_set import sample_paths
 from amt_mm.datasets.transforms import LoadImage
+from amt_mm.datasets.transforms.load_image import printable
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.frozen_encoder import (
     build_encoder,

@@ -1,4 +1,5 @@
-from .collate import PlannedSamples, collate_plans
+from amt_mm.masking.plan import PlannedSamples, collate_plans
+
 from .image_folder import ImageFolder
 from .labelled_sets import STL10, TinyImageNet
 from .repeat_sampler import RepeatSampler

@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,7 @@ from mmpretrain.datasets import CustomDataset
 from amt_mm.arguments import check_choice
 from amt_mm.registry import DATASETS
 
-from .encoded_image import printable
-from .transforms.load_image import LoadImage, UnreadableImageError
+from .transforms.load_image import LoadImage, UnreadableImageError, printable
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm',
               '.tif', '.tiff')
@@ -78,11 +78,9 @@ class ImageFolder(CustomDataset):
                     'which is no folder.')
         self.roots = [*map(os.path.normpath, roots)]
         super().__init__(
-            data_root=roots[0] if len(roots) == 1 else
-            _common_folder(self.roots, kwargs),
-            with_label=False,
-            extensions=extensions,
-            **kwargs)
+            data_root=roots[0] if len(roots) == 1 else _common_folder(
+                self.roots, kwargs),
+            with_label=False, extensions=extensions, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the images in a fixed order."""
@@ -93,10 +91,8 @@ class ImageFolder(CustomDataset):
         if not names:
             raise FileNotFoundError(f'ann_file {self.ann_file!r} lists no '
                                     'image.')
-        return [
-            dict(img_path=os.path.join(self.img_prefix, name))
-            for name in names
-        ]
+        return [dict(img_path=os.path.join(self.img_prefix, name))
+                for name in names]
 
     def _find_samples(self) -> list[str]:
         """List the images below the folder, and warn of those left out."""
@@ -112,12 +108,9 @@ class ImageFolder(CustomDataset):
             path.suffix.lower() for path in map(Path, {*files} - {*names})
             if not path.name.startswith('.'))
         if left_out := [f'{endings[e]:,} {e}' for e in PICTURES if endings[e]]:
-            print_log(
-                f'pictures of {printable(self.img_prefix)} left out: '
-                f'{", ".join(left_out)}. To take them, name their endings in '
-                'extensions.',
-                logger='current',
-                level=logging.WARNING)
+            warn(f'pictures of {printable(self.img_prefix)} left out: '
+                 f'{", ".join(left_out)}. To take them, name their endings in '
+                 'extensions.')
         return names
 
     def is_valid_file(self, filename: str) -> bool:
@@ -165,6 +158,11 @@ class ImageFolder(CustomDataset):
         return int(np.random.randint(len(self), size=tries)[-1])
 
 
+def warn(message: str) -> None:
+    """Write a warning to the log of the run."""
+    print_log(message, logger='current', level=logging.WARNING)
+
+
 def _common_folder(roots: Sequence[str], kwargs: dict[str, Any]) -> str:
     """Return the folder that holds all roots, none of which holds another."""
     if others := [key for key in ('ann_file', 'data_prefix')
@@ -180,16 +178,12 @@ def _common_folder(roots: Sequence[str], kwargs: dict[str, Any]) -> str:
 
 
 def walk_files(root: str) -> Iterator[str]:
-    """Yield the paths of all files below a folder, relative to it.
-
-    Links are followed. One that leads nowhere, and what is no regular file, is
-    listed as any other, and found unreadable when it is read. Raises
-    ValueError if a link leads to a folder that it lies in.
-    """
+    """Yield the paths of all files below a folder, relative to it."""
 
     def stop(error: OSError) -> None:
         raise error
 
+    # links are followed; what is no regular file is found when it is read
     for folder, folders, names in os.walk(root, onerror=stop,
                                           followlinks=True):
         for link in (Path(folder, name) for name in folders):
@@ -235,14 +229,11 @@ def log_levels(dataset: BaseDataset) -> None:
         if white / 2 < high <= white:
             continue
         fits = (1 << high.bit_length()) - 1
-        print_log(
-            f'{len(found)} of the first {len(paths)} images have 16 bits, with'
-            f' levels of {low:,} to {high:,}; white_level {white:,} is white, '
-            f'so they come out {"clipped" if high > white else "dark"}. '
-            f'Set pipeline.{number}.white_level={fits} of '
-            f'{type(step).__name__} to make level {fits:,} white.',
-            logger='current',
-            level=logging.WARNING)
+        warn(f'{len(found)} of the first {len(paths)} images have 16 bits, '
+             f'with levels of {low:,} to {high:,}; white_level {white:,} is '
+             f'white, so they come out {"clipped" if high > white else "dark"}'
+             f'. Set pipeline.{number}.white_level={fits} of '
+             f'{type(step).__name__} to make level {fits:,} white.')
 
 
 def log_contents(dataset: BaseDataset) -> None:
@@ -252,22 +243,15 @@ def log_contents(dataset: BaseDataset) -> None:
     if step is None or len(dataset) < NUM_IMAGES:
         return
     contents, num_read = set(), 0
-    indices = np.unique(np.linspace(
-        0, len(dataset) - 1, NUM_FILES).astype(int))
-    for index in indices:
-        try:
-            content, _ = step.read(
-                dataset.get_data_info(int(index))['img_path'])
+    indices = np.unique(np.linspace(0, len(dataset) - 1, NUM_FILES, dtype=int))
+    for index in indices.tolist():
+        with suppress(OSError, ValueError):  # told when it is its turn
+            content, _ = step.read(dataset.get_data_info(index)['img_path'])
+            contents.add(hashlib.sha256(content).digest())
             num_read += 1
-        except (OSError, ValueError):  # told when it is its turn
-            continue
-        contents.add(hashlib.sha256(content).digest())
+    seen = (f'of {len(indices)} images looked at in '
+            f'{printable(dataset.data_root)}, {num_read}')
     if num_read < len(indices) / 2:
-        odd = f'{num_read} can be read'
+        warn(f'{seen} can be read.')
     elif len(contents) == 1:
-        odd = f'{num_read} are the same image'
-    else:
-        return
-    print_log(f'of {len(indices)} images looked at in '
-              f'{printable(dataset.data_root)}, {odd}.',
-              logger='current', level=logging.WARNING)
+        warn(f'{seen} are the same image.')

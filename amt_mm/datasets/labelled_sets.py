@@ -24,25 +24,17 @@ SPLITS = ('train', 'val')
 
 
 def open_or_download(open_: Callable[[bool], T], message: str) -> T:
-    """Open a data set, first in the main process, which may download it.
-
-    ``open_`` is told whether this is the main process. If it raises, that is a
-    FileNotFoundError with the message: what is missing, and how to place it.
-    """
-    opened: list[T] = []
-    failure: Exception | None = None
-    for turn in ('main process', 'others'):
-        if dist.is_main_process() == (turn == 'main process'):
-            try:
-                opened.append(open_(dist.is_main_process()))
-            except Exception as error:  # the others wait at the barrier
-                failure = error
-        if turn == 'main process':
+    """Open a data set, first in the main process, which may download it."""
+    is_main = dist.is_main_process()
+    if not is_main:
+        dist.barrier()
+    try:
+        return open_(is_main)
+    except Exception as error:
+        raise FileNotFoundError(f'{message}\nThe cause: {error!r}') from error
+    finally:
+        if is_main:  # the others wait for it, whatever happened
             dist.barrier()
-    if failure:
-        raise FileNotFoundError(
-            f'{message}\nThe cause: {failure!r}') from failure
-    return opened[0]
 
 
 @DATASETS.register_module()
@@ -98,14 +90,12 @@ class STL10(BaseDataset):
             'where it is.')
         # (N, 3, 96, 96), kept out of the list, which mmengine pickles
         self.images = reader.data
-        samples = [
-            dict(img_path=f'{self.split}/{row}', row=row)
-            for row in range(len(reader.data))
+        labelled = 'unlabeled' not in self.split
+        return [
+            dict(img_path=f'{self.split}/{row}', row=row,
+                 **(dict(gt_label=int(label)) if labelled else {}))
+            for row, label in enumerate(reader.labels)
         ]
-        if 'unlabeled' not in self.split:
-            for sample, label in zip(samples, reader.labels, strict=True):
-                sample['gt_label'] = int(label)
-        return samples
 
     def get_data_info(self, idx: int) -> dict:
         """Return a sample with its image, (96, 96, 3) RGB."""
@@ -165,16 +155,15 @@ class TinyImageNet(CustomDataset):
         """Return the folder of the splits, downloaded if need be."""
         root = Path(self.data_root).expanduser()
         folders = (root, root / NAME)
-        if (self.download and is_main_process
-                and not any(map(_is_complete, folders))):
+        held = [*filter(_is_complete, folders)]
+        if self.download and is_main_process and not held:
             # moved when whole: what a killed run leaves is not taken for it
             download_and_extract_archive(URL, root, root / 'unpacking',
                                          md5=MD5)
-            (root / 'unpacking' / NAME).rename(root / NAME)
-        for folder in folders:
-            if _is_complete(folder):
-                return folder
-        raise FileNotFoundError(f'no {" and ".join(SPLITS)} in {root}')
+            held = [(root / 'unpacking' / NAME).rename(root / NAME)]
+        if not held:
+            raise FileNotFoundError(f'no {" and ".join(SPLITS)} in {root}')
+        return held[0]
 
     def _find_samples(self) -> list[tuple[str, int]]:
         """List file names below the split and their labels."""

@@ -1,7 +1,4 @@
-"""Pixels that hold no data: which they are, and what takes their place.
-
-Shape letters: (H, W) image, C channels.
-"""
+"""Pixels (H, W) that hold no data: which, and what takes their place."""
 
 from __future__ import annotations
 
@@ -16,14 +13,8 @@ Loaded = tuple[np.ndarray, np.ndarray | None]
 
 
 def fill_missing(image: np.ndarray, data_mask: np.ndarray | None) -> Loaded:
-    """Give pixels without data the mean of the others, in each channel.
-
-    What they held has no influence on the result, and a filter that reaches
-    over the border of the data finds no outlier there.
-
-    Raises:
-        ValueError: If no pixel holds data, or the mask has another shape.
-    """
+    """Give pixels without data the mean of the others, in each channel."""
+    # so a filter that reaches over the border of the data finds no outlier
     if data_mask is None or data_mask.all():
         return image, None
     if data_mask.shape != image.shape[:2]:
@@ -38,11 +29,7 @@ def fill_missing(image: np.ndarray, data_mask: np.ndarray | None) -> Loaded:
 
 
 def opaque_pixels(content: bytes) -> np.ndarray | None:
-    """Return where (H, W) the alpha of an encoded image is above 0.
-
-    None if it has no alpha. The image is turned by its EXIF orientation, as
-    it is when it is decoded.
-    """
+    """Return where (H, W) alpha is above 0, turned by EXIF; None without."""
     with Image.open(io.BytesIO(content)) as picture:
         # RGBA, LA, PA, of premultiplied colours too, or one colour is named
         if picture.mode[-1] not in 'Aa' and 'transparency' not in picture.info:

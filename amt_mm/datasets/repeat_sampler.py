@@ -19,7 +19,6 @@ class RepeatedIndex(int):
     repeat: int
 
     def __new__(cls, index: int, repeat: int) -> RepeatedIndex:
-        """Make the index; it stays an int to all that takes one."""
         made = super().__new__(cls, index)
         made.repeat = repeat
         return made

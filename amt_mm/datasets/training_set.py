@@ -15,11 +15,7 @@ T = TypeVar('T')
 
 
 class JoinedDataset(ConcatDataset):
-    """Data sets one after the other, whose samples keep one index each.
-
-    mmengine's ``ConcatDataset`` leaves ``sample_idx`` as each part has it. A
-    first step of each part's pipeline makes it the index in the whole.
-    """
+    """Data sets one after the other, whose samples keep one index each."""
 
     data_root = ''  # the parts have their own
 
@@ -27,6 +23,7 @@ class JoinedDataset(ConcatDataset):
         super().__init__(parts)
         self.parts = parts
         starts = [0, *self.cumulative_sizes]
+        # mmengine's ``ConcatDataset`` leaves the index in the part
         for start, part in zip(starts, parts, strict=False):
             steps = part.pipeline.transforms
             steps[:] = [_Offset(start), *(step for step in steps
@@ -55,11 +52,7 @@ class _Offset:
 
 
 def unwrap(dataset: Any) -> BaseDataset | JoinedDataset:
-    """Return the data set, or several joined, inside of wrappers.
-
-    Raises:
-        ValueError: If a wrapper is none that is known.
-    """
+    """Return the data set, or several joined, inside of wrappers."""
     inner = dataset
     while not isinstance(inner, (BaseDataset, JoinedDataset)):
         if hasattr(inner, 'datasets'):

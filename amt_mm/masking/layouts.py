@@ -35,7 +35,6 @@ class ThrowMiddle:
     """
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
-        """Return int8 flags (L,) by rank."""
         return _fixed((MASKED, counts.masked), (THROWN, counts.thrown),
                       (VISIBLE, counts.visible))
 
@@ -48,7 +47,6 @@ class ThrowLow:
     """
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
-        """Return int8 flags (L,) by rank."""
         return _fixed((MASKED, counts.masked), (VISIBLE, counts.visible),
                       (THROWN, counts.thrown))
 
@@ -58,7 +56,6 @@ class ThrowRandom:
     """Mask the first ranks; which of the others are thrown is random."""
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
-        """Return int8 flags (L,) by rank."""
         rest = _fixed((THROWN, counts.thrown), (VISIBLE, counts.visible))
         masked = _fixed((MASKED, counts.masked))
         return np.concatenate([masked, np.random.permutation(rest)])
@@ -93,11 +90,6 @@ class ShowHints:
         self.rest = LAYOUTS.build(rest, 'rest')
 
     def __call__(self, counts: TokenCounts) -> np.ndarray:
-        """Return int8 flags (L,) by rank.
-
-        Raises:
-            ValueError: If there are more hints than visible tokens.
-        """
         num_top = _round_up(self.top_ratio, sum(counts))
         num_hints = _round_up(self.hint_ratio, num_top)
         if num_hints > counts.visible:

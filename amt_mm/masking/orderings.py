@@ -33,7 +33,6 @@ class RandomOrdering:
     needs_saliency = False
 
     def __call__(self, weights: np.ndarray, num_masked: int) -> np.ndarray:
-        """Return a random permutation of the L patches."""
         return np.random.permutation(weights.size)
 
 
@@ -73,7 +72,6 @@ class AttentionOrdering:
         self.uniform_mix = check_number('uniform_mix', uniform_mix, '[0, 1)')
 
     def __call__(self, weights: np.ndarray, num_masked: int) -> np.ndarray:
-        """Return the L patches in the order of the weighted draws."""
         return sample_without_replacement(
             self.probabilities(weights.ravel()))
 
@@ -112,7 +110,6 @@ class AttMaskHighOrdering:
     needs_saliency = True
 
     def __call__(self, weights: np.ndarray, num_masked: int) -> np.ndarray:
-        """Return the L patches from the highest weight to the lowest."""
         return sort_with_random_ties(-weights.ravel())
 
 
@@ -127,7 +124,6 @@ class AttMaskLowOrdering:
     needs_saliency = True
 
     def __call__(self, weights: np.ndarray, num_masked: int) -> np.ndarray:
-        """Return the L patches from the lowest weight to the highest."""
         return sort_with_random_ties(weights.ravel())
 
 
@@ -146,7 +142,6 @@ class GridOrdering:
     needs_saliency = False
 
     def __call__(self, weights: np.ndarray, num_masked: int) -> np.ndarray:
-        """Return the L patches, those of the sparsest grid last."""
         h, w = weights.shape
         pattern = np.roll(BAYER, np.random.randint(0, 4, 2), (0, 1))
         levels = np.tile(pattern, (h // 4 + 1, w // 4 + 1))[:h, :w]
@@ -178,7 +173,6 @@ class BlockOrdering:
         self.min_aspect = check_number('min_aspect', min_aspect, '(0, 1]')
 
     def __call__(self, weights: np.ndarray, num_masked: int) -> np.ndarray:
-        """Return the L patches, those of the blocks first."""
         positions = np.arange(weights.size).reshape(weights.shape)
         is_free = np.ones(weights.shape, bool)
         masked: list[int] = []

@@ -6,7 +6,7 @@ C channels, p patch size, (h, w) token grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dataset.utils import default_collate
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from amt_mm.arguments import check_choice, check_number
-from amt_mm.registry import LAYOUTS, ORDERINGS
+from amt_mm.registry import FUNCTIONS, LAYOUTS, ORDERINGS
 
 VISIBLE, MASKED, THROWN = 0, 1, -1
 UNPREDICTED = 2  # masked, but not predicted
@@ -45,9 +47,6 @@ def count_tokens(num_tokens: int,
 
     ``floor`` rounds the cumulative bounds ``r N`` and ``(r + t) N`` down, as
     MAE does with its one bound; ``ceil`` rounds each share up, as SimMIM does.
-    The counts sum to N. ValueError is raised if a ratio is out of [0, 1), the
-    ratios leave no token visible, or they mask none; the ratios' names in it
-    begin with ``prefix``.
     """
     check_number(f'{prefix}mask_ratio', mask_ratio, '[0, 1)')
     check_number(f'{prefix}throw_ratio', throw_ratio, '[0, 1)')
@@ -76,18 +75,7 @@ def count_tokens(num_tokens: int,
 def count_unpredicted(num_masked: int,
                       predict_ratio: float,
                       rounding: str = 'floor') -> int:
-    """Count the masked tokens (or cells) that are not predicted.
-
-    The number of those that are is ``predict_ratio`` of the masked, rounded.
-
-    Args:
-        num_masked (int): The masked tokens or cells of one image.
-        predict_ratio (float): The share of them that is predicted, in (0, 1].
-        rounding (str): See :func:`count_tokens`. Defaults to ``'floor'``.
-
-    Raises:
-        ValueError: If none would be predicted.
-    """
+    """Count the masked tokens (or cells) that are not predicted."""
     check_number('predict_ratio', predict_ratio, '(0, 1]')
     exact = num_masked * Fraction(str(predict_ratio))
     predicted = floor(exact) if rounding == 'floor' else ceil(exact)
@@ -121,13 +109,13 @@ class Strategy(NamedTuple):
         first, and visible if there are more; where those roles cannot hold
         them the rest is masked, unpredicted first, and ``UNCOUNTED``.
         """
-        flags = np.empty(weights.size, np.int8)
         order = self.ordering(weights, self.counts.masked)
         roles = self.layout(self.counts)
-        missing_L = np.zeros(weights.size, bool) if is_missing is None \
-            else is_missing.ravel()
+        missing_L = np.zeros(weights.size, bool)
         if is_missing is not None:
+            missing_L = is_missing.ravel()
             order, roles = _missing_last(order, roles, missing_L)
+        flags = np.empty(weights.size, np.int8)
         flags[order] = roles
         if self.num_unpredicted:
             masked = np.random.permutation(np.flatnonzero(flags == MASKED))
@@ -137,12 +125,7 @@ class Strategy(NamedTuple):
         return flags.reshape(weights.shape)
 
     def check(self, grid: tuple[int, int]) -> None:
-        """Try the strategy once, and restore the state of the generator.
-
-        Raises:
-            ValueError: If the order is no permutation of the patches, or the
-                layout does not keep the counts.
-        """
+        """Raise ValueError if a try is no permutation, or of other counts."""
         state = np.random.get_state()
         order = self.ordering(np.random.random(grid), self.counts.masked)
         flags = self.layout(self.counts)
@@ -161,11 +144,7 @@ class Strategy(NamedTuple):
 
 def _missing_last(order: np.ndarray, roles: np.ndarray,
                   missing_L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Move the patches without data, and the roles for them, to the end.
-
-    They get thrown, then visible, then masked roles, of each those of the last
-    ranks; the other patches keep their order, and so do the roles left.
-    """
+    """Move the patches without data, and the roles for them, to the end."""
     is_last = missing_L[order]
     order = np.concatenate([order[~is_last], order[is_last]])
     # from the last rank on; thrown -1, visible 0, masked 1
@@ -195,13 +174,7 @@ class MaskPlan:
     def from_flags(cls,
                    flags: np.ndarray,
                    device: torch.device | str = 'cpu') -> MaskPlan:
-        """Build the plan from int8 flags (B, h, w) of {0, 1, -1, 2, 3}.
-
-        Raises:
-            TypeError: If the flags are not int8.
-            ValueError: If the images of the batch differ in their counts, or
-                a flag has no meaning.
-        """
+        """Build the plan from int8 flags (B, h, w) of {0, 1, -1, 2, 3}."""
         if flags.dtype != np.int8:
             raise TypeError(f'flags must be int8, got {flags.dtype}.')
         grid = flags.shape[1], flags.shape[2]
@@ -234,9 +207,8 @@ class MaskPlan:
                           with_saliency: bool = False) -> MaskPlan:
         """Build the plan from the ``mask_plan`` (h, w) of each data sample.
 
-        The samples hold it already if the loader's ``collate_fn`` is
-        ``'amt_mm.collate_plans'``. With ``with_saliency`` their ``saliency``
-        (h, w) is taken too.
+        :class:`PlannedSamples` hold it already. With ``with_saliency`` their
+        ``saliency`` (h, w) is taken too.
         """
         plan: MaskPlan | None = getattr(data_samples, 'plan', None)
         plan = cls.from_flags(_field(data_samples, 'mask_plan'), device) \
@@ -250,19 +222,15 @@ class MaskPlan:
     def loss_weights(self, share: float = 0.) -> Tensor:
         """Return the weights (B, M) of the masked tokens in the loss.
 
-        Those of an image have the mean 1: ``share`` of it follows the
-        saliency, and the rest is uniform. Without saliency all are 1. Tokens
-        without data weigh 0 and are left out of the mean. They are
-        float32, in which they are counted: a sum of ones overflows in half.
+        Those of an image have the mean 1, of which ``share`` follows the
+        saliency. Tokens without data weigh 0 and are left out of the mean.
         """
+        # float32: in half precision a sum of ones overflows
         ones = torch.ones_like(self.ids_masked, dtype=torch.float32)
         counted = ones if self.has_data is None else self.has_data.float()
         if self.saliency is None or not share:
             return counted
-        tokens = self.saliency + 1e-6  # uniform where all are zero
-        if self.has_data is None:
-            return 1 - share + share * tokens / tokens.mean(1, keepdim=True)
-        tokens = counted * tokens
+        tokens = counted * (self.saliency + 1e-6)  # uniform where all are 0
         # a token with data is in every image
         mean = tokens.sum(1, keepdim=True) / counted.sum(1, keepdim=True)
         return counted * (1 - share + share * tokens / mean)
@@ -289,14 +257,7 @@ class MaskPlan:
         return self.grid[0] * self.grid[1]
 
     def patches(self, images: Tensor, ids: Tensor) -> Tensor:
-        """Cut the patches at ``ids`` (B, n) out of images (B, C, H, W).
-
-        Returns:
-            Tensor: (B, n, C, p, p); only these pixels are read.
-
-        Raises:
-            ValueError: If the images do not divide into the plan's grid.
-        """
+        """Cut patches (B, n, C, p, p) at ids (B, n) out of (B, C, H, W)."""
         return self._tiles(images)[self._at(ids)]
 
     def paste(self, images: Tensor, ids: Tensor, patches: Tensor) -> Tensor:
@@ -323,11 +284,6 @@ class MaskPlan:
         return rows, ids // width, ids % width
 
 
-def gather_rows(table: Tensor, ids: Tensor) -> Tensor:
-    """Look ids (B, n) up in a table (1, L, D) shared by the batch."""
-    return table[0, ids]
-
-
 def _field(data_samples: Sequence, key: str) -> np.ndarray:
     """Stack a field (h, w) of the samples of a batch."""
     if any(key not in sample for sample in data_samples):
@@ -348,3 +304,62 @@ def _common_count(is_role: np.ndarray, role: str) -> int:
             f'every image of a batch must have the same number of {role} '
             f'tokens, got {sorted(set(counts.tolist()))}.')
     return int(counts[0])
+
+
+class PlannedSamples(BaseDataElement):
+    """The data samples of a batch, in order, with its plan.
+
+    A loader that pins its batches pins the plan, and a preprocessor that moves
+    them moves it.
+
+    Attributes:
+        samples (list[mmpretrain.structures.DataSample]): One for each image.
+        plan (MaskPlan): Of all images.
+    """
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator:
+        return iter(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index]
+
+    def to(self, *args: Any, **kwargs: Any) -> PlannedSamples:
+        """Move all tensors, as ``Tensor.to`` does."""
+        # most samples have none, and to move one copies it
+        samples = [
+            sample.to(*args, **kwargs) if any(
+                isinstance(value, (Tensor, BaseDataElement))
+                for value in sample.values()) else sample
+            for sample in self.samples
+        ]
+        return PlannedSamples(
+            samples=samples, plan=self.plan.to(*args, **kwargs))
+
+    def pin_memory(self) -> PlannedSamples:
+        """Pin the plan, so that a copy to the device need not be awaited."""
+        return PlannedSamples(
+            samples=self.samples, plan=self.plan.pin_memory())
+
+
+@FUNCTIONS.register_module()
+def collate_plans(data_batch: Sequence[dict]) -> dict[str, Any]:
+    """Collate as mmengine's ``default_collate``, and make the batch's plan.
+
+    Args:
+        data_batch (Sequence[dict]): What ``PackInputs`` made of each image;
+            the data samples with ``mask_plan``.
+
+    Returns:
+        dict: ``inputs`` (B, C, H, W), and ``data_samples``, which are
+        :class:`PlannedSamples`, or a list where they have no plans.
+    """
+    batch = default_collate(data_batch)
+    samples = batch['data_samples']
+    if not any('mask_plan' in sample for sample in samples):
+        return batch  # of a method without plans, or the model raises
+    batch['data_samples'] = PlannedSamples(
+        samples=samples, plan=MaskPlan.from_data_samples(samples))
+    return batch

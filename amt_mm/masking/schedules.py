@@ -46,11 +46,7 @@ class LinearSchedule:
 
 
 class Scheduled:
-    """A config in which schedules may replace numbers.
-
-    A dict in it, at any depth, whose ``type`` is a schedule is replaced by its
-    value. A schedule is a class with ``boundary_epochs`` and ``at``.
-    """
+    """A config in which schedules, at any depth, may replace numbers."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         self.boundary_epochs: set[int] = set()

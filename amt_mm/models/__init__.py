@@ -3,12 +3,7 @@
 from .base import BaseAMT
 from .cross_decoder import AMTCrossDecoder
 from .data_preprocessor import AMTDataPreprocessor
-from .mae import (
-    AMTMAE,
-    AMTMAEPretrainDecoder,
-    AMTMAEPretrainHead,
-    AMTMAEViT,
-)
+from .mae import AMTMAE, AMTMAEPretrainDecoder, AMTMAEPretrainHead, AMTMAEViT
 from .maskfeat import AMTHOGGenerator, AMTMaskFeat, AMTMaskFeatViT
 from .simmim import (
     AMTBEiTPretrainViT,

@@ -78,7 +78,12 @@ class BaseAMT(BaseSelfSupervisor):
             type(self).loss_given_plan, **{'fullgraph': True, **options})
         self.data_preprocessor.register_forward_pre_hook(partial(
             _check_channels, self.backbone))
-        self._check_parts()
+        for name in self.parts:
+            self._check_kind(name, type(getattr(self, name)))
+        for name, (got, expected, source) in self.sizes().items():
+            if got != expected:
+                raise ValueError(f'{name} must be {expected} to fit {source}, '
+                                 f'got {got}.')
 
     def _check_kind(self, name: str, found: type) -> None:
         """Raise TypeError if a part is of another class than it must be."""
@@ -86,15 +91,6 @@ class BaseAMT(BaseSelfSupervisor):
         if not issubclass(found, kind):
             raise TypeError(f'{name} must be of the class {kind.__name__}, got'
                             f' {found.__name__}.')
-
-    def _check_parts(self) -> None:
-        """Raise an error if the parts do not belong together."""
-        for name in self.parts:
-            self._check_kind(name, type(getattr(self, name)))
-        for name, (got, expected, source) in self.sizes().items():
-            if got != expected:
-                raise ValueError(f'{name} must be {expected} to fit {source}, '
-                                 f'got {got}.')
 
     def sizes(self) -> Sizes:
         """Return the sizes that must fit, by name."""
@@ -130,10 +126,8 @@ class BaseAMT(BaseSelfSupervisor):
 
 
 def _check_channels(backbone: Any, module: nn.Module, args: tuple) -> None:
-    """Raise ValueError if a batch has other channels than the model.
-
-    The preprocessor would take three of them, to swap red and blue.
-    """
+    """Raise ValueError if a batch has other channels than the model."""
+    # the preprocessor would take three of them, to swap red and blue
     images = args[0].get('inputs') if args else None
     num_channels = backbone.patch_embed.projection.in_channels
     if isinstance(images, Tensor) and images.shape[1] != num_channels:
@@ -142,11 +136,7 @@ def _check_channels(backbone: Any, module: nn.Module, args: tuple) -> None:
 
 
 class PixelAMT(BaseAMT):
-    """A method whose neck predicts the pixels of the masked patches.
-
-    Args:
-        **kwargs: Those of :class:`BaseAMT`.
-    """
+    """A method whose neck predicts the pixels of the masked patches."""
 
     def loss_given_plan(self, inputs: Tensor, plan: MaskPlan) -> Tensor:
         """Return the loss of images (B, C, H, W), a scalar."""

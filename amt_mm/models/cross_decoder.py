@@ -17,7 +17,7 @@ from mmpretrain.models.utils import build_norm_layer, resize_pos_embed
 from torch import Tensor, nn
 
 from amt_mm.arguments import check_bool, check_int
-from amt_mm.masking.plan import MaskPlan, gather_rows
+from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
 from .mae import AMTMAEPretrainDecoder, attend
@@ -100,16 +100,13 @@ class AMTCrossDecoder(AMTMAEPretrainDecoder):
             nn.init.normal_(self.block_weights, std=num_maps**-.5)
 
     def forward(self, latent: Tensor, plan: MaskPlan) -> Tensor:
-        """Predict the masked patches from the latent (B, 1 + V, D).
+        """Predict (B, M, p * p * C) from the latent (B, 1 + V, D).
 
         With ``inter_block`` it is that of all blocks (1 + N, B, 1 + V, D).
-
-        Returns:
-            Tensor: (B, M, p * p * C), in the order of ``plan.ids_masked``.
         """
         pos_embed = resize_pos_embed(self.decoder_pos_embed, self.grid,
                                      plan.grid)
-        x = self.mask_token + gather_rows(pos_embed[:, 1:], plan.ids_masked)
+        x = self.mask_token + pos_embed[0, 1:][plan.ids_masked]
         for block, memory in zip(self.decoder_blocks, self.memories(latent),
                                  strict=True):
             x = block(x, memory)

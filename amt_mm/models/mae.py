@@ -23,13 +23,8 @@ from mmpretrain.models.utils import (
 )
 from torch import Tensor
 
-from amt_mm.arguments import (
-    check_bool,
-    check_int,
-    check_number,
-    check_sides,
-)
-from amt_mm.masking.plan import MaskPlan, gather_rows
+from amt_mm.arguments import check_bool, check_int, check_number, check_sides
+from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
 from .base import PixelAMT, Sizes
@@ -66,23 +61,17 @@ class AMTMAEViT(VisiblePatchViT, MAEViT):
                 all_blocks: bool = False) -> Tensor:
         """Encode images (B, C, H, W).
 
-        Args:
-            x (Tensor): The images.
-            plan (MaskPlan, optional): Which patches are seen.
-            all_blocks (bool): Whether to return what goes into the first
-                block and comes out of each, the last normalised.
-                Defaults to False.
-
         Returns:
             Tensor | tuple[Tensor]: With a plan, the latent (B, 1 + V, D),
-            class token first, or those of ``all_blocks`` (1 + N, B, 1 + V,
-            D), N blocks; else the outputs of ``VisionTransformer``.
+            class token first, or with ``all_blocks`` what goes into the first
+            of N blocks and comes out of each (1 + N, B, 1 + V, D), the last
+            normalised; else the outputs of ``VisionTransformer``.
         """
         if plan is None:
             return super(MAEViT, self).forward(x)
         x = self.embed_visible(x, plan)
         pos_embed = self.positions(plan)
-        x = x + gather_rows(pos_embed[:, 1:], plan.ids_visible)
+        x = x + pos_embed[0, 1:][plan.ids_visible]
         cls_token = self.cls_token + pos_embed[:, :1]
         x = torch.cat([cls_token.expand(len(x), -1, -1), x], dim=1)
         found = []
@@ -95,11 +84,9 @@ class AMTMAEViT(VisiblePatchViT, MAEViT):
 
 
 class QueryOnlyLayer(TransformerEncoderLayer):
-    """The last layer before a prediction of some tokens only.
+    """A last layer that computes its last tokens alone, which attend to all.
 
-    Its last tokens attend to all; queries and the feed-forward network of the
-    others, which nothing reads any more, are not computed. Parameters and
-    results are those of the whole layer.
+    Parameters and results are those of the whole layer.
     """
 
     def forward(self, x: Tensor, number: int) -> Tensor:
@@ -116,10 +103,7 @@ class QueryOnlyLayer(TransformerEncoderLayer):
 
 def attend(layer: TransformerEncoderLayer, x: Tensor, query: Tensor,
            key_value: Tensor) -> Tensor:
-    """Do what a layer does to tokens x (B, M, D) of given queries.
-
-    Keys and values (B, L, 2 D) are those of the tokens attended to.
-    """
+    """Do what a layer does to x (B, M, D), given keys, values (B, L, 2 D)."""
     attn = layer.attn
     heads = attn.num_heads, attn.head_dims
     key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)
@@ -171,18 +155,13 @@ class AMTMAEPretrainDecoder(MAEPretrainDecoder):
         torch.nn.init.normal_(self.mask_token, std=.02)
 
     def forward(self, latent: Tensor, plan: MaskPlan) -> Tensor:
-        """Predict the masked patches from the latent (B, 1 + V, D).
-
-        Returns:
-            Tensor: (B, M, p * p * C), in the order of ``plan.ids_masked``.
-        """
+        """Predict (B, M, p * p * C) from the latent (B, 1 + V, D)."""
         pos_embed = resize_pos_embed(self.decoder_pos_embed, self.grid,
                                      plan.grid)
         x = self.decoder_embed(latent)
         cls_token = x[:, :1] + pos_embed[:, :1]
-        visible = x[:, 1:] + gather_rows(pos_embed[:, 1:], plan.ids_visible)
-        masked = self.mask_token + gather_rows(pos_embed[:, 1:],
-                                               plan.ids_masked)
+        visible = x[:, 1:] + pos_embed[0, 1:][plan.ids_visible]
+        masked = self.mask_token + pos_embed[0, 1:][plan.ids_masked]
         x = torch.cat([cls_token, visible, masked], dim=1)
         for block in self.decoder_blocks[:-1]:
             x = block(x)
@@ -239,9 +218,9 @@ class AMTMAEPretrainHead(MAEPretrainHead):
         if self.norm_pix:
             mean, std = pixel_statistics(self.masked_pixels(inputs, plan))
             pred = pred * std + mean
-        p = self.patch_size
-        patches = pred.unflatten(-1, (p, p, -1)).permute(0, 1, 4, 2, 3)
-        return plan.paste(inputs, plan.ids_masked, patches)
+        patches = pred.unflatten(-1, (self.patch_size, self.patch_size, -1))
+        return plan.paste(inputs, plan.ids_masked,
+                          patches.permute(0, 1, 4, 2, 3))
 
 
 @MODELS.register_module()

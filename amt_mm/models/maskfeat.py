@@ -56,11 +56,7 @@ class AMTHOGGenerator(HOGGenerator):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Describe every patch of images (B, C, H, W), in float32.
-
-        Returns:
-            Tensor: (B, L, F).
-        """
+        """Describe every patch (B, L, F) of images (B, C, H, W)."""
         height, width = x.shape[-2:]
         # small gradients would drown in half precision; meta has no autocast
         device = 'cpu' if x.is_meta else x.device.type

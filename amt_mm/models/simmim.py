@@ -73,18 +73,10 @@ class AMTBEiTPretrainViT(KeptTokensViT, BEiTPretrainViT):
         super().__init__(**kwargs)
         self.pre_norm = nn.Identity()
 
-    def encode(self, images: Tensor, plan: MaskPlan) -> Tensor:
-        """Encode the kept tokens (B, K, D), in the order of ``kept_rows``."""
-        x = self.embed_kept(images, plan)
-        bias_BHKK = self.kept_bias(plan)
-        for layer in self.layers:
-            x = layer(x, bias_BHKK)
-        return self.norm1(x)
-
-    def kept_bias(self, plan: MaskPlan) -> Tensor | None:
+    def shared_by_layers(self, plan: MaskPlan) -> tuple[Tensor | None, ...]:
         """Return the bias between the kept tokens (B, H, K, K)."""
         if self.rel_pos_bias is None:
-            return None
+            return (None, )
         if plan.grid != tuple(self.patch_resolution):
             raise ValueError(
                 'img_size must be that of the inputs with relative positions: '
@@ -94,7 +86,7 @@ class AMTBEiTPretrainViT(KeptTokensViT, BEiTPretrainViT):
         index_BKK = self.rel_pos_bias.relative_position_index[
             rows[:, :, None], rows[:, None, :]]
         table = self.rel_pos_bias.relative_position_bias_table
-        return F.embedding(index_BKK, table).permute(0, 3, 1, 2)
+        return (F.embedding(index_BKK, table).permute(0, 3, 1, 2), )
 
 
 @MODELS.register_module()
@@ -119,11 +111,7 @@ class AMTSimMIMLinearDecoder(SimMIMLinearDecoder):
                 in_channels, encoder_stride**2 * out_channels, 1)
 
     def forward(self, latent: Tensor, plan: MaskPlan) -> Tensor:
-        """Predict the masked patches from the latent (B, 1 + V + M, D).
-
-        Returns:
-            Tensor: (B, M, C * p * p), in the order of ``plan.ids_masked``.
-        """
+        """Predict (B, M, C * p * p) from the latent (B, 1 + V + M, D)."""
         conv = self.decoder[0]
         masked = latent[:, -plan.ids_masked.shape[1]:]
         return F.linear(masked, conv.weight.flatten(1), conv.bias)
@@ -160,8 +148,7 @@ class AMTSimMIMHead(SimMIMHead):
     def reconstruct(self, pred: Tensor, inputs: Tensor,
                     plan: MaskPlan) -> Tensor:
         """Put predictions into the images (B, C, H, W) at masked patches."""
-        p = self.patch_size
-        patches = pred.unflatten(-1, (-1, p, p))
+        patches = pred.unflatten(-1, (-1, self.patch_size, self.patch_size))
         return plan.paste(inputs, plan.ids_masked, patches)
 
 

@@ -62,11 +62,7 @@ class VisiblePatchViT(BaseBackbone):
         return self.patch_embed.projection.stride[0]
 
     def embed_visible(self, images: Tensor, plan: MaskPlan) -> Tensor:
-        """Embed the visible patches alone (B, V, D).
-
-        Raises:
-            ValueError: If the plan is not one of these images' patches.
-        """
+        """Embed the visible patches alone (B, V, D)."""
         size = tuple(n * self.patch_size for n in plan.grid)
         if images.shape[2:] != size:
             raise ValueError(
@@ -109,14 +105,14 @@ class KeptTokensViT(VisiblePatchViT):
         """
         if plan is None:
             return super().forward(x, *self.no_mask)
-        return self.encode(x, plan)
-
-    def encode(self, images: Tensor, plan: MaskPlan) -> Tensor:
-        """Encode the kept tokens (B, K, D), in the order of ``kept_rows``."""
-        x = self.embed_kept(images, plan)
+        x, shared = self.embed_kept(x, plan), self.shared_by_layers(plan)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, *shared)
         return self.norm1(x)
+
+    def shared_by_layers(self, plan: MaskPlan) -> tuple[Tensor | None, ...]:
+        """Return what every layer takes behind the tokens."""
+        return ()
 
     def embed_kept(self, images: Tensor, plan: MaskPlan) -> Tensor:
         """Return the input of the first block (B, K, D)."""

@@ -34,12 +34,9 @@ def cls_attention(block: Any,
                   bias_HLL: Tensor | None = None) -> Tensor:
     """Return the class token's attention in one block, (B, H, L) float32.
 
-    Only the one query row is computed, with neither keys, values nor MLP: the
-    result equals the first row of ``softmax(q k^T / sqrt(E) + bias)`` without
-    its first entry, in float32 under autocast too. The block is mmpretrain's
-    ``TransformerEncoderLayer`` or ``BEiTTransformerEncoderLayer``, whose own
-    bias is added, as is one that the blocks share, (H, 1 + L, 1 + L). Its
-    input is (B, 1 + L, D), class token first.
+    Of tokens (B, 1 + L, D), class token first, it is the first row of
+    ``softmax(q k^T / sqrt(E) + bias)`` without its first entry, in float32
+    under autocast too. A bias that BEiT's blocks share is (H, 1 + L, 1 + L).
     """
     x = block.ln1(x).float()
     # autocast does not know tensors without data
@@ -75,23 +72,17 @@ def _cls_scores(attn: Any, x: Tensor) -> Tensor:
 def vit_saliency(vit: Any,
                  images: Tensor,
                  reduction: str = 'mean_then_scale') -> Tensor:
-    """Return the class token's attention in a ViT's last block, as saliency.
-
-    Of images (B, C, H, W), normalised, it is (B, h, w) float32 in [0, 1]; see
-    :func:`vit_attention`. ``reduction`` is a key of :data:`HEAD_REDUCTIONS`.
-    """
+    """Return :func:`vit_attention` as saliency (B, h, w) in [0, 1]."""
     attention = vit_attention(vit, images)
     saliency_BL = reduce_heads(attention.flatten(2), reduction)
     return saliency_BL.unflatten(1, attention.shape[2:])
 
 
 def vit_attention(vit: Any, images: Tensor) -> Tensor:
-    """Return the class token's attention in the last block, head by head.
+    """Return the class token's attention (B, heads, h, w) in the last block.
 
-    Of images (B, C, H, W), normalised, in mmpretrain's ``VisionTransformer``,
-    ``BEiTViT`` or a subclass of either, with a class token. All blocks but the
-    last run as they are, fused attention included. Returned is (B, heads, h,
-    w) float32; with the class token's own share, left out, a head sums to 1.
+    The ViT is mmpretrain's ``VisionTransformer`` or ``BEiTViT``, or a subclass
+    of either, of normalised images (B, C, H, W).
     """
     x, grid, shared = enter_blocks(vit, images)
     for block in vit.layers[:-1]:
@@ -102,11 +93,9 @@ def vit_attention(vit: Any, images: Tensor) -> Tensor:
 def enter_blocks(
         vit: Any, images: Tensor
 ) -> tuple[Tensor, tuple[int, int], tuple[Tensor | None, ...]]:
-    """Return what a ViT's first block gets of images (B, C, H, W).
+    """Return the tokens (B, 1 + L, D) that enter a ViT's first block.
 
-    Returns:
-        tuple: The tokens (B, 1 + L, D), class token first; their grid (h, w);
-        and what all blocks take besides: BEiT's relative position bias.
+    Also their grid (h, w), and what all blocks take: BEiT's shared bias.
     """
     if vit.cls_token is None:
         raise ValueError('vit must have a class token '
@@ -154,10 +143,7 @@ def min_max(x: Tensor) -> Tensor:
 
 
 def vit_tokens(vit: Any, images: Tensor, block: int = -1) -> Tensor:
-    """Return the patch tokens (B, h, w, D) that leave a block of a ViT.
-
-    See :func:`vit_attention`; a negative index counts from the last block.
-    """
+    """Return the patch tokens (B, h, w, D) that leave a block of a ViT."""
     x, grid, shared = enter_blocks(vit, images)
     for layer in vit.layers[:block % len(vit.layers) + 1]:
         x = layer(x, *shared)
@@ -165,11 +151,7 @@ def vit_tokens(vit: Any, images: Tensor, block: int = -1) -> Tensor:
 
 
 def border_contrast(tokens: Tensor) -> np.ndarray:
-    """Return how unlike the border each token is, (B, h, w).
-
-    That is one minus the mean cosine to the ``NUM_NEAREST`` tokens of the
-    border that are most like it.
-    """
+    """Return one minus the mean cosine to the likest of the border."""
     tokens = F.normalize(tokens, dim=-1)
     on_border = torch.ones(tokens.shape[1:3], dtype=torch.bool)
     on_border[1:-1, 1:-1] = False
@@ -182,8 +164,7 @@ def border_contrast(tokens: Tensor) -> np.ndarray:
 def token_distance(tokens: Tensor) -> np.ndarray:
     """Return the geodesic distance (B, h, w) of each token to the border.
 
-    A step to one of 8 neighbours is as long as two tokens differ in
-    direction; the one from the border outwards is free.
+    A step is as long as two tokens differ in direction.
     """
     h, w = tokens.shape[1:3]
     tokens = F.normalize(tokens, dim=-1)

@@ -8,11 +8,7 @@ CHUNK = 1 << 14
 
 
 def mean_entropy(maps: np.ndarray) -> float:
-    """Return the mean entropy of maps (N, h, w), as a share of the largest.
-
-    A map is taken as a distribution over its cells. It is 1 if all cells weigh
-    the same, as in a map of zeros, and 0 if one cell has all weight.
-    """
+    """Return the mean entropy of maps (N, h, w): 1 uniform, 0 of one cell."""
     if not len(maps):
         raise ValueError(f'maps must hold at least one, got {maps.shape}.')
     chunks = [entropies(maps[start:start + CHUNK])

@@ -18,16 +18,13 @@ def crop_map(saliency_map: np.ndarray,
              box: Box = WHOLE,
              flip: str | None = None,
              size: tuple[int, int] | None = None) -> np.ndarray:
-    """Integrate a map over each patch of a cropped and flipped image.
+    """Integrate a map (h, w) over each patch of a cropped and flipped image.
 
-    The map (h, w) of the whole image is a step function on its small grid, so
-    the integral is exact and costs two small matrix products: no image-sized
-    map is ever made. The flip is ``'horizontal'``, ``'vertical'`` or
-    ``'diagonal'``, as in mmcv's ``RandomFlip``; ``size`` is the number of
-    patches (h', w') of the crop, (h, w) by default. Returned are (h', w')
-    float64 weights, in units of map cells: the whole map on its own grid gives
-    the map itself. Source: AMT, section 3.2, ``P_A`` is obtained by summing
-    ``a_w`` in each patch.
+    The map is a step function on its small grid, so the integral is exact and
+    costs two small matrix products. The flip is one of mmcv's ``RandomFlip``;
+    the crop has ``size`` (h', w') patches, (h, w) by default. Returned are
+    float64 weights in units of map cells. Source: AMT, section 3.2, ``P_A`` is
+    obtained by summing ``a_w`` in each patch.
     """
     h, w = saliency_map.shape
     new_h, new_w = size or (h, w)
@@ -45,12 +42,7 @@ def crop_share(mask: np.ndarray,
                box: Box = WHOLE,
                flip: str | None = None,
                size: tuple[int, int] = (1, 1)) -> np.ndarray:
-    """Return the share of each patch of a crop in which a mask is True.
-
-    The mask (H, W) bool is of the pixels of the whole image; box, flip and
-    size are those of :func:`crop_map`. Returned are (h', w') in [0, 1], to
-    within rounding.
-    """
+    """Return the share (h', w') of a crop's patches where pixels are True."""
     (height, width), (h, w) = mask.shape, size
     left, top, right, bottom = box
     num_pixels = (right - left) * width / w * (bottom - top) * height / h
@@ -61,9 +53,8 @@ def overlap(start: float, stop: float, num_patches: int,
             num_cells: int) -> np.ndarray:
     """Return how much of each cell each patch covers along one axis.
 
-    The crop, from ``start`` to ``stop`` as shares of the image, is divided
-    evenly by the patches, and the image by the cells. The result (num_patches,
-    num_cells) is in cells: a row sums to the length of the patch.
+    The crop is from ``start`` to ``stop`` in shares of the image. A row of the
+    result (num_patches, num_cells) sums to the length of a patch in cells.
     """
     step = (stop - start) * num_cells / num_patches
     edges = start * num_cells + step * _numbers(num_patches + 1)[:, None]

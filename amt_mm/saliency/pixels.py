@@ -36,11 +36,8 @@ def pixel_saliency(image: np.ndarray,
                    centre_weight: float = 1.) -> np.ndarray:
     """Return where an image is likely to hold an object, (h, w) float32.
 
-    The image is (H, W) or (H, W, C), of any type; three channels are BGR.
-    ``method`` is a key of :data:`PIXEL_METHODS`, and ``centre_weight`` the
-    exponent of the centre prior that the map is multiplied by. The map is in
-    [0.001, 1], constant for an image of one colour, and NaN for one that is
-    not finite.
+    The image is (H, W) or (H, W, C), of any type; three channels are BGR. The
+    map is in [0.001, 1], or NaN for an image that is not finite.
     """
     if image.dtype.kind == 'f' and not np.isfinite(image).all():
         return np.full(grid, np.nan, np.float32)
@@ -48,21 +45,14 @@ def pixel_saliency(image: np.ndarray,
 
 
 def weigh_centre(maps: np.ndarray, centre_weight: float) -> np.ndarray:
-    """Scale maps (..., h, w) and multiply by a power of the centre prior.
-
-    Returned are float32 in [0.001, 1].
-    """
+    """Scale maps (..., h, w) and multiply by a power of the centre prior."""
     prior = centre_prior(*maps.shape[-2:])**np.float32(centre_weight)
     return np.float32(FLOOR) + np.float32(1 - FLOOR) * min_max(maps) * prior
 
 
 @lru_cache(maxsize=64)
 def centre_prior(height: int, width: int) -> np.ndarray:
-    """Return a read-only (height, width) map that is largest at the centre.
-
-    A Gaussian of half the side, its maximum scaled to 1. Any other function
-    that falls with the distance ranks the cells alike.
-    """
+    """Return a read-only Gaussian of half the side, 1 at the centre."""
     y = (np.arange(height) + 0.5) / height - 0.5
     x = (np.arange(width) + 0.5) / width - 0.5
     prior = np.exp(-2 * (y[:, None]**2 + x**2)).astype(np.float32)
@@ -99,11 +89,7 @@ def background_contrast(image: np.ndarray,
 
 def similarity(distance: np.ndarray, rows: np.ndarray,
                columns: np.ndarray) -> np.ndarray:
-    """Return how alike cells are along the best way between them (L, L).
-
-    Geodesic distances are whole steps of ``REACH`` / ``FAR``, and beyond
-    ``REACH`` nothing is alike.
-    """
+    """Return how alike cells are along the best way between them (L, L)."""
     steps = np.full(distance.shape, FAR, np.uint8)
     steps[rows, columns] = np.minimum(
         distance[rows, columns] * (FAR / REACH) + 0.5, FAR)
@@ -151,12 +137,7 @@ def border_distance(image: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def shortest_ways(steps: np.ndarray) -> np.ndarray:
-    """Return the length (..., h, w) of the shortest way to the border.
-
-    Args:
-        steps (np.ndarray): (8, ..., h, w) float32, the length of a step from
-            each cell to each of ``NEIGHBOURS``, beyond the border too.
-    """
+    """Return the ways (..., h, w) to the border of steps (8, ..., h, w)."""
     *batch, h, w = steps.shape[1:]
     length = np.zeros((*batch, h + 2, w + 2), np.float32)
     inside = length[..., 1:-1, 1:-1]

@@ -99,8 +99,6 @@ class SaliencyStore:
         """Path of the maps that were made before a 0-based epoch."""
         return self.root / f'epoch_{generation:04d}.npy'
 
-    # ---- reading
-
     @property
     def generation(self) -> int | None:
         """The current generation, None before the first update."""
@@ -112,13 +110,7 @@ class SaliencyStore:
         return sorted(self._read_manifest().checksums)
 
     def read(self, index: int) -> np.ndarray | None:
-        """Return the map (h, w) float16 of one image, None before the first.
-
-        Raises:
-            IndexError: If there is no such image.
-            SaliencyStoreError: If the store is missing, damaged, or made for
-                another data set.
-        """
+        """Return the map (h, w) float16 of an image, None before the first."""
         try:
             status = os.stat(self._manifest_name)
         except FileNotFoundError:
@@ -147,12 +139,9 @@ class SaliencyStore:
         return found
 
     def _read_record(self, file: BinaryIO, index: int) -> np.ndarray | None:
-        """Return the map of an image, None if it is damaged.
-
-        It reads where a memory map would map: a file that is cut off under a
-        memory map kills the process, and pages that were read count as its
-        memory.
-        """
+        """Return the map of an image, None if it is damaged."""
+        # a file that is cut off under a memory map kills the process, and
+        # pages that were read count as its memory
         dtype = record_dtype(self.grid)
         try:
             # the position is that after the header, which is never moved
@@ -237,8 +226,6 @@ class SaliencyStore:
                 'began with.')
         return Manifest(current, checksums)
 
-    # ---- writing: one process of each node
-
     def reset(self) -> None:
         """Start empty: the maps of an earlier run are removed."""
         try:
@@ -255,14 +242,10 @@ class SaliencyStore:
 
     def write(self, generation: int, maps: np.ndarray, keep: int = 2,
               needed: Collection[int | None] = ()) -> None:
-        """Add a generation and make it the current one.
+        """Add maps (num_images, h, w) in [0, 1] and make them the current.
 
-        It was made before that 0-based epoch; its maps (num_images, h, w) are
-        finite, in [0, 1]. ``keep`` generations stay on disk, this one
-        included, as a resume may need the one before, and those ``needed`` in
-        any case, such as those of checkpoints. If the disk is full or fails,
-        OSError is raised, the generations written before are whole, and the
-        current one stays.
+        Besides the ``keep`` newest generations, those ``needed`` stay on disk.
+        If the disk fails, OSError is raised and the current one stays.
         """
         expected = (self.num_images, *self.grid)
         if maps.shape != expected:
@@ -288,11 +271,8 @@ class SaliencyStore:
     def _write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest, and remove the files that it does not name."""
         content = dict(
-            format=FORMAT,
-            num_images=self.num_images,
-            grid=list(self.grid),
-            dataset_id=self.dataset_id,
-            current=manifest.current,
+            format=FORMAT, num_images=self.num_images, grid=list(self.grid),
+            dataset_id=self.dataset_id, current=manifest.current,
             generations={str(generation): dict(crc32=crc32) for
                          generation, crc32 in manifest.checksums.items()})
         with replacing(self.manifest) as file:
@@ -309,12 +289,11 @@ def _write_maps(file: BinaryIO, maps: np.ndarray) -> int:
     np.lib.format.write_array_header_1_0(file, header)
     checksum = 0
     for start in range(0, len(maps), CHUNK):
-        records = np.empty(len(maps[start:start + CHUNK]), dtype)
-        records['map'] = maps[start:start + CHUNK]
-        records['crc32'] = [
-            zlib.crc32(saliency_map.tobytes(), start + i)
-            for i, saliency_map in enumerate(records['map'])
-        ]
+        chunk = maps[start:start + CHUNK]
+        records = np.empty(len(chunk), dtype)
+        records['map'] = chunk
+        records['crc32'] = [zlib.crc32(own.tobytes(), start + i)
+                            for i, own in enumerate(records['map'])]
         checksum = zlib.crc32(records.tobytes(), checksum)
         file.write(records.tobytes())
     return checksum

@@ -8,25 +8,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from matplotlib.colors import rgb_to_hsv
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
 from amt_mm.evaluation import measure_localization
 from projects.demo.demo_data import (
     MANIFEST,
-    coco_object,
-    run_lengths,
     write_demo_data,
 )
-from projects.demo.demo_scene import DemoObject, draw_scene
-from projects.demo.demo_shapes import CLASSES, outline_area
+from projects.demo.demo_scene import draw_scene
+from projects.demo.demo_shapes import CLASSES
 
 NUM_TRAIN, NUM_VAL, SIZE = 48, 16, 64
 SMALL = dict(num_train=NUM_TRAIN, num_val=NUM_VAL, image_size=SIZE)
 
 
-def _digests(root: Path) -> dict[str, str]:
+def _digests(root):
     return {
         str(path.relative_to(root)): hashlib.sha256(
             path.read_bytes()).hexdigest()
@@ -35,11 +32,11 @@ def _digests(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope='module')
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory):
     return write_demo_data(tmp_path_factory.mktemp('demo') / 'data', **SMALL)
 
 
-def test_layout_is_balanced_and_decodes(root: Path) -> None:
+def test_layout_is_balanced_and_decodes(root):
     for split, num in (('train', NUM_TRAIN), ('val', NUM_VAL)):
         folders = sorted(p.name for p in (root / split).iterdir())
         assert folders == list(CLASSES)
@@ -49,31 +46,12 @@ def test_layout_is_balanced_and_decodes(root: Path) -> None:
             assert cv2.imread(str(paths[0])).shape == (SIZE, SIZE, 3)
 
 
-def test_same_seed_gives_same_bytes(root: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_same_bytes(root, tmp_path):
     assert _digests(write_demo_data(tmp_path / 'b', **SMALL)) == _digests(root)
 
 
-def test_image_does_not_depend_on_the_number(root: Path,
-                                             tmp_path: Path) -> None:
-    fewer = _digests(
-        write_demo_data(tmp_path / 'b', 9, 1, image_size=SIZE))
-    full = _digests(root)
-    pictures = [name for name in fewer if not name.endswith('.json')]
-    assert len(pictures) == 2 * (9 + 1)
-    assert all(fewer[name] == full[name] for name in pictures)
-
-
-def test_seeds_and_splits_differ(root: Path, tmp_path: Path) -> None:
-    other = write_demo_data(tmp_path / 'b', 9, 9, image_size=SIZE, seed=1)
-    digests = [
-        digest for folder in (root, other)
-        for name, digest in _digests(folder).items() if name.endswith('.jpg')
-    ]
-    assert len(set(digests)) == len(digests)
-
-
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_coco_agrees_with_semantic_maps(root: Path, split: str) -> None:
+def test_coco_agrees_with_semantic_maps(root, split):
     coco = COCO(root / 'annotations' / f'instances_{split}.json')
     assert [c['name'] for c in coco.dataset['categories']] == list(CLASSES)
     for image_id in coco.getImgIds():
@@ -98,7 +76,7 @@ def test_coco_agrees_with_semantic_maps(root: Path, split: str) -> None:
         assert Path(name).parent.name == list(CLASSES)[main]
 
 
-def test_main_object_covers_15_to_40_percent_and_lies_anywhere() -> None:
+def test_main_object_covers_15_to_40_percent_and_lies_anywhere():
     scenes = [
         draw_scene(i % len(CLASSES), 64, np.random.default_rng(i))
         for i in range(160)
@@ -114,15 +92,7 @@ def test_main_object_covers_15_to_40_percent_and_lies_anywhere() -> None:
     assert np.abs(places.std(0) - 12**-0.5).max() < 0.04
 
 
-def test_objects_are_whole_inside_the_image() -> None:
-    for i in range(40):
-        scene = draw_scene(i % len(CLASSES), 64, np.random.default_rng(i))
-        for mask in (obj.mask for obj in scene.objects):
-            ring = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-            assert not ring.any()
-
-
-def test_centre_prior_is_real_but_beatable(root: Path) -> None:
+def test_centre_prior_is_real_but_beatable(root):
     masks = [
         cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0
         for path in sorted(root.glob('semantic/*/*/*.png'))
@@ -133,19 +103,8 @@ def test_centre_prior_is_real_but_beatable(root: Path) -> None:
     assert chance + 0.1 < found.centre_average_precision.mean < 0.75
 
 
-def test_classes_have_hues_on_a_grey_ground() -> None:
-    for i in range(80):
-        scene = draw_scene(i % 8, 64, np.random.default_rng(i))
-        ground = scene.image[scene.semantic_map == 0].astype(int)
-        assert np.median(np.ptp(ground, axis=1)) <= 4
-        colour = scene.image[scene.objects[0].mask].mean(0) / 255
-        hue = 8 * rgb_to_hsv(colour)[0]
-        # within a quarter of the step from class to class, and some noise
-        assert abs((hue - i + 4) % 8 - 4) < 0.5
-
-
-def test_complete_set_is_reused(root: Path) -> None:
-    def times() -> list[int]:
+def test_complete_set_is_reused(root):
+    def times():
         return [p.stat().st_mtime_ns for p in sorted(root.rglob('*'))]
 
     before = times()
@@ -155,7 +114,7 @@ def test_complete_set_is_reused(root: Path) -> None:
 
 
 @pytest.mark.parametrize('damage', ['unfinished', 'torn', 'folder', 'other'])
-def test_incomplete_set_is_written_again(tmp_path: Path, damage: str) -> None:
+def test_incomplete_set_is_written_again(tmp_path, damage):
     arguments = dict(num_train=8, num_val=8, image_size=32)
     fresh = _digests(write_demo_data(tmp_path, **arguments))
     manifest = tmp_path / MANIFEST
@@ -175,9 +134,8 @@ def test_incomplete_set_is_written_again(tmp_path: Path, damage: str) -> None:
     assert {name: now[name] for name in fresh} == fresh
 
 
-def test_manifest_is_written_last(tmp_path: Path,
-                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*args: object) -> None:
+def test_manifest_is_written_last(tmp_path, monkeypatch):
+    def stop(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -189,7 +147,7 @@ def test_manifest_is_written_last(tmp_path: Path,
     assert json.loads((tmp_path / MANIFEST).read_text())['complete'] is True
 
 
-def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_folder_is_left_alone(tmp_path):
     photo = tmp_path / 'train' / 'cat' / 'photo.jpg'
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b'mine')
@@ -200,40 +158,10 @@ def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('arguments, message', [
     (dict(num_train=0), 'num_train must be >= 1, got 0'),
-    (dict(num_val=-2), 'num_val must be >= 1, got -2'),
     (dict(image_size=16), 'image_size must be >= 32, got 16'),
-    (dict(seed=-1), 'seed must be >= 0, got -1'),
     (dict(num_val=2.5), 'num_val must be an integer, got 2.5'),
-    (dict(num_train=True), 'num_train must be an integer, got True'),
 ])
-def test_bad_arguments(tmp_path: Path, arguments: dict,
-                       message: str) -> None:
+def test_bad_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         write_demo_data(tmp_path / 'x', **arguments)
     assert not (tmp_path / 'x').exists()
-
-
-def test_run_lengths_of_corner_cases() -> None:
-    rng = np.random.default_rng(0)
-    masks = [np.zeros((3, 5), bool), np.ones((3, 5), bool)]
-    masks += [rng.random((7, 4)) < 0.5 for _ in range(20)]
-    for mask in masks:
-        code = mask_utils.frPyObjects(run_lengths(mask), *mask.shape)
-        np.testing.assert_array_equal(mask_utils.decode(code), mask)
-
-
-def test_coco_object_of_one_pixel() -> None:
-    mask = np.zeros((4, 6), bool)
-    mask[2, 5] = True
-    annotation = coco_object(DemoObject(3, mask))
-    assert annotation['bbox'] == [5, 2, 1, 1]
-    assert annotation['area'] == 1 and annotation['category_id'] == 4
-
-
-def test_outline_areas() -> None:
-    areas = {name: outline_area(draw()) for name, (draw, _) in CLASSES.items()}
-    assert areas['checked_square'] == pytest.approx(1.8**2)
-    assert areas['striped_disc'] == pytest.approx(np.pi, rel=2e-3)
-    assert areas['spoked_ring'] == pytest.approx(0.75 * np.pi, rel=2e-3)
-    assert areas['grid_cross'] == pytest.approx(2 * 2 * 0.8 - 0.8**2)
-    assert areas['dotted_triangle'] == pytest.approx(0.75 * 3**0.5)

@@ -1,13 +1,14 @@
 """Any folder of images: what is listed, decoded, skipped and reported."""
 from __future__ import annotations
 
-import io
-import re
+import logging
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.dataset.utils import default_collate
+from image_bytes import encode, noise
 from mmengine.logging import MMLogger
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -15,259 +16,170 @@ from torch.utils.data import DataLoader
 from amt_mm.datasets import ImageFolder
 from amt_mm.datasets.training_set import sample_paths
 from amt_mm.datasets.transforms import UnreadableImageError
-from amt_mm.registry import DATASETS
+from amt_mm.datasets.transforms.load_image import printable
 
-LOAD = [dict(type='amt_mm.LoadImage')]
-# red, green, blue, yellow from the top left, in RGB
-COLOURS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200],
-                    [220, 220, 60]])
-HEIGHT, WIDTH = 32, 48
+LOAD = dict(type='amt_mm.LoadImage')
+SEED = dict(type='amt_mm.SeedSample')
+PICTURE = encode(noise(), 'PNG')
 
 
-def _picture() -> Image.Image:
-    """Four colours, one a quarter, so that every turn of it shows."""
-    quarters = COLOURS.reshape(2, 2, 3).astype(np.uint8)
-    return Image.fromarray(
-        quarters.repeat(HEIGHT // 2, 0).repeat(WIDTH // 2, 1))
+def write(root, *names, content=PICTURE):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
 
 
-def _folder(root: Path, **kwargs) -> ImageFolder:
+@pytest.fixture
+def data(tmp_path):
+    """Return a folder with two pictures, one in a folder below."""
+    write(tmp_path / 'data', 'a.png', 'below/b.png')
+    return tmp_path / 'data'
+
+
+def folder(root, *steps, **kwargs):
     # serialising the list collects garbage, which takes most of a test
-    return ImageFolder(
-        str(root), pipeline=LOAD, **{'serialize_data': False, **kwargs})
+    return ImageFolder(root if isinstance(root, list) else str(root),
+                       pipeline=[*steps, LOAD],
+                       **{'serialize_data': False, **kwargs})
 
 
-def _names(dataset: ImageFolder, root: Path) -> list[str]:
-    return [str(Path(dataset.get_data_info(i)['img_path']).relative_to(root))
-            for i in range(len(dataset))]
+def names(dataset):
+    return [os.path.relpath(dataset.get_data_info(i)['img_path'],
+                            dataset.data_root) for i in range(len(dataset))]
+
+
+@pytest.fixture
+def warnings_of(caplog):
+    """Return a function that reads what a logger, now in use, warned of."""
+    logger = MMLogger.get_instance('image_folder', log_level='WARNING')
+    MMLogger._instance_dict.move_to_end('image_folder')  # the current one
+    logger.addHandler(caplog.handler)
+    yield lambda: [r.getMessage() for r in caplog.records
+                   if r.levelno == logging.WARNING]
+    logger.removeHandler(caplog.handler)
+
+
+# ---- folders
 
 
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
 
 
-@pytest.mark.parametrize('suffix', [
-    '.jpg', '.png', '.tif', '.webp'])
-@pytest.mark.parametrize('orientation', TURNS)
-def test_exif_orientation_is_undone(tmp_path: Path, orientation: int,
-                                    suffix: str) -> None:
-    exif = Image.Exif()
-    exif[0x112] = orientation
-    stored = _picture().transpose(TURNS[orientation])
-    stored.save(tmp_path / f'turned{suffix}', exif=exif)
-    image = _folder(tmp_path)[0]['img']
-    assert image.shape == (HEIGHT, WIDTH, 3)
-    corners = image[8:-4:16, 12:-4:24, ::-1].reshape(4, 3)
-    assert np.abs(corners - COLOURS).max() <= 8
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tif', '.webp'])
+def test_exif_orientation_is_undone(tmp_path, suffix):
+    colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200],
+                        [220, 220, 60]])
+    quarters = colours.reshape(2, 2, 3).astype(np.uint8)
+    picture = Image.fromarray(quarters.repeat(16, 0).repeat(24, 1))
+    for orientation, turn in TURNS.items():
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        picture.transpose(turn).save(tmp_path / f'x{suffix}', exif=exif)
+        image = folder(tmp_path)[0]['img']
+        assert image.shape == (32, 48, 3)
+        corners = image[8:-4:16, 12:-4:24, ::-1].reshape(4, 3)
+        assert np.abs(corners - colours).max() <= 8, orientation
 
 
-def test_nested_folders_in_a_fixed_order(tmp_path: Path) -> None:
-    names = ['b.jpg', 'a/z.png', 'a/b/c/d/deep.JPG', 'A/x.webp', '0.bmp',
-             'with space/ü.jpeg']
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        _picture().save(tmp_path / name)
-    (tmp_path / 'notes.txt').write_text('no image')
-    (tmp_path / 'fake.jpg.part').write_text('no image')
-    dataset = _folder(tmp_path)
-    assert sorted(_names(dataset, tmp_path)) == sorted(names)
-    assert _names(dataset, tmp_path) == _names(_folder(tmp_path), tmp_path)
-    assert [dataset[i]['img'].shape for i in range(6)] == [
-        (HEIGHT, WIDTH, 3)] * 6
-
-
-def test_what_is_hidden_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / '.thumbnails').mkdir()
-    for name in ('._seen.jpg', '.thumbnails/seen.jpg', 'seen.jpg'):
-        _picture().save(tmp_path / name)
-    assert _names(_folder(tmp_path), tmp_path) == ['seen.jpg']
-
-
-def test_extensions_are_chosen(jpeg_folder: Path) -> None:
-    _picture().save(jpeg_folder / 'x.png')
-    try:
-        assert len(_folder(jpeg_folder)) == 9
-        assert len(_folder(jpeg_folder, extensions=['.PNG'])) == 1
-    finally:
-        (jpeg_folder / 'x.png').unlink()
-
-
-def test_no_labels_even_with_class_folders(tmp_path: Path) -> None:
-    for name in ('cat', 'dog'):
-        (tmp_path / name).mkdir()
-        _picture().save(tmp_path / name / '0.png')
-    dataset = DATASETS.build(
-        dict(type='amt_mm.ImageFolder', data_root=str(tmp_path)))
+def test_nested_folders_in_a_fixed_order(tmp_path):
+    listed = ['0.bmp', 'A/x.webp', 'a/b/c/d/deep.JPG', 'a/z.png', 'b.jpg',
+              'with space/ü.jpeg']
+    write(tmp_path, *listed, 'notes.txt', 'fake.jpg.part', '._seen.jpg',
+          '.thumbnails/seen.jpg')
+    dataset = folder(tmp_path)
+    assert names(dataset) == names(folder(tmp_path)) == listed
+    assert names(folder(tmp_path, extensions=['.PNG'])) == ['a/z.png']
+    assert [dataset[i]['img'].shape for i in range(6)] == [(48, 64, 3)] * 6
     assert 'gt_label' not in dataset.get_data_info(0)
 
 
-def test_list_in_a_file(jpeg_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / 'train.txt').write_text('2.jpg\nbelow/7.jpg')
-    dataset = _folder(jpeg_folder, ann_file=str(tmp_path / 'train.txt'))
-    assert _names(dataset, jpeg_folder) == ['2.jpg', 'below/7.jpg']
+def test_what_is_no_regular_file_is_listed_and_skipped(data):
+    (data / 'dangling.png').symlink_to('nowhere')
+    (data / 'device.png').symlink_to('/dev/zero')  # would never end
+    (data / 'folder.png').mkdir()
+    os.mkfifo(data / 'pipe.png')  # would wait for ever
+    dataset = folder(data)
+    assert names(dataset) == ['a.png', 'below/b.png', 'dangling.png',
+                              'device.png', 'pipe.png']
+    for index in range(5):
+        assert dataset[index]['img'].shape == (48, 64, 3)
+    assert dataset.unreadable.tolist() == [False, False, True, True, True]
+    strict = folder(data, on_unreadable='raise')
+    for index, why in ((2, 'No such file'), (3, 'no regular file'),
+                       (4, 'no regular file')):
+        with pytest.raises(UnreadableImageError, match=why):
+            strict[index]
 
 
-# ---- files that cannot be read
+def test_links_are_followed(data, tmp_path):
+    write(tmp_path, 'elsewhere/c.png')
+    (data / 'link').symlink_to(tmp_path / 'elsewhere')
+    (data / 'd.png').symlink_to('a.png')
+    assert names(folder(data)) == ['a.png', 'below/b.png', 'd.png',
+                                   'link/c.png']
+    assert names(folder(f'{data}/')) == names(folder(data))
 
 
-def _cut_off() -> bytes:
-    content = io.BytesIO()
-    _picture().save(content, 'JPEG')
-    return content.getvalue()[:-100]
+@pytest.mark.parametrize('target', ['.', '../..', 'other'])
+def test_a_link_that_leads_back(data, target, tmp_path):
+    back = data / 'below' / 'back'
+    if target == 'other':  # two links together
+        (tmp_path / 'other').mkdir()
+        (data / 'below' / 'out').symlink_to(tmp_path / 'other')
+        back, target = tmp_path / 'other' / 'back', str(data / 'below')
+    back.symlink_to(target)
+    with pytest.raises(ValueError, match=(
+            r'the link .*/back leads to a folder that it lies in')):
+        folder(data)
 
 
-def test_broken_file_stops_the_run(tmp_path: Path) -> None:
-    (tmp_path / 'broken.jpg').write_bytes(_cut_off())
-    dataset = _folder(tmp_path, on_unreadable='raise')
-    with pytest.raises(UnreadableImageError, match='read .*/broken.jpg: '):
-        dataset[0]
-    assert not dataset.unreadable.any()
+def test_pictures_that_are_left_out_are_counted(data, warnings_of):
+    write(data, 'x.gif', 'y.GIF', 'z.heic', 'notes.txt', '._a.gif')
+    assert len(folder(data)) == 2
+    text, = warnings_of()
+    assert f'pictures of {data}/ left out: 2 .gif, 1 .heic. To take' in text
+    assert len(folder(data, extensions=('.gif', '.png', '.heic'))) == 5
+    assert len(warnings_of()) == 1
 
 
-def test_broken_file_is_skipped_and_flagged(tmp_path: Path) -> None:
-    np.random.seed(0)
-    for name in 'ac':
-        _picture().save(tmp_path / f'{name}.png')
-    (tmp_path / 'b.jpg').write_bytes(_cut_off())
-    dataset = _folder(tmp_path)
-    paths = _names(dataset, tmp_path)
-    bad = paths.index('b.jpg')
-    assert not dataset.unreadable.any()
-    samples = [dataset[i] for i in range(3)]
-    assert dataset.unreadable.nonzero().flatten().tolist() == [bad]
-    shown = [Path(sample['img_path']).name for sample in samples]
-    assert [shown[i] for i in range(3) if i != bad] == ['a.png', 'c.png']
-    assert shown[bad] != 'b.jpg' and samples[bad]['sample_idx'] != bad
+def test_names_are_shown_escaped(data):
+    os.chmod(data / 'a.png', 0)
+    strange = os.fsencode(data) + b'/\xff\x1b[2J\n.png'
+    Path(os.fsdecode(strange)).write_bytes(b'no image')
+    dataset = folder(data, on_unreadable='raise')
+    user = os.geteuid()
+    if not user:  # root may read anything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(UnreadableImageError, match='a.png: Permission'):
+            dataset[0]
+    finally:
+        os.seteuid(user)
+    with pytest.raises(UnreadableImageError) as caught:
+        dataset[len(dataset) - 1]
+    text = str(caught.value)
+    assert '\\udcff\\x1b[2J\\n.png' in text and text.isprintable()
+    text.encode()  # it can be logged
+    for name, shown in (('plain ü 猫.jpg', 'plain ü 猫.jpg'),
+                        ('a\u202eb', 'a\\u202eb'), ('\0', '\\x00')):
+        assert printable(name) == printable(Path(name)) == shown
 
 
-def test_seeded_samples_do_not_hand_over_to_each_other_for_ever(
-        tmp_path: Path) -> None:
-    """Seeding makes the draw of another sample the same at each try."""
-    _picture().save(tmp_path / 'a.png')
-    for name in 'bcd':
-        (tmp_path / f'{name}.png').write_bytes(b'')
-    seeding = dict(type='amt_mm.SeedSample')
-    dataset = ImageFolder(str(tmp_path), pipeline=[seeding, *LOAD],
-                          serialize_data=False)
-    for epoch in range(100):
-        dataset.pipeline.transforms[0].set(0, epoch)
-        for index in range(4):
-            assert dataset[index]['img_path'].endswith('a.png')
+# ---- several folders
 
 
-def test_the_same_sample_takes_the_place_in_the_same_epoch(
-        tmp_path: Path) -> None:
-    for name in 'abcdef':
-        _picture().save(tmp_path / f'{name}.png')
-    (tmp_path / 'x.png').write_bytes(b'')
-    seeding = dict(type='amt_mm.SeedSample')
-    shown = []
-    for before in ([], [0, 6, 3]):
-        dataset = ImageFolder(str(tmp_path), pipeline=[seeding, *LOAD],
-                              serialize_data=False)
-        dataset.pipeline.transforms[0].set(0, 0)
-        [dataset[index] for index in before]
-        shown.append([])
-        for epoch in range(20):
-            dataset.pipeline.transforms[0].set(0, epoch)
-            shown[-1].append(dataset[6]['sample_idx'])
-    assert shown[0] == shown[1]
-    assert len(set(shown[0])) > 3
-
-
-def test_a_file_that_went_missing_is_unreadable(tmp_path: Path) -> None:
-    for name in 'ab':
-        _picture().save(tmp_path / f'{name}.png')
-    dataset = _folder(tmp_path, on_unreadable='raise')
-    (tmp_path / 'a.png').unlink()
-    with pytest.raises(UnreadableImageError, match='a.png'):
-        [dataset[i] for i in range(2)]
-
-
-def test_flags_set_in_workers_are_seen(tmp_path: Path) -> None:
-    for name in 'abcdef':
-        _picture().save(tmp_path / f'{name}.png')
-    for name in ('x.jpg', 'y.jpg'):
-        (tmp_path / name).write_bytes(_cut_off())
-    dataset = _folder(tmp_path, serialize_data=True)
-    bad = [i for i, n in enumerate(_names(dataset, tmp_path))
-           if n.endswith('.jpg')]
-    loader = DataLoader(
-        dataset, 2, num_workers=2, collate_fn=lambda batch: len(batch),
-        multiprocessing_context='fork')
-    assert sum(loader) == 8
-    assert dataset.unreadable.nonzero().flatten().tolist() == bad
-
-
-def test_the_pipelines_own_errors_are_not_skipped(jpeg_folder: Path) -> None:
-    steps = [*LOAD, dict(type='amt_mm.AMTMaskGenerator', input_size=64)]
-    dataset = ImageFolder(str(jpeg_folder), pipeline=steps)
-    with pytest.raises(ValueError, match='no saliency store'):
-        dataset[0]
-    assert not dataset.unreadable.any()
-
-
-def test_packed_samples_collate(jpeg_folder: Path) -> None:
-    steps = [*LOAD, dict(type='mmpretrain.ResizeEdge', scale=32),
-             dict(type='mmpretrain.CenterCrop', crop_size=32),
-             dict(type='mmpretrain.PackInputs')]
-    dataset = ImageFolder(str(jpeg_folder), pipeline=steps)
-    batch = default_collate([dataset[i] for i in range(8)])
-    assert batch['inputs'].shape == (8, 3, 32, 32)
-    assert [s.sample_idx for s in batch['data_samples']] == list(range(8))
-
-
-@pytest.mark.parametrize('highest, white, said', [
-    (4095, 65535, 'dark'), (65535, 65535, ''), (40000, 65535, ''),
-    (4095, 4095, ''), (5000, 4095, 'clipped')])
-def test_levels_that_do_not_fill_16_bits_are_told_once(
-        tmp_path, caplog, highest, white, said):
-    levels = np.linspace(7, highest, 24 * 32).astype(np.uint16)
-    for i in range(10):
-        Image.fromarray(levels.reshape(24, 32)).save(tmp_path / f'{i:02}.png')
-    Image.new('RGB', (32, 24)).save(tmp_path / '00.jpg')
-    (tmp_path / '01.png').write_bytes(b'')
-    logger = MMLogger.get_instance(f'levels_{highest}_{white}_{said}')
-    logger.addHandler(caplog.handler)
-    steps = [dict(type='amt_mm.SeedSample'),
-             dict(type='amt_mm.LoadImage', white_level=white)]
-    dataset = ImageFolder(str(tmp_path), pipeline=steps, lazy_init=True)
-    assert 'white_level' not in caplog.text
-    dataset.full_init()
-    dataset.full_init()  # as the runner calls it once more
-    logger.removeHandler(caplog.handler)
-    messages = [m for m in caplog.messages if 'white_level' in m]
-    assert len(messages) == bool(said)
-    if said:
-        fits = dict(dark=4095, clipped=8191)[said]
-        assert messages == [
-            f'6 of the first 8 images have 16 bits, with levels of 7 to '
-            f'{highest:,}; white_level {white:,} is white, so they come out '
-            f'{said}. Set pipeline.1.white_level={fits} of LoadImage to make '
-            f'level {fits:,} white.']
-
-
-# ---- several folders, and folders that are not what was meant
-
-
-def test_several_folders_are_as_one_that_holds_them(tmp_path: Path) -> None:
+def test_several_folders_are_as_one_that_holds_them(tmp_path):
     for name in ('b/z', 'a', 'b/c'):
-        (tmp_path / 'all' / name).mkdir(parents=True)
-        for i in range(3):
-            _picture().save(tmp_path / 'all' / name / f'{i}.png')
-    one = ImageFolder(str(tmp_path / 'all'), pipeline=LOAD)
-    several = ImageFolder(
-        [str(tmp_path / 'all' / 'b'), str(tmp_path / 'all' / 'a')],
-        pipeline=LOAD)
+        write(tmp_path / 'all' / name, *(f'{i}.png' for i in range(3)))
+    one = folder(tmp_path / 'all')
+    several = folder([str(tmp_path / 'all' / name) for name in 'ba'])
     assert [*sample_paths(several)] == [*sample_paths(one)]
-    assert sum(1 for _ in sample_paths(one)) == 9
+    assert len(one) == 9
     assert several[0]['img_path'] == one[0]['img_path']
 
 
@@ -278,8 +190,8 @@ def test_several_folders_are_as_one_that_holds_them(tmp_path: Path) -> None:
      "ann_file must be empty for several data_root, got 'x.txt'"),
     (dict(data_root=[]), FileNotFoundError, "got '', which is no folder"),
 ])
-def test_several_folders_that_cannot_be(tmp_path: Path, monkeypatch,
-                                        changes, error, message) -> None:
+def test_several_folders_that_cannot_be(tmp_path, monkeypatch, changes, error,
+                                        message):
     monkeypatch.chdir(tmp_path)
     for name in ('a/b', 'b'):
         (tmp_path / name).mkdir(parents=True)
@@ -287,21 +199,155 @@ def test_several_folders_that_cannot_be(tmp_path: Path, monkeypatch,
         ImageFolder(**{'data_root': ['a', 'a/b'], **changes})
 
 
+# ---- lists
+
+
+def listed(root, content, **kwargs):
+    path = root.parent / 'list.txt'
+    if isinstance(content, str):
+        content = content.encode('utf-8', 'surrogateescape')
+    path.write_bytes(content)
+    return folder(root, ann_file=str(path), **kwargs)
+
+
+@pytest.mark.parametrize('content', [
+    'a.png\nbelow/b.png', 'a.png\r\nbelow/b.png\r\n',
+    '\na.png\n\n  \nbelow/b.png\n\n', 'a.png\nbelow/../below/b.png\n'])
+def test_lists_that_are_right(data, content):
+    assert names(listed(data, content)) == ['a.png', 'below/b.png']
+    assert names(listed(data, f'{data}/a.png')) == ['a.png']
+
+
+@pytest.mark.parametrize('name', [
+    '../secret.png', 'below/../../secret.png', '/etc/passwd', '..',
+    '{data}2/a.png'])
+def test_a_list_that_leaves_data_root(data, name):
+    name = name.format(data=data)
+    with pytest.raises(ValueError) as caught:
+        listed(data, f'a.png\n\n{name}\n')
+    text = str(caught.value)
+    assert 'line 3 of ann_file' in text and 'list.txt' in text
+    assert f'must be below data_root {data}, got {name}' in text
+
+
 @pytest.mark.parametrize('content, message', [
-    (lambda i, image: image, '32 images looked at in .*, 32 are the same'),
-    (lambda i, image: image if i == 0 else b'text',
-     '32 images looked at in .*, 1 can be read'),
-    (lambda i, image: image + bytes([i]), None)])
-def test_a_folder_that_is_not_what_was_meant(tmp_path: Path, content, message,
-                                             caplog) -> None:
-    file = io.BytesIO()
-    _picture().save(file, 'JPEG')
+    (b'a.png\n\xff.png', r'ann_file must be UTF-8, got .*list.txt: .* 0xff'),
+    ('', 'lists no image'), ('\n\n', 'lists no image'),
+    # it is not unpickled
+    (pickle.dumps([dict(img_path='a.png')]), 'ann_file must be UTF-8'),
+])
+def test_a_list_that_is_damaged(data, content, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        listed(data, content)
+
+
+@pytest.mark.parametrize('name, shown', [
+    ('a\0.png', r'a\x00.png'), ('x' * 100_000, 'x...x'),
+    ('\x1b]0;pwned\x07.png', r'\x1b]0;pwned\x07.png')])
+def test_names_that_no_file_can_have_are_unreadable(data, name, shown):
+    with pytest.raises(UnreadableImageError) as caught:
+        listed(data, f'a.png\n{name}\n', on_unreadable='raise')[1]
+    text = str(caught.value)
+    assert shown in text and len(text) < 2000 and text.isprintable()
+
+
+# ---- files that cannot be read
+
+
+def test_broken_file_stops_the_run(data):
+    write(data, 'broken.png', content=PICTURE[:-100])
+    dataset = folder(data, on_unreadable='raise')
+    (data / 'a.png').unlink()  # went missing since
+    for index, name in enumerate(('a', 'below/b', 'broken')):
+        if index != 1:
+            with pytest.raises(UnreadableImageError, match=f'/{name}.png: '):
+                dataset[index]
+    assert not dataset.unreadable.any()
+
+
+def test_flags_set_in_workers_are_seen(data):
+    write(data, 'x.png', 'y.png', content=PICTURE[:-100])
+    dataset = folder(data, serialize_data=True)
+    loader = DataLoader(
+        dataset, 1, num_workers=2, multiprocessing_context='fork',
+        collate_fn=lambda batch: (batch[0]['img_path'],
+                                  batch[0]['sample_idx']))
+    found = [*loader]
+    assert [Path(path).name for path, _ in found[:2]] == ['a.png', 'b.png']
+    assert all(index in (0, 1) for _, index in found)
+    assert dataset.unreadable.tolist() == [False, False, True, True]
+
+
+def test_seeded_samples_do_not_hand_over_to_each_other_for_ever(tmp_path):
+    """Seeding makes the draw of another sample the same at each try."""
+    write(tmp_path, 'a.png')
+    write(tmp_path, 'b.png', 'c.png', 'd.png', content=b'')
+    dataset = folder(tmp_path, SEED)
+    for epoch in range(30):
+        dataset.pipeline.transforms[0].set(0, epoch)
+        for index in range(4):
+            assert dataset[index]['img_path'].endswith('a.png')
+
+
+def test_the_same_sample_takes_the_place_in_the_same_epoch(tmp_path):
+    write(tmp_path, *(f'{name}.png' for name in 'abcdef'))
+    write(tmp_path, 'x.png', content=b'')
+    shown: list[list[int]] = []
+    for before in ([], [0, 6, 3]):
+        dataset = folder(tmp_path, SEED)
+        dataset.pipeline.transforms[0].set(0, 0)
+        [dataset[index] for index in before]
+        shown.append([])
+        for epoch in range(20):
+            dataset.pipeline.transforms[0].set(0, epoch)
+            shown[-1].append(dataset[6]['sample_idx'])
+    assert shown[0] == shown[1]
+    assert len(set(shown[0])) > 3
+
+
+def test_the_pipelines_own_errors_are_not_skipped(data):
+    dataset = ImageFolder(str(data), pipeline=[
+        LOAD, dict(type='amt_mm.AMTMaskGenerator', input_size=64)])
+    with pytest.raises(ValueError, match='no saliency store'):
+        dataset[0]
+    assert not dataset.unreadable.any()
+
+
+# ---- what is told of a folder at the start
+
+
+@pytest.mark.parametrize('highest, white, said', [
+    (4095, 65535, 'dark'), (65535, 65535, ''), (40000, 65535, ''),
+    (4095, 4095, ''), (5000, 4095, 'clipped')])
+def test_levels_that_do_not_fill_16_bits_are_told_once(
+        tmp_path, warnings_of, highest, white, said):
+    levels = np.linspace(7, highest, 24 * 32).astype(np.uint16)
+    for i in range(10):
+        Image.fromarray(levels.reshape(24, 32)).save(tmp_path / f'{i:02}.png')
+    Image.new('RGB', (32, 24)).save(tmp_path / '00.jpg')
+    (tmp_path / '01.png').write_bytes(b'')
+    dataset = ImageFolder(
+        str(tmp_path), pipeline=[SEED, dict(LOAD, white_level=white)],
+        lazy_init=True)
+    assert not warnings_of()
+    dataset.full_init()
+    dataset.full_init()  # as the runner calls it once more
+    fits = dict(dark=4095, clipped=8191).get(said, 0)
+    assert [m for m in warnings_of() if 'white_level' in m] == [
+        f'6 of the first 8 images have 16 bits, with levels of 7 to '
+        f'{highest:,}; white_level {white:,} is white, so they come out '
+        f'{said}. Set pipeline.1.white_level={fits} of LoadImage to make '
+        f'level {fits:,} white.'] * bool(said)
+
+
+@pytest.mark.parametrize('content, message', [
+    (lambda i: PICTURE, '32 are the same image'),
+    (lambda i: b'text' if i else PICTURE, '1 can be read'),
+    (lambda i: PICTURE + bytes([i]), None)])
+def test_a_folder_that_is_not_what_was_meant(tmp_path, content, message,
+                                             warnings_of):
     for i in range(40):
-        (tmp_path / f'{i:02d}.jpg').write_bytes(content(i, file.getvalue()))
-    logger = MMLogger.get_instance('contents', log_level='WARNING')
-    MMLogger._instance_dict.move_to_end('contents')  # the current one
-    logger.addHandler(caplog.handler)
-    _folder(tmp_path)
-    found = ' '.join(record.getMessage() for record in caplog.records)
-    told = bool(re.search(message or 'looked at', found))
-    assert told == bool(message), found
+        write(tmp_path, f'{i:02d}.png', content=content(i))
+    folder(tmp_path)
+    assert warnings_of() == [f'of 32 images looked at in {tmp_path}, '
+                             f'{message}.'] * bool(message)

@@ -27,25 +27,23 @@ GENERATOR = dict(type='amt_mm.AMTMaskGenerator', input_size=32, patch_size=8)
 SEED = dict(type='amt_mm.SeedSample')
 
 
-def _dataset(root: Path | str, *steps: dict) -> ImageFolder:
+def _dataset(root, *steps):
     return ImageFolder(
         str(root), pipeline=list(steps), serialize_data=False)
 
 
-def test_unwrap(jpeg_folder: Path) -> None:
-    dataset = _dataset(jpeg_folder)
-    assert unwrap(dataset) is dataset
-    assert unwrap(RepeatDataset(dataset, 2)) is dataset
-    assert unwrap(Subset(RepeatDataset(dataset, 2), [3, 9])) is dataset
-
-
-def test_a_repeated_image_keeps_its_index(jpeg_folder: Path) -> None:
-    repeated = RepeatDataset(_dataset(jpeg_folder, dict(
-        type='amt_mm.LoadImage')), 2)
+def test_unwrap(jpeg_folder):
+    dataset = _dataset(jpeg_folder, dict(type='amt_mm.LoadImage'))
+    repeated = RepeatDataset(dataset, 2)
+    for wrapped in (dataset, repeated, Subset(repeated, [3, 9])):
+        assert unwrap(wrapped) is dataset
     assert [repeated[i]['sample_idx'] for i in (1, 9)] == [1, 1]
+    with pytest.raises(ValueError, match='must be an mmengine BaseDataset or '
+                       'a wrapper of some, .* got list'):
+        unwrap([])
 
 
-def test_concatenated_data_sets_have_one_index(jpeg_folder: Path) -> None:
+def test_concatenated_data_sets_have_one_index(jpeg_folder):
     parts = [_dataset(jpeg_folder, dict(type='amt_mm.LoadImage'))
              for _ in range(2)]
     number = len(parts[0])
@@ -61,24 +59,7 @@ def test_concatenated_data_sets_have_one_index(jpeg_folder: Path) -> None:
         f'{i}/{path}' for i in range(2) for path in sample_paths(parts[0])]
 
 
-def test_an_image_without_a_path_goes_by_its_pixels() -> None:
-    def paths(level: int) -> list[str]:
-        dataset = BaseDataset(lazy_init=True)
-        dataset.data_list = [dict(img=np.full((4, 4, 3), level, np.uint8))]
-        dataset.serialize_data = False
-        dataset._fully_initialized = True
-        return [*sample_paths(dataset)]
-
-    assert paths(0) == paths(0) != paths(1)
-
-
-def test_what_has_no_data_set_inside() -> None:
-    with pytest.raises(ValueError, match='must be an mmengine BaseDataset or '
-                       'a wrapper of some, .* got list'):
-        unwrap([])
-
-
-def test_find_transforms_at_any_depth(jpeg_folder: Path) -> None:
+def test_find_transforms_at_any_depth(jpeg_folder):
     dataset = _dataset(
         jpeg_folder, SEED, dict(
             type='RandomChoice',
@@ -96,8 +77,7 @@ def test_find_transforms_at_any_depth(jpeg_folder: Path) -> None:
     assert find_transforms(_dataset(jpeg_folder), SeedSample) == []
 
 
-def test_sample_paths_are_relative_to_the_root(jpeg_folder: Path,
-                                               tmp_path: Path) -> None:
+def test_sample_paths_are_relative_to_the_root(jpeg_folder, tmp_path):
     paths = list(sample_paths(_dataset(jpeg_folder)))
     assert sorted(paths) == sorted(
         [f'{i}.jpg' for i in range(6)] + ['below/6.jpg', 'below/7.jpg'])
@@ -108,24 +88,28 @@ def test_sample_paths_are_relative_to_the_root(jpeg_folder: Path,
     assert fingerprint(sample_paths(_dataset(copy))) != fingerprint(paths)
 
 
-def test_slash_after_the_root_changes_nothing(jpeg_folder: Path) -> None:
-    slash = _dataset(f'{jpeg_folder}/')
-    assert list(sample_paths(slash)) == list(
-        sample_paths(_dataset(jpeg_folder)))
+def test_other_data_sets(jpeg_folder):
+    """Paths outside of the root stay whole; pixels stand in for a path."""
+    def paths(*infos):
+        dataset = BaseDataset(data_root='/data', lazy_init=True)
+        dataset.data_list = infos
+        dataset.serialize_data, dataset._fully_initialized = False, True
+        return [*sample_paths(dataset)]
+
+    listed = ['/a/0.jpg', 'b/1.jpg']
+    assert paths(*(dict(img_path=path) for path in listed)) == listed
+    dark, light = (dict(img=np.full((4, 4, 3), level, np.uint8))
+                   for level in (0, 1))
+    assert paths(dark) == paths(dict(dark)) != paths(light)
+    assert [*sample_paths(_dataset(f'{jpeg_folder}/'))] == [
+        *sample_paths(_dataset(jpeg_folder))]
 
 
-def test_paths_outside_the_root_stay_whole() -> None:
-    dataset = BaseDataset(data_root='/data', lazy_init=True)
-    dataset.data_list = [dict(img_path='/a/0.jpg'), dict(img_path='b/1.jpg')]
-    dataset.serialize_data, dataset._fully_initialized = False, True
-    assert list(sample_paths(dataset)) == ['/a/0.jpg', 'b/1.jpg']
-
-
-def test_balanced_classes_keep_the_index(jpeg_folder: Path) -> None:
+def test_balanced_classes_keep_the_index(jpeg_folder):
 
     class Labelled(ImageFolder):
 
-        def get_cat_ids(self, idx: int) -> list[int]:
+        def get_cat_ids(self, idx):
             return [int(idx == 0)]
 
     dataset = Labelled(

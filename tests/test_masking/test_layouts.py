@@ -26,13 +26,13 @@ COUNTS = TokenCounts(2, 3, 4)
     (ThrowMiddle(), [M, M, T, T, T, V, V, V, V]),
     (ThrowLow(), [M, M, V, V, V, V, T, T, T]),
 ])
-def test_roles_by_rank(layout, by_rank: list[int]) -> None:
+def test_roles_by_rank(layout, by_rank):
     assert layout(COUNTS).tolist() == by_rank
     assert layout(COUNTS).dtype == np.int8
 
 
 @pytest.mark.parametrize('layout', [ThrowMiddle(), ThrowLow(), ThrowRandom()])
-def test_a_caller_cannot_spoil_the_next_call(layout) -> None:
+def test_a_caller_cannot_spoil_the_next_call(layout):
     try:
         layout(COUNTS)[:] = VISIBLE
     except ValueError:  # read-only
@@ -40,7 +40,7 @@ def test_a_caller_cannot_spoil_the_next_call(layout) -> None:
     assert (layout(COUNTS) == THROWN).sum() == 3
 
 
-def test_random_layout_throws_each_other_rank_alike() -> None:
+def test_random_layout_throws_each_other_rank_alike():
     np.random.seed(0)
     draws = 20_000
     thrown = np.mean([ThrowRandom()(COUNTS) == T for _ in range(draws)], 0)
@@ -50,7 +50,7 @@ def test_random_layout_throws_each_other_rank_alike() -> None:
     assert np.abs(thrown[2:] - p).max() < 3 * sigma
 
 
-def test_hints_show_some_of_the_top() -> None:
+def test_hints_show_some_of_the_top():
     """Of the 4 most salient 2 are shown; the mask goes on below them."""
     np.random.seed(0)
     weights = np.array([[.1, .9, .3], [.8, .2, .5], [.4, .7, .6]])
@@ -75,15 +75,14 @@ def test_hints_show_some_of_the_top() -> None:
     ([0, 1, 2, 3], [1, -1, 0], r'visible\) \(2, 1, 1\), got \('),
     ([0, 1, 2, 3], [1, 1, -1, 3], r'visible\) \(2, 1, 1\), got \('),
 ])
-def test_a_strategy_that_breaks_the_rules(order: list[int], flags: list[int],
-                                          message: str) -> None:
+def test_a_strategy_that_breaks_the_rules(order, flags, message):
     strategy = Strategy(TokenCounts(2, 1, 1), lambda *_: np.array(order),
                         lambda _: np.array(flags, np.int8))
     with pytest.raises(ValueError, match=message):
         strategy.check((2, 2))
 
 
-def test_a_check_draws_nothing() -> None:
+def test_a_check_draws_nothing():
     np.random.seed(0)
     expected = np.random.random()
     np.random.seed(0)

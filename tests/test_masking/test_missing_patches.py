@@ -25,12 +25,12 @@ ORDERINGS = [dict(type=f'amt_mm.{name}Ordering') for name in (
     'Attention', 'AttMaskLow', 'Random', 'Grid', 'Block')]
 
 
-def draw_missing(number: int, seed: int = 0) -> np.ndarray:
+def draw_missing(number, seed=0):
     is_missing = np.arange(GRID[0] * GRID[1]) < number
     return np.random.default_rng(seed).permutation(is_missing).reshape(GRID)
 
 
-def draw_weights(seed: int = 1) -> np.ndarray:
+def draw_weights(seed=1):
     return np.random.default_rng(seed).random(GRID)
 
 
@@ -90,7 +90,7 @@ def test_the_others_keep_their_order():
         assert not (flags[order[hints + 88:]] == MASKED).any()
 
 
-def plan_with_uncounted() -> MaskPlan:
+def plan_with_uncounted():
     flags = np.array([[[UNCOUNTED, MASKED], [VISIBLE, MASKED]],
                       [[MASKED, VISIBLE], [MASKED, MASKED]]], np.int8)
     return MaskPlan.from_flags(flags)

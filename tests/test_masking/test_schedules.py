@@ -10,18 +10,18 @@ from amt_mm.masking import AttentionOrdering, LinearSchedule, count_tokens
 from amt_mm.masking.schedules import Scheduled
 
 
-def linear(start: float, end: float, until: int, begin: int = 0) -> dict:
+def linear(start, end, until, begin=0):
     return dict(type='amt_mm.LinearSchedule', start=start, end=end,
                 begin=begin, until=until)
 
 
 @pytest.mark.parametrize('epoch, value', [
     (0, 4.), (10, 4.), (11, 3.7), (15, 2.5), (20, 1.), (400, 1.)])
-def test_line(epoch: int, value: float) -> None:
+def test_line(epoch, value):
     assert LinearSchedule(4., 1., until=20, begin=10).at(epoch) == value
 
 
-def test_decimal_ratios_count_as_decimals() -> None:
+def test_decimal_ratios_count_as_decimals():
     schedule = LinearSchedule(.75, .45, until=30)
     for epoch in range(31):
         ratio = (75 - epoch) / 100
@@ -29,7 +29,7 @@ def test_decimal_ratios_count_as_decimals() -> None:
         assert count_tokens(100, schedule.at(epoch)).masked == 75 - epoch
 
 
-def test_schedules_at_any_depth() -> None:
+def test_schedules_at_any_depth():
     cfg = dict(a=1, b=linear(0., 1., 10), c=dict(d=dict(
         type='amt_mm.AttentionOrdering', temperature=linear(4., 2., 20, 2))))
     scheduled = Scheduled(cfg)
@@ -41,7 +41,7 @@ def test_schedules_at_any_depth() -> None:
     assert Scheduled(dict(a=1, b=dict(c='x'))).is_constant
 
 
-def test_generator_goes_by_the_epoch() -> None:
+def test_generator_goes_by_the_epoch():
     generator = AMTMaskGenerator(
         224, mask_ratio=linear(.75, .45, 3), throw_ratio=linear(0., .4, 4, 1),
         ordering=dict(type='amt_mm.AttentionOrdering',
@@ -56,13 +56,3 @@ def test_generator_goes_by_the_epoch() -> None:
         assert seen == {
             0: (147, 0, 49, 4., .1), 1: (127, 0, 69, 3., .15),
             3: (88, 52, 56, 1., .2), 4: (88, 78, 30, 1., .2)}
-
-
-def test_counts_stay_within_an_epoch() -> None:
-    generator = AMTMaskGenerator(
-        224, ordering=dict(type='amt_mm.RandomOrdering'),
-        mask_ratio=linear(.75, .45, 30), throw_ratio=0.)
-    for epoch in (0, 7, 30):
-        masked = {int((generator(dict(sample_idx=0, epoch=epoch))['mask_plan']
-                       == 1).sum()) for _ in range(5)}
-        assert masked == {196 * (75 - epoch) // 100}

@@ -15,20 +15,18 @@ from tiny_models import (
     simmim_config,
 )
 
-from amt_mm.models import AMTMAEPretrainDecoder
-
 NUM_BANDS = 5
 BANDS = dict(patch_cfg=dict(in_channels=NUM_BANDS))
 
 
-def mae() -> dict:
+def mae():
     config = mae_config(**BANDS)
     config['data_preprocessor'] = dict(
         type='amt_mm.AMTDataPreprocessor', mean=[.1] * NUM_BANDS, std=[.5])
     return config
 
 
-def simmim(channel: int | None = NUM_BANDS) -> dict:
+def simmim(channel=NUM_BANDS):
     config = simmim_config(**BANDS)
     config['head']['loss']['channel'] = channel
     return config
@@ -57,16 +55,6 @@ def test_each_channel_has_its_mean_and_spread():
     found = normalise(dict(inputs=images, data_samples=[]))['inputs']
     assert found[0, :, 0, 0].tolist() == [
         (1 - mean) / std for mean, std in zip(means, stds, strict=True)]
-
-
-def test_a_part_may_be_given_by_its_class():
-    config = mae_config()
-    config['neck'].update(type=AMTMAEPretrainDecoder)
-    del config['neck']['embed_dim']
-    assert MODELS.build(config).neck.decoder_embed.in_features == 32
-    config['neck']['type'] = 'amt_mm.Missing'
-    with pytest.raises(KeyError, match='Missing'):
-        MODELS.build(config)
 
 
 @pytest.mark.parametrize('config, message', [

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from tiny_models import (
     COUNTS,
     build,
+    cross_config,
     gradients_of,
     mae_config,
     make_images,
@@ -17,14 +18,6 @@ from tiny_models import (
 from torch import nn
 
 from amt_mm.masking import MASKED, UNPREDICTED, MaskPlan
-from amt_mm.models import AMTMAEPretrainDecoder
-
-
-def cross_config(size=32, inter_block=False, **neck):
-    config = mae_config(size)
-    neck = dict(config['neck'], type='amt_mm.AMTCrossDecoder', **neck)
-    return dict(config, neck=dict(neck, inter_block=inter_block))
-
 
 either = pytest.mark.parametrize('inter_block', [False, True])
 
@@ -136,63 +129,6 @@ def test_what_is_not_predicted_influences_nothing():
                      for x in (images, changed))
     for name, gradient in before.items():
         assert torch.equal(gradient, after[name]), name
-
-
-# ---- the whole model
-
-
-@either
-def test_every_trained_parameter_is_reached(inter_block):
-    model = build(cross_config(inter_block=inter_block))
-    gradients = gradients_of(
-        model, model.loss(make_images(), make_samples(COUNTS))['loss'])
-    assert gradients.keys() == {
-        n for n, p in model.named_parameters() if p.requires_grad}
-    assert all(g.any() for g in gradients.values())
-
-
-@either
-def test_mixed_precision_and_another_input_size(inter_block):
-    model = build(cross_config(inter_block=inter_block))
-    images = make_images(32, 48)
-    samples = make_samples(COUNTS._replace(visible=12), (4, 6))
-    exact = model.loss(images, samples)['loss']
-    with torch.autocast('cpu', torch.bfloat16):
-        loss = model.loss(images, samples)['loss']
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(exact.item(), rel=1e-2)
-    assert gradients_of(model, loss)['backbone.cls_token'].any()
-
-
-@pytest.mark.compiles
-@either
-def test_one_graph_for_the_compiler(inter_block):
-    model = build(cross_config(inter_block=inter_block))
-    plan = MaskPlan.from_data_samples(make_samples(COUNTS))
-
-    def step(images, visible, masked):
-        return model.loss_given_plan(
-            images, MaskPlan(visible, masked, (4, 4)))
-
-    compiled = torch.compile(step, backend='eager', fullgraph=True)
-    args = make_images(), plan.ids_visible, plan.ids_masked
-    torch.testing.assert_close(compiled(*args), step(*args))
-    compiled(*args).backward()
-
-
-def test_initial_weights():
-    torch.manual_seed(0)
-    model = MODELS.build(cross_config(inter_block=True, decoder_depth=50))
-    model.init_weights()
-    own, mae = model.neck, AMTMAEPretrainDecoder(
-        num_patches=16, patch_size=8, embed_dim=32, decoder_embed_dim=16,
-        decoder_num_heads=2)
-    mae.init_weights()
-    assert torch.equal(own.decoder_pos_embed, mae.decoder_pos_embed)
-    assert own.mask_token.any()
-    # two blocks and their input
-    assert own.block_weights.shape == (50, 3)
-    assert own.block_weights.std().item() == pytest.approx(3**-.5, rel=.2)
 
 
 @pytest.mark.parametrize('neck, message', [

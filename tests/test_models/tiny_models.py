@@ -38,6 +38,21 @@ def mae_config(size: int | tuple[int, int] = 32, ours: bool = True,
             patch_size=SIDE, loss=dict(type=LOSS, criterion='L2')))
 
 
+def cross_config(size: int | tuple[int, int] = 32,
+                 inter_block: bool = False,
+                 **neck: Any) -> dict:
+    """Describe a MAE of ours with the decoder of cross-attention."""
+    config = mae_config(size)
+    config['neck'].update(type='amt_mm.AMTCrossDecoder',
+                          inter_block=inter_block, **neck)
+    return config
+
+
+def inter_config(size: int | tuple[int, int] = 32) -> dict:
+    """Describe one whose decoder reads all blocks of the encoder."""
+    return cross_config(size, True)
+
+
 def simmim_config(size: int | tuple[int, int] = 32,
                   vit: str = 'AMTSimMIMViT', **backbone: Any) -> dict:
     """Describe a SimMIM of ours."""

@@ -37,7 +37,7 @@ def scene(grid=(8, 8), cell=8, channels=3, dtype=np.uint8, seed=0,
 
 
 @pytest.mark.parametrize('method', ['rbd', 'geodesic'])
-@pytest.mark.parametrize('channels', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('channels', [1, 3, 4])
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 def test_an_object_stands_out(method, channels, dtype):
     image, inside = scene(channels=channels, dtype=dtype)
@@ -56,18 +56,16 @@ def test_any_grid_and_image(method, grid, shape):
 
 
 @pytest.mark.parametrize('method', PIXEL_METHODS)
-@pytest.mark.parametrize('value', [0, 255])
-def test_one_colour_has_a_constant_map(method, value):
-    image = np.full((64, 64, 3), value, np.uint8)
-    assert (pixel_saliency(image, (8, 8), method) == np.float32(FLOOR)).all()
-
-
-@pytest.mark.parametrize('method', PIXEL_METHODS)
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_an_image_that_is_not_finite_has_no_map(method, value):
-    image, _ = scene(dtype=np.float32)
-    image[20, 20] = value
-    assert np.isnan(pixel_saliency(image, (8, 8), method)).all()
+def test_images_that_say_nothing(method):
+    """One colour has a constant map, and what is not finite has none."""
+    for value in (0, 255):
+        image = np.full((64, 64, 3), value, np.uint8)
+        found = pixel_saliency(image, (8, 8), method)
+        assert (found == np.float32(FLOOR)).all()
+    for value in (np.nan, np.inf):
+        image, _ = scene(dtype=np.float32)
+        image[20, 20] = value
+        assert np.isnan(pixel_saliency(image, (8, 8), method)).all()
 
 
 def test_what_joins_the_border_is_background():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 
 from amt_mm.arguments import (
@@ -29,6 +31,52 @@ from amt_mm.saliency.store import SaliencyStore
 
 
 @TRANSFORMS.register_module()
+class SeedSample(BaseTransform):
+    """Seed numpy's and Python's generators for one sample of one epoch.
+
+    Put first in a pipeline, it makes the random numbers a function of (seed,
+    epoch, sample, repeat): the same after a resume, and with any number of
+    workers or processes. ``EpochSeedHook`` sets the epoch.
+
+    **Required Keys:**
+
+    - sample_idx
+
+    **Modified Keys:**
+
+    - sample_idx (int): Without the repeat.
+
+    **Added Keys:**
+
+    - epoch (int): 0-based; what a schedule in a later transform goes by.
+    """
+
+    def __init__(self) -> None:
+        # in shared memory: persistent workers see what the hook writes
+        self.seed_and_epoch = torch.full((2, ), -1).share_memory_()
+
+    def set(self, seed: int, epoch: int) -> None:
+        """Set the seed of the run and the epoch in all workers."""
+        self.seed_and_epoch[0], self.seed_and_epoch[1] = seed, epoch
+
+    def transform(self, results: dict) -> dict:
+        """Seed the generators and add ``epoch``."""
+        seed, epoch = self.seed_and_epoch.tolist()
+        if seed < 0:
+            raise ValueError('SeedSample does not know the epoch: add '
+                             "dict(type='amt_mm.EpochSeedHook') to "
+                             'custom_hooks.')
+        index = results['sample_idx']
+        place = [seed, epoch, int(index)]
+        if repeat := getattr(index, 'repeat', 0):
+            place.append(repeat)
+        np.random.seed(place)
+        random.seed(' '.join(map(str, place)))
+        results.update(sample_idx=int(index), epoch=epoch)
+        return results
+
+
+@TRANSFORMS.register_module()
 class AMTMaskGenerator(BaseTransform):
     """Plan which tokens are masked, thrown and visible (Eq. 5-6).
 
@@ -40,14 +88,11 @@ class AMTMaskGenerator(BaseTransform):
 
     In place of ``mask_ratio``, ``throw_ratio`` or any number in ``ordering``
     and ``layout`` a schedule may stand, such as
-    ``dict(type='amt_mm.LinearSchedule', start=4., end=1., until=400)``. All
-    plans of an epoch keep the same counts.
+    ``dict(type='amt_mm.LinearSchedule', start=4., end=1., until=400)``.
 
-    Where the loading transform found pixels without data, patches without data
-    take thrown places first, then visible ones; if both are too few, the rest
-    is masked and has no weight in the loss. Their saliency has no influence. A
-    crop of which every patch is without data gives None, for which the data
-    set takes another sample.
+    Patches without data take thrown places first, then visible ones; if both
+    are too few, the rest is masked and has no weight in the loss. A crop
+    without any data gives None, for which the data set takes another sample.
 
     **Required Keys:**
 
@@ -123,17 +168,17 @@ class AMTMaskGenerator(BaseTransform):
         self.scale = check_multiple(name, side, patch_size,
                                     'patch_size') // patch_size
         self.rounding = rounding
+        self.num_cells = self.cells[0] * self.cells[1]  # masked as one
         self.warmup_counts = count_tokens(
             self.num_cells, warmup_mask_ratio, warmup_throw_ratio, rounding,
             'warmup_')
-        self.scheduled = Scheduled(
-            dict(
-                mask_ratio=mask_ratio,
-                throw_ratio=throw_ratio,
-                ordering=dict(type='amt_mm.AttentionOrdering')
-                if ordering is None else ordering,
-                layout=dict(type='amt_mm.ThrowMiddle')
-                if layout is None else layout))
+        if ordering is None:
+            ordering = dict(type='amt_mm.AttentionOrdering')
+        if layout is None:
+            layout = dict(type='amt_mm.ThrowMiddle')
+        self.scheduled = Scheduled(dict(
+            mask_ratio=mask_ratio, throw_ratio=throw_ratio, ordering=ordering,
+            layout=layout))
         self._present = 0, self._strategy(0)
         for epoch in sorted(self.scheduled.boundary_epochs | {0}):
             self.strategy_at(epoch).check(self.cells)
@@ -151,11 +196,6 @@ class AMTMaskGenerator(BaseTransform):
             self._present[1].ordering.needs_saliency
 
     @property
-    def num_cells(self) -> int:
-        """What is masked as one, in an image."""
-        return self.cells[0] * self.cells[1]
-
-    @property
     def counts(self) -> TokenCounts:
         """Counts over the cells after the warm-up, in epoch 0's ratios."""
         return self.strategy_at(0).counts
@@ -165,10 +205,9 @@ class AMTMaskGenerator(BaseTransform):
         """The strategy before the first update of the maps."""
         layout = self._present[1].layout
         return Strategy(self.warmup_counts, RandomOrdering(), layout,
-                        self.num_unpredicted(self.warmup_counts))
+                        self._num_unpredicted(self.warmup_counts))
 
-    def num_unpredicted(self, counts: TokenCounts) -> int:
-        """Return how many of the masked cells are not predicted."""
+    def _num_unpredicted(self, counts: TokenCounts) -> int:
         return count_unpredicted(counts.masked, self.predict_ratio,
                                  self.rounding)
 
@@ -197,10 +236,7 @@ class AMTMaskGenerator(BaseTransform):
         return results
 
     def random_plans(self, number: int, epoch: int = 0) -> np.ndarray:
-        """Return plans (N, h, w) of random order, the same in every call.
-
-        Their counts are those after the warm-up, in a 0-based epoch.
-        """
+        """Return plans (N, h, w) of random order, the same in every call."""
         strategy = self.strategy_at(epoch)._replace(ordering=RandomOrdering())
         state = np.random.get_state()
         np.random.seed(0)
@@ -258,7 +294,7 @@ class AMTMaskGenerator(BaseTransform):
             counts = count_tokens(self.num_cells, cfg['mask_ratio'],
                                   cfg['throw_ratio'], self.rounding)
             return Strategy.build(counts, cfg['ordering'], cfg['layout'],
-                                  self.num_unpredicted(counts))
+                                  self._num_unpredicted(counts))
         except ValueError as error:
             if self.scheduled.is_constant:
                 raise

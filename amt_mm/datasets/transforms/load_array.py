@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from amt_mm.arguments import check_choice, check_number
-from amt_mm.datasets.encoded_image import MAX_PIXELS
 from amt_mm.datasets.nodata import Loaded, fill_missing
 from amt_mm.registry import TRANSFORMS
 
-from .load_image import LoadImage
+from .load_image import MAX_PIXELS, LoadImage
 
 MARKS = 'alpha', 'nan'
 NUMPY, TIFF = b'\x93NUMPY', (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
@@ -83,7 +82,13 @@ class LoadArray(LoadImage):
         """Read and decode a file, fill what is missing, and scale it."""
         image = read_array(self.read(path)[0], self.max_pixels)
         image, data_mask = self._find_data(image)
-        self._check(image, data_mask)
+        if self.num_channels not in (None, image.shape[2]):
+            raise ValueError(f'num_channels must be {image.shape[2]}, as the '
+                             f'image has, got {self.num_channels}')
+        values = image if data_mask is None else image[data_mask]
+        if not np.isfinite(values).all():
+            raise ValueError(f'{np.sum(~np.isfinite(values)):,} of '
+                             f'{values.size:,} values are not finite')
         image, data_mask = fill_missing(image, data_mask)
         low, high = self.value_range
         image = (image.astype(np.float32) - low) / np.float32(high - low)
@@ -106,32 +111,16 @@ class LoadArray(LoadImage):
         is_level = low <= float(self.nodata) <= high
         return image, ~(is_mark.all(2) if is_level else is_mark.any(2))
 
-    def read(self, path: str) -> tuple[bytes, Any]:
-        """Return a file, or raise OSError or ValueError."""
-        content = self._read(path)
+    def _header(self, content: bytes) -> None:
+        """Raise ValueError if a file is no array."""
         _check_start(content)
-        return content, None
-
-    def _check(self, image: np.ndarray, data_mask: np.ndarray | None) -> None:
-        """Raise ValueError if an image is not what it must be."""
-        if self.num_channels not in (None, image.shape[2]):
-            raise ValueError(f'num_channels must be {image.shape[2]}, as the '
-                             f'image has, got {self.num_channels}')
-        values = image if data_mask is None else image[data_mask]
-        if not np.isfinite(values).all():
-            raise ValueError(f'{np.sum(~np.isfinite(values)):,} of '
-                             f'{values.size:,} values are not finite')
 
 
 def read_array(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a TIFF file or a NumPy array to (H, W, C).
-
-    Raises:
-        ValueError: If it is neither, or larger than ``max_pixels``.
-    """
+    """Decode a TIFF file or a NumPy array to (H, W, C)."""
     _check_start(content)
     if content.startswith(NUMPY):
-        image = channels_last(np.lib.format.read_array(
+        image = _channels_last(np.lib.format.read_array(
             io.BytesIO(content), allow_pickle=False))
     else:
         image = _read_tiff(content, max_pixels)
@@ -148,7 +137,7 @@ def _check_start(content: bytes) -> None:
                          f'{content[:8]!r}')
 
 
-def channels_last(image: np.ndarray) -> np.ndarray:
+def _channels_last(image: np.ndarray) -> np.ndarray:
     """Return (H, W), (H, W, C) or (C, H, W), C < W, as (H, W, C)."""
     if image.ndim == 2:
         return image[:, :, None]
@@ -170,7 +159,7 @@ def _read_tiff(content: bytes, max_pixels: int) -> np.ndarray:
         raise ValueError('its axes must be Y, X and one of channels, got '
                          f'{axes} {shape}')
     if not others or axes[others[0]] == 'Q':  # written without names
-        return channels_last(image)
+        return _channels_last(image)
     return np.moveaxis(image, others[0], 2)
 
 

@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 
 from amt_mm.arguments import check_dict
-from amt_mm.datasets.encoded_image import Header
 from amt_mm.registry import TRANSFORMS
 
-from .load_image import LoadImage
+from .load_image import Header, LoadImage, Tag
 from .random_resized_crop_with_box import Crop, RandomResizedCropWithBox
 
 # libjpeg's other scales, M/8, take as long as the whole or longer
@@ -23,7 +22,6 @@ FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     1: cv2.IMREAD_COLOR,
 }
-SIDEWAYS = range(5, 9)
 
 
 class Drawn(NamedTuple):
@@ -41,9 +39,8 @@ class LoadResizedCrop(LoadImage):
     The crop is drawn from the header, with the same random numbers and to the
     same box. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, the
     smallest at which the crop still has the height and the width of the
-    output; the cosine transform, which does it, averages as ``'area'`` does.
-    So the pixels differ a little from those of the whole image. Where the
-    crop is too small for it, or the file no JPEG, they are the same.
+    output, so the pixels differ a little from those of the whole image. Where
+    the crop is too small for it, or the file no JPEG, they are the same.
 
     It takes effect with ``color_type='color'`` and
     ``imdecode_backend='cv2'``, which are the defaults, and without
@@ -106,30 +103,26 @@ class LoadResizedCrop(LoadImage):
     def _shape(self, header: Header) -> tuple[Any, tuple[int, ...]]:
         """Return (H, W) of a JPEG that may be reduced, and what divides it."""
         how = self.color_type, self.imdecode_backend
-        height, width = header.height, header.width
+        kind, width, height, image = header
         if (self.keep_all or self.nodata is not None
-                or how != ('color', 'cv2') or header.kind != 'JPEG'
+                or how != ('color', 'cv2') or kind != 'JPEG'
                 or min(width, height) < 2 * min(self.crop.scale)):
             return None, ()
         try:
-            orientation = header.orientation
+            orientation = image.getexif().get(Tag.Orientation, 1)
         except Exception:  # Pillow's reader of tags has many
             return None, ()
-        if orientation == 1:
-            return (height, width), ()
-        if orientation not in range(2, 9):
+        if orientation not in range(1, 9):
             return None, ()
-        shape = (width, height) if orientation in SIDEWAYS else (height, width)
-        return shape, shape
+        shape = (width, height) if orientation >= 5 else (height, width)
+        return shape, shape if orientation > 1 else ()
 
 
 def reduction_for(crop: Crop, size: tuple[int, int],
                   divided: tuple[int, ...] = ()) -> int:
-    """Return by how much a crop may shrink and have the pixels of a size.
-
-    It divides the lengths in ``divided``: where an image is turned after its
-    reduction, a part of a pixel would come first.
-    """
+    """Return by how much a crop may shrink and have the pixels of a size."""
+    # it divides the sides of an image that is turned after its reduction: a
+    # part of a pixel would come first
     fits = min(side // wanted
                for side, wanted in zip(crop[2:], size, strict=True))
     return next(r for r in FLAGS

@@ -27,11 +27,8 @@ Crop = tuple[int, int, int, int]
 
 def resize_box(image: np.ndarray, box: Box, size: tuple[int, int],
                interpolation: str, backend: str) -> np.ndarray:
-    """Resize a part of an image to (h, w) as ``mmcv.imresize`` does.
-
-    The box is in pixels. Where it ends within a pixel, Pillow takes that share
-    of it, also in place of torch; ``'cv2'`` takes all of it.
-    """
+    """Resize a box in pixels to (h, w) as ``mmcv.imresize`` does."""
+    # of a pixel that it cuts Pillow takes the share, OpenCV all
     left, top, right, bottom = box
     x, y = floor(left), floor(top)
     cut = image[y:ceil(bottom), x:ceil(right)]

@@ -7,9 +7,9 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from amt_mm.datasets.encoded_image import printable
 from amt_mm.datasets.image_folder import ImageFolder
 from amt_mm.datasets.training_set import info_at, parts_of
+from amt_mm.datasets.transforms.load_image import printable
 from amt_mm.registry import HOOKS
 
 NUM_SHOWN = 20

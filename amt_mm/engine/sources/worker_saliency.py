@@ -18,8 +18,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from amt_mm.arguments import check_choice, check_number, check_str
-from amt_mm.datasets.encoded_image import check_file, check_image, printable
 from amt_mm.datasets.training_set import relative_path, sample_paths
+from amt_mm.datasets.transforms.load_image import (
+    check_file,
+    check_image,
+    printable,
+)
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency.geometry import crop_map
 from amt_mm.saliency.pixels import PIXEL_METHODS, pixel_saliency

@@ -1,78 +1,371 @@
-"""The path is in every error."""
+"""Files that are whole, cut off, damaged, unusual or hostile."""
 from __future__ import annotations
 
+import io
+import re
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
-import mmcv
+import cv2
 import numpy as np
 import pytest
-from image_bytes import encode, noise
-from mmengine.fileio import BaseStorageBackend, register_backend
+from image_bytes import (
+    UNUSUAL,
+    bombs,
+    encode,
+    noise,
+    png,
+    tiff,
+    with_jpeg_size,
+)
+from PIL import Image
 
 from amt_mm.datasets.transforms import LoadImage, UnreadableImageError
+from amt_mm.datasets.transforms.load_image import MAX_PIXELS
+
+TESTS = Path(__file__).parents[2]
+TURNED = Image.Exif()
+TURNED[0x112] = 6
 
 
-def test_loads_as_mmcv_does(jpeg_folder: Path) -> None:
-    path = str(jpeg_folder / '0.jpg')
-    results = LoadImage()(dict(img_path=path))
-    np.testing.assert_array_equal(results['img'], mmcv.imread(path))
-    assert results['img_shape'] == results['ori_shape'] == (48, 40)
+def load(path, content, **kwargs):
+    """Return the image that LoadImage makes of bytes, None if refused."""
+    path.write_bytes(content)
+    try:
+        return LoadImage(**kwargs)(dict(img_path=str(path)))['img']
+    except UnreadableImageError as error:
+        assert str(path) in str(error)
+        return None
 
 
-@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
-@pytest.mark.parametrize('content', [None, b'', b'no image'])
-def test_error_names_the_file(tmp_path: Path, content: bytes | None,
-                              backend: str) -> None:
-    path = tmp_path / 'x.jpg'
-    if content is not None:
-        path.write_bytes(content)
-    load = LoadImage(imdecode_backend=backend)
+def pillow(content):
+    """Return Pillow's own decode of the first picture, BGR."""
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert('RGB'))[..., ::-1]
+
+
+WHOLE = {
+    'jpeg': encode(noise(16, 24), 'JPEG', exif=TURNED),
+    'progressive': encode(noise(16, 24), 'JPEG', progressive=True),
+    'png': encode(noise(16, 16), 'PNG'),
+    'interlaced_png': cv2.imencode('.png', np.asarray(noise(16, 16)))[1]
+    .tobytes(),
+    'apng': encode(noise(8, 8), 'PNG', save_all=True,
+                   append_images=[noise(8, 8, seed=1)]),
+    'webp': encode(noise(16, 24), 'WEBP'),
+    'lossless_webp': encode(noise(16, 16), 'WEBP', lossless=True),
+    'animated_webp': encode(noise(16, 16), 'WEBP', save_all=True,
+                            append_images=[noise(16, 16, seed=1)]),
+    'bmp': encode(noise(16, 16), 'BMP'),
+    'tiff': encode(noise(16, 16), 'TIFF'),
+    'lzw_tiff': encode(noise(16, 16), 'TIFF', compression='tiff_lzw'),
+    'deflate_tiff': encode(noise(16, 16), 'TIFF',
+                           compression='tiff_adobe_deflate'),
+    'ppm': encode(noise(16, 16), 'PPM'),
+    'gif': encode(noise(16, 16), 'GIF'),
+    'avif': encode(noise(16, 16), 'AVIF'),
+}
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_cut_anywhere_is_an_error_or_the_whole_picture(tmp_path, name):
+    content, path = WHOLE[name], tmp_path / 'x.jpg'
+    whole = load(path, content)
+    assert whole is not None
+    for length in range(len(content)):
+        found = load(path, content[:length])
+        assert found is None or np.array_equal(found, whole), length
+    for tail in (b'\0' * 1000, b'\n', b'<html>'):  # whole, and more
+        np.testing.assert_array_equal(load(path, content + tail), whole)
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'progressive', 'png', 'webp'])
+def test_a_lost_tail_is_an_error(tmp_path, name):
+    """A download that stopped, on a disk that had the space reserved."""
+    content = WHOLE[name]
+    for length in range(20, len(content) - 12, 7):
+        lost = len(content) - length
+        # of a WebP file that is filled up nothing tells
+        for tail in (b'', bytes(lost), b'<html>502 Bad Gateway' * 100)[
+                :1 if name == 'webp' else None]:
+            assert load(tmp_path / 'x', content[:length] + tail) is None
+
+
+def test_a_flipped_bit_of_a_png_is_an_error(tmp_path):
+    """All of its bytes are under a checksum but for those of the lengths."""
+    content = WHOLE['png']
+    whole = load(tmp_path / 'x.png', content)
+    for at in range(len(content)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        found = load(tmp_path / 'x.png', bytes(damaged))
+        assert found is None or np.array_equal(found, whole), at
+
+
+@pytest.mark.parametrize('name', [
+    'jpeg', 'progressive', 'webp', 'tiff', 'lzw_tiff', 'bmp', 'gif', 'avif'])
+def test_flipped_bits_break_nothing_but_the_picture(tmp_path, name):
+    """They have no checksum: an error, or other pixels, but no crash."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(WHOLE[name])
+        for at in rng.integers(0, len(damaged), 3):
+            damaged[at] ^= 1 << rng.integers(8)
+        found = load(tmp_path / 'x', bytes(damaged), max_pixels=1_000_000)
+        assert found is None or (found.ndim, found.dtype) == (3, np.uint8)
+
+
+SMALL_MEMORY = """
+import resource, sys
+sys.path[:0] = [{tests!r}]
+from image_bytes import bombs
+from amt_mm.datasets.transforms import LoadImage, UnreadableImageError
+used = next(int(line.split()[1]) << 10 for line in open('/proc/self/status')
+            if line.startswith('VmSize'))
+resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), ) * 2)
+for name, content in bombs().items():
+    with open(name, 'wb') as file:
+        file.write(content)
+    try:
+        LoadImage()(dict(img_path=name))
+    except UnreadableImageError as error:
+        sys.stdout.write(str(error) + '\\n')
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(),
+                    reason='needs Linux')
+def test_bombs_are_refused_before_they_are_decoded(tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-c', SMALL_MEMORY.format(tests=str(TESTS))],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={'PYTHONPATH': str(TESTS.parent), 'OMP_NUM_THREADS': '1',
+             'PATH': ''})
+    lines = [line for line in done.stdout.splitlines() if 'cannot' in line]
+    assert len(lines) == len(bombs())
+    for name, line in zip(bombs(), lines, strict=True):
+        assert f'cannot read the image {name}: ' in line
+        assert 'MemoryError' not in line
+        if not name.endswith(('.webp', '.avif')):  # Pillow's own words
+            assert f'have 1 to max_pixels {MAX_PIXELS:,} pixels, got' in line
+
+
+def test_the_limit_is_the_last_size_that_is_taken(tmp_path):
+    content = encode(noise(20, 30), 'PNG')
+    assert load(tmp_path / 'x.png', content, max_pixels=600) is not None
+    assert load(tmp_path / 'x.png', content, max_pixels=599) is None
+
+
+def test_a_file_larger_than_its_pixels_can_be(tmp_path):
+    path = tmp_path / 'sparse.jpg'
+    with open(path, 'wb') as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UnreadableImageError, match=(
+            r'at most 1,448,432,976 bytes for max_pixels 178,956,970, got '
+            r'1,099,511,627,776')):
+        LoadImage()(dict(img_path=str(path)))
+
+
+def grey(dtype, factor=1):
+    values = np.asarray(noise().convert('L'), dtype)
+    return Image.fromarray((values * factor).astype(dtype))
+
+
+@pytest.mark.parametrize('name', [*UNUSUAL, *WHOLE])
+def test_unusual_files_have_pillows_pixels(tmp_path, name):
+    content = {**UNUSUAL, **WHOLE}[name]
+    found = load(tmp_path / name, content)
+    assert found.dtype == np.uint8
+    if name in UNUSUAL:  # but for rounding of inks
+        error = np.abs(found.astype(int) - pillow(content)).max()
+        assert error <= (name == 'cmyk.jpg')
+    # they have 8 bits, which white_level leaves alone
+    assert LoadImage().levels(str(tmp_path / name)) is None
+    np.testing.assert_array_equal(
+        load(tmp_path / name, content, white_level=4095), found)
+
+
+@pytest.mark.parametrize('kind', ['png', 'tiff', 'pgm', 'rgb.png', 'rgb.tiff'])
+def test_16_bits_are_scaled(tmp_path, kind):
+    colour = np.asarray(noise())[..., ::-1]
+    levels = np.asarray(noise().convert('L'), '>u2') * 257
+    content = b'P5 64 48 65535\n' + levels.astype('>u2').tobytes() \
+        if kind == 'pgm' else encode(grey(np.uint16, 257), kind.upper()) \
+        if '.' not in kind else cv2.imencode(
+            kind[3:], colour.astype(np.uint16) * 257)[1].tobytes()
+    expected = colour if '.' in kind else np.asarray(
+        noise().convert('L').convert('RGB'))
+    np.testing.assert_array_equal(load(tmp_path / 'x', content), expected)
+    # where Pillow would clip nearly all to white, it is not asked
+    if '.' not in kind:
+        assert load(tmp_path / 'x', content, imdecode_backend='pillow') is None
+
+
+@pytest.mark.parametrize('form', ['PNG', 'TIFF'])
+def test_white_level_is_white(tmp_path, form):
+    levels = np.asarray(noise().convert('L'), np.uint16) * 16 + 15
+    expected, path = levels >> 4, tmp_path / 'x'
+    content = encode(Image.fromarray(levels), form)
+    assert load(path, content).max() < 16
+    found = load(path, content, white_level=4095)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.stack([expected] * 3, -1))
+    found = load(path, content, white_level=4095, color_type='grayscale')
+    np.testing.assert_array_equal(found, expected)
+    # what is lighter than white is white
+    found = load(path, content, white_level=2047)[..., 0]
+    np.testing.assert_array_equal(found, np.minimum(expected * 2. + 1, 255))
+    assert LoadImage().levels(str(path))[1] > 2047
+
+
+@pytest.mark.parametrize('options, message', [
+    *((dict(white_level=4095, **options), "white_level needs .*'cv2' and")
+      for options in (dict(imdecode_backend='pillow'),
+                      dict(color_type='unchanged'))),
+    (dict(imdecode_backend='tifffile'), "color_type must be 'unchanged'"),
+    *((dict(white_level=value), 'white_level') for value in (0, 65536, None)),
+    (dict(max_pixels=0), 'max_pixels must be an integer >= 1'),
+])
+def test_options_that_mean_nothing(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        LoadImage(**options)
+
+
+@pytest.mark.parametrize('name', ['rgba', 'unnamed', 'la', 'shaped', 'ome'])
+def test_alpha_is_no_channel(tmp_path, name):
+    """Nor is what a description counts as the samples of a page do."""
+    colour = noise()
+    rgba = np.asarray(colour.convert('RGBA'))[..., [2, 1, 0, 3]]
+    content = dict(
+        rgba=encode(colour.convert('RGBA'), 'TIFF'),
+        unnamed=cv2.imencode('.tiff', rgba)[1].tobytes(),
+        la=encode(colour.convert('LA'), 'TIFF'),
+        shaped=encode(colour, 'TIFF', tiffinfo={
+            270: '{"shape": [48, 64, 3]}'}),
+        ome=encode(colour, 'TIFF', tiffinfo={
+            270: '<OME><Pixels SizeC="3" SizeX="64"></Pixels></OME>'}),
+    )[name]
+    if name == 'la':
+        colour = colour.convert('L').convert('RGB')
+    np.testing.assert_array_equal(
+        load(tmp_path / 'x.tif', content), np.asarray(colour)[..., ::-1])
+
+
+def test_channels_that_are_asked_for(tmp_path):
+    """As 'unchanged' asks for those of the file, and tifffile has them."""
+    tifffile = pytest.importorskip('tifffile')
+    bands = np.random.default_rng(0).integers(0, 4096, (32, 24, 13), 'u2')
+    path = tmp_path / 'x.tif'
+    for options in ({}, dict(photometric='minisblack', planarconfig=1)):
+        tifffile.imwrite(path, bands, **options)
+        with pytest.raises(UnreadableImageError) as caught:
+            LoadImage()(dict(img_path=str(path)))
+        asked = re.search(r'LoadImage\((.*?)\)', str(caught.value))[1]
+        asked = dict(re.findall(r"(\w+)=\\?'(\w+)", asked))
+        assert set(asked) == {'color_type', 'imdecode_backend'}
+        found = LoadImage(**asked)(dict(img_path=str(path)))['img']
+        np.testing.assert_array_equal(found, bands)
+
+
+REFUSED = {
+    'empty.jpg': (b'', 'no image: 0 bytes'),
+    'text.jpg': (b'this is no image', 'no image: 16 bytes, which begin with'),
+    'page.jpg': (b'<html>' * 9, 'no image'),
+    'vector.png': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'no image'),
+    # Pillow would start Ghostscript
+    'script.webp': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'
+                    b'%%EndComments\nshowpage\n', 'no image'),
+    'float.tif': (encode(grey(np.float32), 'TIFF'),
+                  'must hold unsigned integers, got SampleFormat'),
+    'unit_float.tif': (encode(grey(np.float32, 1 / 255), 'TIFF'),
+                       'must hold unsigned integers, got SampleFormat'),
+    'colour_float.tif': (cv2.imencode('.tiff', np.ones(
+        (8, 8, 3), np.float32))[1].tobytes(), 'got SampleFormat'),
+    'signed.tif': (encode(grey(np.int32), 'TIFF'), 'got SampleFormat [2]'),
+    '32_bits.tif': (tiff(BitsPerSample=32, StripByteCounts=256), 'decoded'),
+    'bands.tif': (tiff(SamplesPerPixel=13, BitsPerSample=16),
+                  'got 13 samples a pixel, 0 of them alpha.'),
+    'grey_and_more.tif': (tiff(SamplesPerPixel=3), 'got 3 samples a pixel'),
+    'colour_and_more.tif': (encode(noise().convert('RGBX'), 'TIFF'),
+                            'got 4 samples a pixel, 0 of them alpha.'),
+    'shaped.tif': (encode(noise(13, 64).convert('L'), 'TIFF', tiffinfo={
+        270: '{"shape": [48, 64, 13]}'}),
+        'got an array of shape (48, 64, 13) in pages of 13 x 64.'),
+    'imagej.tif': (encode(noise().convert('L'), 'TIFF', tiffinfo={
+        270: 'ImageJ=1.54f\nimages=4\nchannels=4\n'}),
+        'got 4 channels in pages of 1.'),
+    'ome.tif': (encode(noise().convert('L'), 'TIFF', tiffinfo={
+        270: '<OME><Pixels SizeC="5" SizeX="64"></Pixels></OME>'}),
+        'got 5 channels in pages of 1.'),
+    'dark.pgm': (b'P5 4 4 15\n' + bytes(range(16)),
+                 "must be 255 or 65535, got b'15'"),
+    'header.jpg': (b'\xff\xd8\xff\xe0\0\x10JFIF', 'header is damaged'),
+    'no_size.ppm': (b'P6 # only a comment', 'header is damaged'),
+    'no_pixels.png': (png(0, 5), 'header is damaged'),
+    'short.tif': (b'II*\0\xff\xff\xff\xff', 'header is damaged'),
+    'no_height.jpg': (with_jpeg_size(encode(noise(), 'JPEG'), 64, 0),
+                      'header is damaged'),
+    'claim.png': (png(8, 8, struct.pack('>I', 0x7ffffff0) + b'tEXt',
+                      content=bytes(8 * 25)), 'header is damaged'),
+    'float.pfm': (b'Pf 2 2 -1.0\n' + bytes(16), 'no image'),
+}
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_refused_files_say_why(tmp_path, name):
+    content, message = REFUSED[name]
+    path = str(tmp_path / name)
+    for backend in ('cv2', 'pillow'):
+        load = LoadImage(imdecode_backend=backend)
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UnreadableImageError) as caught:
+            load(dict(img_path=path))
+        assert path in str(caught.value)
+        # of what cannot be decoded each says it in its own way
+        assert message in str(caught.value) or (
+            backend, message) == ('pillow', 'decoded')
+    assert LoadImage().levels(path) is None
+    (tmp_path / name).unlink()
     with pytest.raises(UnreadableImageError, match=f'the image {path}: '):
-        load(dict(img_path=str(path)))
+        load(dict(img_path=path))
 
 
-@register_backend('in_memory', prefixes='memory')
-class InMemory(BaseStorageBackend):
-    """A backend that is no disk."""
-
-    files: dict = {}
-
-    def get(self, filepath: str) -> bytes:
-        self.files['reads'] = self.files.get('reads', 0) + 1
-        return self.files[filepath]
-
-    def get_text(self, filepath: str) -> str:
-        return self.get(filepath).decode()
+def test_white_level_and_inverted_levels(tmp_path):
+    path = tmp_path / 'x.tif'
+    path.write_bytes(tiff(PhotometricInterpretation=0, BitsPerSample=16,
+                          StripByteCounts=128))
+    with pytest.raises(UnreadableImageError, match='level 0 is black'):
+        LoadImage(white_level=4095)(dict(img_path=str(path)))
 
 
-@pytest.mark.parametrize('name', ['x.jpg', 'x.webp'])
-@pytest.mark.parametrize('backend_args', [None, dict(backend='in_memory')])
-def test_another_backend_is_read_once(monkeypatch: pytest.MonkeyPatch,
-                                      name: str,
-                                      backend_args: dict | None) -> None:
-    path = f'memory://{name}'
-    content = encode(noise(), 'PNG')
-    monkeypatch.setattr(InMemory, 'files', {path: content})
-    image = LoadImage(backend_args=backend_args)(dict(img_path=path))['img']
-    np.testing.assert_array_equal(image, np.asarray(noise())[..., ::-1])
-    assert InMemory.files['reads'] == 1
-    InMemory.files[path] = content[:-20]
-    with pytest.raises(UnreadableImageError, match=f'{path}: .*cut off'):
-        LoadImage(backend_args=backend_args)(dict(img_path=path))
+def test_trailing_pictures_do_not_stand_for_a_cut_first(tmp_path):
+    """A thumbnail's end within the header is not the end of the file."""
+    thumbnail = encode(noise(16, 16), 'JPEG')
+    whole = encode(noise(), 'JPEG')
+    segment = b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
+    content = whole[:2] + segment + whole[2:]
+    assert load(tmp_path / 'x.jpg', content) is not None
+    assert load(tmp_path / 'x.jpg', content[:-200]) is None
+    assert load(tmp_path / 'x.jpg', content[:-200] + bytes(200)) is None
 
 
-def test_options_of_mmcv(tmp_path: Path) -> None:
+# ---- options
+
+
+def test_options_of_mmcv(tmp_path):
     path = tmp_path / 'x.png'
     path.write_bytes(encode(noise().convert('RGBA'), 'PNG'))
-    found = {}
-    for name, options in dict(
-            grey=dict(color_type='grayscale'), all=dict(
-                color_type='unchanged'), float=dict(to_float32=True)).items():
+    for options, channels, dtype in (
+            (dict(color_type='grayscale'), (), np.uint8),
+            (dict(color_type='unchanged'), (4, ), np.uint8),
+            (dict(to_float32=True), (3, ), np.float32),
+            (dict(backend_args=dict(backend='local')), (3, ), np.uint8)):
         results = LoadImage(**options)(dict(img_path=str(path)))
         assert results['img_shape'] == results['ori_shape'] == (48, 64)
-        found[name] = results['img'].shape[2:], results['img'].dtype
-    assert found == dict(grey=((), np.uint8), all=((4, ), np.uint8),
-                         float=((3, ), np.float32))
+        assert results['img'].shape[2:] == channels
+        assert results['img'].dtype == dtype
     path.write_bytes(b'')
     assert LoadImage(ignore_empty=True)(dict(img_path=str(path))) is None
 

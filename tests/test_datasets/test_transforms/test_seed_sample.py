@@ -1,8 +1,6 @@
 """Random numbers that depend on (seed, epoch, sample) alone."""
 from __future__ import annotations
 
-import copy
-import pickle
 import random
 
 import numpy as np
@@ -12,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from amt_mm.datasets.transforms import SeedSample
 
 
-def _draw(transform: SeedSample, index: int) -> tuple[float, float]:
+def _draw(transform, index):
     results = dict(sample_idx=index, img='kept')
     epoch = int(transform.seed_and_epoch[1])
     assert transform(results) == dict(
@@ -20,19 +18,19 @@ def _draw(transform: SeedSample, index: int) -> tuple[float, float]:
     return np.random.random(), random.random()
 
 
-def _at(seed: int, epoch: int, index: int) -> tuple[float, float]:
+def _at(seed, epoch, index):
     transform = SeedSample()
     transform.set(seed, epoch)
     return _draw(transform, index)
 
 
-def test_same_place_same_numbers() -> None:
+def test_same_place_same_numbers():
     first = _at(3, 5, 7)
     np.random.random(100), random.random()
     assert _at(3, 5, 7) == first
 
 
-def test_every_place_has_numbers_of_its_own() -> None:
+def test_every_place_has_numbers_of_its_own():
     places = [(s, e, i) for s in range(5) for e in range(5)
               for i in range(20)]
     drawn = [_at(*place) for place in places]
@@ -43,41 +41,28 @@ def test_every_place_has_numbers_of_its_own() -> None:
     assert abs(np.corrcoef(numbers[:-1, 0], numbers[1:, 0])[0, 1]) < 0.14
 
 
-def test_large_seeds_and_indices() -> None:
-    assert _at(2**31 - 1, 4000, 2**31) != _at(2**31 - 2, 4000, 2**31)
-
-
-def test_unset_epoch_says_which_hook_sets_it() -> None:
+def test_unset_epoch_says_which_hook_sets_it():
     with pytest.raises(ValueError, match='amt_mm.EpochSeedHook'):
         SeedSample()(dict(sample_idx=0))
 
 
-def test_a_copy_knows_the_epoch() -> None:
-    transform = SeedSample()
-    transform.set(1, 2)
-    for twin in (copy.deepcopy(transform), pickle.loads(
-            pickle.dumps(transform))):
-        assert _draw(twin, 3) == _at(1, 2, 3)
-
-
 class Draws(Dataset):
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.transform = SeedSample()
 
-    def __len__(self) -> int:
+    def __len__(self):
         return 8
 
-    def __getitem__(self, index: int) -> tuple[float, float]:
+    def __getitem__(self, index):
         return _draw(self.transform, index)
 
 
-@pytest.mark.parametrize('num_workers', [1, 2])
-def test_persistent_workers_see_the_epoch(num_workers: int) -> None:
+def test_persistent_workers_see_the_epoch():
     dataset = Draws()
     dataset.transform.set(0, 0)
     loader = DataLoader(
-        dataset, 2, num_workers=num_workers, persistent_workers=True,
+        dataset, 2, num_workers=2, persistent_workers=True,
         multiprocessing_context='fork', collate_fn=list)
     epochs = []
     for epoch in (0, 1, 0):
