@@ -17,6 +17,7 @@ import json
 import os
 import zlib
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -120,40 +121,30 @@ class SaliencyStore:
         stamp = (status.st_mtime_ns, status.st_ino)
         if stamp != self._stamp:
             current = self.generation
-            before = self._file
             self._file = None if current is None else self._open(current)
-            if before:
-                before.close()
             self._stamp = stamp
         if self._file is None:
             return None
         if not 0 <= index < self.num_images:
             raise IndexError(
                 f'index must be in [0, {self.num_images}), got {index}.')
-        found = self._read_record(self._file, index)
-        if found is None:
-            raise SaliencyMapsLostError(
-                f'cannot read the saliency maps {self._file.name}: the map of '
-                f'image {index} is damaged. Resume from the last checkpoint: '
-                'the maps are then checked, and made anew.')
-        return found
-
-    def _read_record(self, file: BinaryIO, index: int) -> np.ndarray | None:
-        """Return the map of an image, None if it is damaged."""
+        dtype = record_dtype(self.grid)
+        content = b''
         # a file that is cut off under a memory map kills the process, and
         # pages that were read count as its memory
-        dtype = record_dtype(self.grid)
-        try:
+        with suppress(OSError):
             # the position is that after the header, which is never moved
-            content = os.pread(file.fileno(), dtype.itemsize,
-                               file.tell() + index * dtype.itemsize)
-        except OSError:
-            return None
-        if len(content) < dtype.itemsize:
-            return None
-        record = np.frombuffer(content, dtype)[0]
-        is_whole = zlib.crc32(content[:-4], index) == record['crc32']
-        return record['map'] if is_whole else None
+            content = os.pread(self._file.fileno(), dtype.itemsize,
+                               self._file.tell() + index * dtype.itemsize)
+        if len(content) == dtype.itemsize:
+            record = np.frombuffer(content, dtype)[0]
+            is_whole = zlib.crc32(content[:-4], index) == record['crc32']
+            if is_whole:
+                return record['map']
+        raise SaliencyMapsLostError(
+            f'cannot read the saliency maps {self._file.name}: the map of '
+            f'image {index} is damaged. Resume from the last checkpoint: '
+            'the maps are then checked, and made anew.')
 
     def verify(self, generation: int) -> None:
         """Read a whole generation and compare its checksum."""
@@ -179,10 +170,6 @@ class SaliencyStore:
         expected = (self.num_images, ), record_dtype(self.grid)
         try:
             file = MapFile(path)
-        except OSError as error:
-            raise SaliencyMapsLostError(
-                f'cannot read the saliency maps {path}: {error}') from error
-        try:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             if (shape, dtype) != expected:
@@ -191,10 +178,9 @@ class SaliencyStore:
                     file.tell() + self.num_images * dtype.itemsize:
                 raise ValueError('it is cut off')
         except (OSError, ValueError, ArithmeticError) as error:
-            file.close()
             raise SaliencyMapsLostError(
-                f'{path} must hold {expected[0]} records {expected[1]}: '
-                f'{error}.') from error
+                f'cannot read the saliency maps {path}, which must hold '
+                f'{expected[0]} records {expected[1]}: {error}.') from error
         return file
 
     def _read_manifest(self) -> Manifest:

@@ -62,18 +62,6 @@ def test_every_percentage_is_exact(num):
     assert checked > 9000
 
 
-@pytest.mark.parametrize('num, mask, throw, rounding, masked, thrown', [
-    (100, 0.29, 0.0, 'floor', 29, 0),  # 28.999999999999996 in binary
-    (100, 0.07, 0.0, 'ceil', 7, 0),  # 7.000000000000001
-    (10, 0.1, 0.7, 'floor', 1, 7),  # 0.1 + 0.7 is 0.7999999999999999
-    (10, 1e-1, 2e-1, 'ceil', 1, 2),
-    (1000000, 1e-6, 0.5, 'floor', 1, 500000),
-])
-def test_decimal_traps(num, mask, throw, rounding, masked, thrown):
-    expected = (masked, thrown, num - masked - thrown)
-    assert count_tokens(num, mask, throw, rounding) == expected
-
-
 def test_ids_ascend_and_partition_the_tokens():
     flags = _flags()
     plan = MaskPlan.from_flags(flags)

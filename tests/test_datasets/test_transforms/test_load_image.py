@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import re
+import resource
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,6 @@ from PIL import Image
 from amt_mm.datasets.transforms import LoadImage, UnreadableImageError
 from amt_mm.datasets.transforms.load_image import MAX_PIXELS
 
-TESTS = Path(__file__).parents[2]
 TURNED = Image.Exif()
 TURNED[0x112] = 6
 
@@ -117,39 +116,37 @@ def test_flipped_bits_break_nothing_but_the_picture(tmp_path, name):
         assert found is None or (found.ndim, found.dtype) == (3, np.uint8)
 
 
-SMALL_MEMORY = """
-import resource, sys
-sys.path[:0] = [{tests!r}]
-from image_bytes import bombs
-from amt_mm.datasets.transforms import LoadImage, UnreadableImageError
-used = next(int(line.split()[1]) << 10 for line in open('/proc/self/status')
-            if line.startswith('VmSize'))
-resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), ) * 2)
-for name, content in bombs().items():
-    with open(name, 'wb') as file:
-        file.write(content)
-    try:
-        LoadImage()(dict(img_path=name))
-    except UnreadableImageError as error:
-        sys.stdout.write(str(error) + '\\n')
-"""
+def load_in_small_memory(root, pipe):
+    """Load all bombs with 300 MB more than there are, and send the errors."""
+    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    limit = pages * resource.getpagesize() + (300 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    found = {}
+    for name, content in bombs().items():
+        (root / name).write_bytes(content)
+        try:
+            LoadImage()(dict(img_path=str(root / name)))
+        except UnreadableImageError as error:
+            found[name] = str(error)
+    pipe.send(found)
 
 
-@pytest.mark.skipif(not Path('/proc/self/status').exists(),
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(),
                     reason='needs Linux')
 def test_bombs_are_refused_before_they_are_decoded(tmp_path):
-    done = subprocess.run(
-        [sys.executable, '-c', SMALL_MEMORY.format(tests=str(TESTS))],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={'PYTHONPATH': str(TESTS.parent), 'OMP_NUM_THREADS': '1',
-             'PATH': ''})
-    lines = [line for line in done.stdout.splitlines() if 'cannot' in line]
-    assert len(lines) == len(bombs())
-    for name, line in zip(bombs(), lines, strict=True):
-        assert f'cannot read the image {name}: ' in line
-        assert 'MemoryError' not in line
+    context = multiprocessing.get_context('fork')
+    ours, theirs = context.Pipe()
+    process = context.Process(target=load_in_small_memory,
+                              args=(tmp_path, theirs))
+    process.start()
+    found = ours.recv() if ours.poll(120) else {}
+    process.join()
+    assert found.keys() == bombs().keys()
+    for name, error in found.items():
+        assert f'cannot read the image {tmp_path / name}: ' in error
+        assert 'MemoryError' not in error
         if not name.endswith(('.webp', '.avif')):  # Pillow's own words
-            assert f'have 1 to max_pixels {MAX_PIXELS:,} pixels, got' in line
+            assert f'have 1 to max_pixels {MAX_PIXELS:,} pixels, got' in error
 
 
 def test_the_limit_is_the_last_size_that_is_taken(tmp_path):
@@ -272,22 +269,17 @@ def test_channels_that_are_asked_for(tmp_path):
 REFUSED = {
     'empty.jpg': (b'', 'no image: 0 bytes'),
     'text.jpg': (b'this is no image', 'no image: 16 bytes, which begin with'),
-    'page.jpg': (b'<html>' * 9, 'no image'),
-    'vector.png': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'no image'),
     # Pillow would start Ghostscript
     'script.webp': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'
                     b'%%EndComments\nshowpage\n', 'no image'),
     'float.tif': (encode(grey(np.float32), 'TIFF'),
                   'must hold unsigned integers, got SampleFormat'),
-    'unit_float.tif': (encode(grey(np.float32, 1 / 255), 'TIFF'),
-                       'must hold unsigned integers, got SampleFormat'),
     'colour_float.tif': (cv2.imencode('.tiff', np.ones(
         (8, 8, 3), np.float32))[1].tobytes(), 'got SampleFormat'),
     'signed.tif': (encode(grey(np.int32), 'TIFF'), 'got SampleFormat [2]'),
     '32_bits.tif': (tiff(BitsPerSample=32, StripByteCounts=256), 'decoded'),
     'bands.tif': (tiff(SamplesPerPixel=13, BitsPerSample=16),
                   'got 13 samples a pixel, 0 of them alpha.'),
-    'grey_and_more.tif': (tiff(SamplesPerPixel=3), 'got 3 samples a pixel'),
     'colour_and_more.tif': (encode(noise().convert('RGBX'), 'TIFF'),
                             'got 4 samples a pixel, 0 of them alpha.'),
     'shaped.tif': (encode(noise(13, 64).convert('L'), 'TIFF', tiffinfo={
