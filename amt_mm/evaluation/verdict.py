@@ -16,7 +16,7 @@ LEARNING, STOPPED, SICK = 'learning', 'no longer learning', 'sick'
 MAX_RISE = 0.25  # of the loss, over its lowest
 MIN_RANK, MIN_SPREAD = 1.7, 0.027  # below one of them, all features are one
 MAX_ENTROPY = 0.999  # of maps that tell patches apart
-MAX_GAP = 0.1  # between the losses, as a share of what they fell
+MAX_GAP = 0.02  # of the losses, over that at first, of what they fell
 MIN_FALL = 0.002  # of the loss, for a new lowest
 PATIENCE, QUIET_SHARE = 4, 0.25  # checkups, and epochs, without one
 Rule = Callable[[Sequence[Checkup]], str]
@@ -52,9 +52,8 @@ def judge(checkups: Sequence[Checkup]) -> Verdict:
             return Verdict(SICK, f': {why}', name)
     name, losses = _losses(checkups)
     at = _lowest(losses)
-    epoch, last = checkups[at].epoch, checkups[-1].epoch
-    if len(checkups) - 1 - at >= PATIENCE and \
-            last - epoch >= QUIET_SHARE * last:
+    epoch = checkups[at].epoch
+    if _is_quiet(checkups, at):
         return Verdict(STOPPED, f' since epoch {epoch}: {name} was '
                        f'{losses[at]:.4g} then and is {losses[-1]:.4g}')
     return Verdict(LEARNING, f': {name} is {losses[-1]:.4g}, after '
@@ -82,14 +81,17 @@ def collapsed(checkups: Sequence[Checkup]) -> str:
 
 
 def memorising(checkups: Sequence[Checkup]) -> str:
-    """Say so if images that are not trained on have much higher losses."""
+    """Say so if images that are not trained on no longer gain, and lag."""
+    name, losses = _losses(checkups)
+    at = _lowest(losses)
     first, last = checkups[0], checkups[-1]
-    if last.heldout_loss is None:
+    if last.heldout_loss is None or first.heldout_loss is None \
+            or not _is_quiet(checkups, at):
         return ''
-    gap = last.heldout_loss - last.loss
-    return (f'the loss is {last.loss:.4g} of trained images and '
-            f'{last.heldout_loss:.4g} of others') \
-        if gap > MAX_GAP * abs(first.loss - last.loss) else ''
+    gap = last.heldout_loss - last.loss - (first.heldout_loss - first.loss)
+    return (f'{name} has been above {losses[at]:.4g} since epoch '
+            f'{checkups[at].epoch}, that of trained images is {last.loss:.4g}'
+            ) if gap > MAX_GAP * (first.loss - last.loss) else ''
 
 
 def uniform(checkups: Sequence[Checkup]) -> str:
@@ -105,6 +107,13 @@ SICKNESSES: dict[str, Rule] = {
     'memorising': memorising,
     'saliency uniform': uniform,
 }
+
+
+def _is_quiet(checkups: Sequence[Checkup], lowest: int) -> bool:
+    """Whether the lowest loss is so old that no lower one is to come."""
+    last = checkups[-1].epoch
+    return (len(checkups) - 1 - lowest >= PATIENCE
+            and last - checkups[lowest].epoch >= QUIET_SHARE * last)
 
 
 def _losses(checkups: Sequence[Checkup]) -> tuple[str, list[float]]:
