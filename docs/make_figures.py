@@ -58,9 +58,9 @@ RUNS = {
                        'custom_hooks.1.interval=1000'],
     '16 images': ['data_root={root}/few'],
     'weight decay 50': ['optim_wrapper.optimizer.weight_decay=50'],
-    'rate 0 from epoch 6': ['param_scheduler.1.end=6',
-                            'param_scheduler.1.T_max=4',
-                            'param_scheduler.1.eta_min=0'],
+    'rate 0 from epoch 6': ['param_scheduler.1.type=MultiStepLR',
+                            'param_scheduler.1.milestones=[6]',
+                            'param_scheduler.1.gamma=0.'],
 }
 # what is drawn: name in the log -> title
 CURVES = {
