@@ -51,7 +51,8 @@ from amt_mm.weights.export import TARGETS, open_checkpoint
 CONFIG = 'config.py'
 EXPORTED = 'exported'
 # of a run that goes on, they stay as they are
-FIXED = ('model', 'method', 'masking', 'init', 'image_size', 'seed')
+FIXED = ('model', 'method', 'masking', 'init', 'image_size', 'heldout',
+         'seed')
 
 
 def pretrain(out: str | os.PathLike,
@@ -65,6 +66,7 @@ def pretrain(out: str | os.PathLike,
              epochs: int | None = None,
              batch_size: int | None = None,
              workers: int | None = None,
+             heldout: int | None = None,
              seed: int | None = None,
              resume: bool = False,
              **unknown: Any) -> Path:
@@ -89,6 +91,8 @@ def pretrain(out: str | os.PathLike,
         batch_size (int, optional): Of one process. By default it follows from
             the memory, the images and the recipe.
         workers (int, optional): Processes that load. By default the cores.
+        heldout (int, optional): Images that are not trained on, to see
+            whether the run learns. By default 1 in 20, 256 at most.
         seed (int, optional): Of weights, masks and crops. Defaults to 0.
         resume (bool): Whether a run in ``out`` goes on; words that are not
             given are those of that run. Defaults to False.
@@ -101,6 +105,7 @@ def pretrain(out: str | os.PathLike,
             another.
         TypeError: If a word is not known; the message names the nearest.
         ImportError: If a package for what is left in ``out`` is missing.
+        OSError: If the report could not be written; all else is.
     """
     check_known(pretrain, unknown)
     words = dict(data=data, model=model, method=method, masking=masking,
@@ -178,7 +183,7 @@ def words_of_run(folder: Path, resume: bool) -> dict[str, Any]:
     if not stored:
         raise ValueError(f'{config} is not of amt_mm.pretrain: go on with its '
                          f'run by tools/train.py {config} --resume.')
-    return dict(stored)
+    return dict(heldout=0) | dict(stored)  # older runs kept none back
 
 
 def check_same_run(folder: Path, words: Words,
@@ -218,8 +223,11 @@ def leave_results(folder: Path) -> None:
         [sys.executable, tool, folder], text=True, capture_output=True,
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(
             [str(package), os.environ.get('PYTHONPATH', '')])})
-    print_log(done.stdout.strip() if done.returncode == 0 else
-              f'the report was not written: {done.stderr.strip()[-500:]}')
+    if done.returncode:
+        raise OSError(
+            f'{folder} is whole but for report.html, which was not written: '
+            f'{done.stderr.strip()[-500:]}')
+    print_log(done.stdout.strip())
 
 
 def newest_checkpoint(run: str | os.PathLike) -> Path:

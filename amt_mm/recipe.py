@@ -24,6 +24,7 @@ from amt_mm.engine.fit_size import (
     Pick,
     pick_batch_size,
     pick_epochs,
+    pick_heldout,
     pick_workers,
 )
 from amt_mm.weights.hub import SCHEMES, fetch
@@ -44,6 +45,7 @@ LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
 MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt')
 PATCH_SIZE = 16
 CHECKPOINTS = 'checkpoints'
+CHECKUPS = 20  # of a run
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Words:
     epochs: int | None = None
     batch_size: int | None = None
     workers: int | None = None
+    heldout: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ class Words:
         optional(partial(check_int, low=1))('epochs', self.epochs)
         check_batch_size('batch_size', self.batch_size)
         check_num_workers('workers', self.workers)
+        optional(partial(check_int, low=0))('heldout', self.heldout)
         check_int('seed', self.seed, 0)
         # SimMIM masks cells of 2 x 2 patches
         unit = PATCH_SIZE * (2 if self.method == 'simmim' else 1)
@@ -163,10 +167,12 @@ def run_folder_config(words: Words, folder: Path, world_size: int = 1
     dataset = cfg.train_dataloader.dataset
     cfg.data_root = dataset.data_root = words.data
     picks: dict[str, Pick] = {}
-    if None in (words.epochs, words.batch_size, words.workers):
+    if None in (words.epochs, words.batch_size, words.workers,
+                words.heldout):
         num = len(DATASETS.build(dict(dataset, lazy_init=True)
                                  ).load_data_list())
         choose = dict(
+            heldout=lambda: pick_heldout(num),
             epochs=lambda: pick_epochs(num),
             batch_size=lambda: pick_batch_size(cfg, num, world_size),
             workers=lambda: pick_workers(world_size))
@@ -175,6 +181,10 @@ def run_folder_config(words: Words, folder: Path, world_size: int = 1
     words = replace(words, **{
         name: pick.value for name, pick in picks.items()})
     set_length(cfg, words)
+    dataset.num_heldout = words.heldout
+    cfg.default_hooks.checkup = dict(
+        type='amt_mm.CheckupHook',
+        interval=max(1, cfg.train_cfg.max_epochs // CHECKUPS))
     cfg.work_dir, cfg.load_from = str(folder), words.init
     cfg.randomness.seed = words.seed
     cfg.default_hooks.checkpoint.filename_tmpl = \

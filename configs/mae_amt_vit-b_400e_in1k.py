@@ -25,7 +25,7 @@ train_pipeline = [
         type='amt_mm.RandomResizedCropWithBox',
         scale=224,
         crop_ratio_range=(0.2, 1.0),
-        backend='pillow',
+        backend='torch',
         interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5),
     dict(

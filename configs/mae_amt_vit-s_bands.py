@@ -26,7 +26,6 @@ data_preprocessor = dict(
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1] = dict(type='amt_mm.LoadArray', value_range=(0., 10000.))
-train_pipeline[2].update(backend='torch')
 train_dataloader = dict(
     dataset=dict(
         pipeline=train_pipeline, extensions=('.tif', '.tiff', '.npy')))

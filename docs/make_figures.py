@@ -2,10 +2,13 @@
 
     python docs/make_figures.py
     python docs/make_figures.py --epochs 5 --num-train 64
+    python docs/make_figures.py --images DIR --out FOLDER
 
-Writes generated images, a healthy run of a small ViT and five sick ones below
-``--work-dir``, and two pictures into ``--out``. Runs that are there already
-are not made again.
+Writes generated images, a healthy run of a small ViT and others that are sick
+or at their end below ``--work-dir``, and two pictures into ``--out``, and says
+what the verdict on each run is. With ``--images`` the images are those in
+``train`` and ``val`` of a folder. Runs that are there already are not made
+again.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ import cv2
 import matplotlib
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from PIL import Image
 
+from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.datasets.training_set import find_transforms, sample_paths
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
 from amt_mm.saliency import SaliencyStore, fingerprint
@@ -34,6 +39,8 @@ from amt_mm.weights import weights_only_loading
 # projects/ lies beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.demo.demo_data import write_demo_data  # noqa: E402
+from projects.report.figures import verdict_of  # noqa: E402
+from projects.report.run_folder import read_run  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py'
@@ -50,13 +57,19 @@ RUNS = {
     'maps made once': ['custom_hooks.1.begin=0.2',
                        'custom_hooks.1.interval=1000'],
     '16 images': ['data_root={root}/few'],
+    'weight decay 50': ['optim_wrapper.optimizer.weight_decay=50'],
+    'rate 0 from epoch 6': ['param_scheduler.1.type=MultiStepLR',
+                            'param_scheduler.1.milestones=[6]',
+                            'param_scheduler.1.gamma=0.'],
 }
 # what is drawn: name in the log -> title
 CURVES = {
     'loss': 'training loss',
+    'checkup/heldout_loss': 'held-out loss, fixed plans',
+    'checkup/spread': 'spread of the features',
     'p_masked_salient': 'P(masked | salient)',
     'saliency/entropy': 'entropy of the maps',
-    'probe/knn_top1': 'k-NN top-1, percent',
+    'checkup/rank_me': 'RankMe',
 }
 
 
@@ -67,6 +80,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--epochs', type=int, default=15)
     parser.add_argument('--num-train', type=int, default=400)
+    parser.add_argument('--images', type=Path)
     parser.add_argument('--work-dir', type=Path, default='work_dirs/learning')
     parser.add_argument(
         '--out', type=Path, default=ROOT / 'docs' / 'images')
@@ -75,22 +89,33 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_data(root: Path, num_train: int) -> None:
-    """Write images, maps of them that say nothing, and a set of only 16."""
-    data = write_demo_data(root / 'data', num_train=num_train, num_val=100)
-    images = sorted((data / 'train').rglob('*.jpg'))
-    for path in images:
+def write_data(root: Path, num_train: int, images: Path | None) -> None:
+    """Write images, maps of them that are uniform, and a set of only 16."""
+    if images is None:
+        data = write_demo_data(root / 'data', num_train=num_train, num_val=100)
+    else:
+        data = root / 'data'
+        for part, number in (('train', num_train), ('val', 100)):
+            link(images / part, data / part, number, number)
+    for path in sorted((data / 'train').rglob('*.jpg')):
         flat = root / 'flat' / path.relative_to(data / 'train')
         flat.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(flat.with_suffix('.png')),
                     np.full((128, 128), 128, np.uint8))
     # as many links as there are images, so that an epoch is as long
-    (root / 'few').mkdir(exist_ok=True)
-    few = images[::max(1, len(images) // 16)][:16]
-    for i in range(num_train):
-        link = root / 'few' / f'{i:04d}.jpg'
-        if not link.exists():
-            link.symlink_to(few[i % len(few)].resolve())
+    link(data / 'train', root / 'few', num_train, 16)
+
+
+def link(source: Path, folder: Path, number: int, different: int) -> None:
+    """Make links to some images of a folder, each as often as it takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = sorted(path for path in source.rglob('*')
+                    if path.suffix.lower() in EXTENSIONS)
+    few = images[::max(1, len(images) // different)][:different]
+    for i in range(number):
+        path = folder / f'{i:04d}.jpg'
+        if not path.exists():
+            path.symlink_to(few[i % len(few)].resolve())
 
 
 def train(root: Path, name: str, epochs: int) -> Path:
@@ -98,17 +123,12 @@ def train(root: Path, name: str, epochs: int) -> Path:
     work_dir = root / name.replace(' ', '_')
     if (work_dir / f'epoch_{epochs}.pth').exists():
         return work_dir
-    interval = max(1, epochs // 5)
     options = [
         f'data_root={root}/data/train', f'train_cfg.max_epochs={epochs}',
         'param_scheduler.0.end=2', 'train_dataloader.num_workers=1',
         'default_hooks.logger.interval=4',
         f'default_hooks.checkpoint.interval={epochs}',
-        'default_hooks.probe.type=amt_mm.ProbeHook',
-        f'default_hooks.probe.dataset={root}/data/train',
-        f'default_hooks.probe.val_dataset={root}/data/val',
-        f'default_hooks.probe.interval={interval}',
-        'default_hooks.probe.linear=False', 'randomness.seed=0',
+        'randomness.seed=0',
         'default_hooks.checkup.type=amt_mm.CheckupHook',
         f'default_hooks.checkup.heldout={root}/data/val',
         'default_hooks.checkup.interval=1',
@@ -136,15 +156,16 @@ def draw_curves(work_dirs: dict[str, Path], path: Path) -> None:
     """Draw each figure in a panel, with all runs in it."""
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6), layout='constrained')
-    styles = ['-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6), layout='constrained')
+    styles = ['-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)),
+              (0, (8, 3)), (0, (3, 1))]
     for axis, (key, title) in zip(axes.flat, CURVES.items(), strict=True):
         for (name, work_dir), style in zip(
                 work_dirs.items(), styles, strict=False):
             axis.plot(*curve(work_dir, key).T, label=name, linestyle=style,
                       marker='.')
         axis.set(title=title, xlabel='epoch')
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3,
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=4,
                   loc='outside lower center')
     figure.savefig(path, dpi=90)
 
@@ -172,8 +193,10 @@ def main() -> None:
     """Train, then draw."""
     args = parse_args()
     root = args.work_dir.resolve()
-    write_data(root, args.num_train)
+    write_data(root, args.num_train, args.images)
     work_dirs = {name: train(root, name, args.epochs) for name in args.runs}
+    for name, path in work_dirs.items():
+        print_log(f'{name}: {verdict_of(read_run(path))}')
     args.out.mkdir(parents=True, exist_ok=True)
     draw_curves(work_dirs, args.out / 'learning.png')
     panels = [draw_panel(path, root, args.epochs)

@@ -24,6 +24,7 @@ FILE = re.compile(r'# (\w+\.py)\n')
 # in place of words of the page
 WORDS = {
     '.venv/bin/python': sys.executable,
+    r'make_figures\.py --images DIR': 'make_figures.py --images data/photos',
     r'\bDIR\b': 'data/photos/train',
     r'\bCHECKPOINT\b': 'work_dirs/mae_amt_vit-s_custom/epoch_2.pth',
     r'epoch_100\.pth': 'epoch_2.pth',
@@ -44,6 +45,7 @@ SMALL = {
     r'make_demo_data\.py': '--num-train 24 --num-val 16',
     r'make_figures\.py$':
     "--epochs 5 --num-train 32 --out out --runs '16 images'",
+    r'make_figures\.py --images': '--epochs 2 --num-train 16 --runs healthy',
     r'(tools/train\.py|dist_train\.sh)\b(?!.*(detector|my_masks))':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=8 '

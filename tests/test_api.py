@@ -68,6 +68,9 @@ def test_what_a_run_leaves(finished):
     page = (finished / 'report.html').read_text()
     assert page.startswith('<!doctype html>') or '<html' in page[:200]
     assert (finished / 'saliency').is_dir()
+    # 8 images are too few to keep one back
+    assert Config.fromfile(finished / 'config.py').pretrain.heldout == 0
+    assert 'learning: the loss is ' in page
     assert not list(finished.rglob('*.part'))
 
 
@@ -160,6 +163,17 @@ def test_two_processes(photos, tmp_path):
     assert done.stdout.count('pretrain in ') == 1
     assert 'effective batch size 4,' in done.stdout
     assert (tmp_path / 'a/exported/model.safetensors').is_file()
+
+
+def test_a_report_that_fails_is_an_error(run, photos, monkeypatch):
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, 'run', lambda command, **kwargs: real(
+        [sys.executable, '-c', 'raise SystemExit("no space")'], **kwargs))
+    shutil.rmtree(run / 'exported')
+    with pytest.raises(OSError, match=f'{run} is whole but for report.html, '
+                       'which was not written: no space'):
+        amt_mm.pretrain(run, resume=True, epochs=3)
+    assert (run / 'exported/model.safetensors').is_file()
 
 
 # ---- the command line
@@ -288,6 +302,11 @@ def test_epochs_follow_from_the_images():
     assert picks[10_000].why == (
         '10,000 images are to be seen 5,000,000 times in all')
     assert picks[100].why.endswith('within 100 to 800 epochs')
+
+
+def test_some_images_are_kept_back():
+    picks = [fit_size.pick_heldout(n).value for n in (199, 200, 10**6)]
+    assert picks == [0, 10, 256]
 
 
 def test_batch_size_follows_from_memory_images_and_recipe(monkeypatch):

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
-from amt_mm.arguments import check_choice
+from amt_mm.arguments import check_choice, check_int
 from amt_mm.registry import DATASETS
 
 from .transforms.load_image import LoadImage, UnreadableImageError, printable
@@ -50,19 +51,23 @@ class ImageFolder(CustomDataset):
         extensions (Sequence[str]): File names to take, in any case.
             Defaults to :data:`EXTENSIONS`, which leaves out ``'.gif'`` and
             ``'.avif'``; :class:`LoadImage` reads them as well.
+        num_heldout (int): How many of the images, evenly spread, are kept
+            back from training, for :class:`CheckupHook`. Defaults to 0.
         **kwargs: Those of :class:`mmpretrain.datasets.CustomDataset`.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
-        ValueError: If ``ann_file`` lists what is not below the folder, or one
-            folder lies in another.
+        ValueError: If ``ann_file`` lists what is not below the folder, one
+            folder lies in another, or ``num_heldout`` leaves no image.
     """
 
     def __init__(self,
                  data_root: str | Sequence[str] = '',
                  on_unreadable: str = 'skip',
                  extensions: Sequence[str] = EXTENSIONS,
+                 num_heldout: int = 0,
                  **kwargs: Any) -> None:
+        self.num_heldout = check_int('num_heldout', num_heldout, 0)
         self.on_unreadable = check_choice('on_unreadable', on_unreadable,
                                           ON_UNREADABLE)
         if not isinstance(extensions, (list, tuple)) or not all(
@@ -93,6 +98,25 @@ class ImageFolder(CustomDataset):
                                     'image.')
         return [dict(img_path=os.path.join(self.img_prefix, name))
                 for name in names]
+
+    def filter_data(self) -> list[dict]:
+        """Leave out the images that are kept back."""
+        check_int('num_heldout', self.num_heldout, 0, len(self.data_list) - 1)
+        indices = {*np.linspace(0, len(self.data_list) - 1,
+                                self.num_heldout + 2)[1:-1].astype(int)}
+        self._heldout = [self.data_list[i] for i in sorted(indices)]
+        return [image for i, image in enumerate(self.data_list)
+                if i not in indices]
+
+    def held_out(self) -> ImageFolder:
+        """Return the images that are kept back, as a data set."""
+        self.full_init()
+        other = copy(self)
+        other.data_list = [*self._heldout]
+        if self.serialize_data:
+            other.data_bytes, other.data_address = other._serialize_data()
+        other.unreadable = torch.zeros(len(other), dtype=torch.bool)
+        return other
 
     def _find_samples(self) -> list[str]:
         """List the images below the folder, and warn of those left out."""

@@ -14,6 +14,8 @@ from .optimizers import has_accelerator, has_bfloat16
 # images that a run looks at in all, repeated ones too, within bounds of epochs
 IMAGES_SEEN = 5_000_000
 MIN_EPOCHS, MAX_EPOCHS = 100, 800
+# images that are not trained on
+HELDOUT_OF, MIN_HELDOUT, MAX_HELDOUT = 20, 10, 256
 MIN_STEPS = 10  # of an epoch
 MAX_WORKERS = 16  # of a process
 # of the device's memory; that of the CPU serves other programs, too
@@ -36,6 +38,15 @@ def pick_epochs(num_images: int) -> Pick:
     if epochs != wanted:
         why += f', within {MIN_EPOCHS} to {MAX_EPOCHS} epochs'
     return Pick(epochs, why)
+
+
+def pick_heldout(num_images: int) -> Pick:
+    """Choose how many images are kept back to see what the run learns."""
+    number = num_images // HELDOUT_OF
+    return Pick(min(number, MAX_HELDOUT) if number >= MIN_HELDOUT else 0,
+                f'1 in {HELDOUT_OF} images is kept back for the checkups, '
+                f'{MAX_HELDOUT} at most, none where this is fewer than '
+                f'{MIN_HELDOUT}')
 
 
 def pick_batch_size(cfg: Config, num_images: int, world_size: int = 1) -> Pick:

@@ -40,16 +40,18 @@ from .localization import (
 )
 from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
 from .reconstruction import Reconstruction, measure_reconstruction
+from .verdict import Verdict, judge
 
 __all__ = [
     'POOLS', 'QUERIES_OF', 'Checkup', 'Estimate', 'Labelled',
     'Localization', 'Neighbours', 'PlannedImages', 'Reconstruction',
-    'average_precision', 'box_mask', 'centre_prior', 'class_token',
-    'class_token_and_mean', 'count_not_finite', 'draw_subsets', 'examine',
-    'extract_features', 'feature_spread', 'iterate_features', 'labels_of',
-    'linear_probe', 'localize', 'masks_from_boxes', 'masks_from_folder',
-    'mean_of_patches', 'measure_localization', 'measure_reconstruction',
-    'nearest', 'object_roles', 'patch_map', 'pointing_accuracy', 'pool_of',
+    'Verdict', 'average_precision', 'box_mask', 'centre_prior',
+    'class_token', 'class_token_and_mean', 'count_not_finite',
+    'draw_subsets', 'examine', 'extract_features', 'feature_spread',
+    'iterate_features', 'judge', 'labels_of', 'linear_probe', 'localize',
+    'masks_from_boxes', 'masks_from_folder', 'mean_of_patches',
+    'measure_localization', 'measure_reconstruction', 'nearest',
+    'object_roles', 'patch_map', 'pointing_accuracy', 'pool_of',
     'probe_accuracies', 'rank_me', 'readable_features',
     'saliency_of_images', 'top_accuracies', 'vote', 'weighted_knn',
     'write_features'

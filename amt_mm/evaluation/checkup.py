@@ -30,6 +30,8 @@ class Checkup:
         rank_me (float): :func:`rank_me` of their features.
         spread (float): :func:`feature_spread` of their features.
         heldout_loss (float, optional): The loss of images not trained on.
+        entropy (float, optional): Of the saliency in use, see
+            :func:`amt_mm.saliency.mean_entropy`.
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class Checkup:
     rank_me: float
     spread: float
     heldout_loss: float | None = None
+    entropy: float | None = None
 
     def compare(self, start: Checkup) -> str:
         """Return the numbers for a log, each with that of the start."""

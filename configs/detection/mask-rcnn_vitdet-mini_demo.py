@@ -15,7 +15,10 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
         rcnn=dict(sampler=dict(num=16))),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
+    # one name for each object, which the picture shows
+    test_cfg=dict(
+        rpn=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(nms=dict(class_agnostic=True))))
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(scale=(size, size))

@@ -14,6 +14,8 @@ model = dict(
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(keep_all=True)
+# as in all runs so far
+train_pipeline[2].update(backend='pillow')
 train_dataloader = dict(
     batch_size=128,
     num_workers=2,

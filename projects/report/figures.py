@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 
 from amt_mm.engine import CostEstimate
+from amt_mm.evaluation import Checkup, judge
 from amt_mm.masking.plan import ROLES
 from amt_mm.weights.config_text import part
 
@@ -53,9 +54,22 @@ def _progress(run: Run) -> Column:
         ('Method', ''): _method(run),
         ('Epochs', 'reached'): epochs,
         ('Batch', 'images'): _number(batch_size_of(run), ',d'),
+        ('Verdict', 'without labels'): verdict_of(run),
         ('Starts', 'the first and each resumption'): str(len(run.logs)),
         ('Warnings', 'in the logs'): _number(len(run.warnings), ',d'),
     }
+
+
+def verdict_of(run: Run) -> str:
+    """Say whether a run learns, where its checkups tell."""
+    measured = [name for field in fields(Checkup)
+                if (name := field.name) != 'epoch']
+    checkups = [
+        Checkup(int(record['epoch']), **{
+            name: record[key] for name in measured
+            if (key := f'checkup/{name}') in record})
+        for record in run.epochs if 'checkup/loss' in record]
+    return str(judge(checkups)) if len(checkups) > 1 else ''
 
 
 def _method(run: Run) -> str:

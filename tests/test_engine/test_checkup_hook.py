@@ -76,6 +76,8 @@ def test_numbers_are_those_of_the_weights(checked_cfg, run):
             f'held out {last[2]:.4f} ({first[2]:.4f}), RankMe {last[3]:.2f} '
             f'({first[3]:.2f}), spread {last[4]:.3f} ({first[4]:.3f}) (22 and '
             ) in log_of(runner)
+    assert f's); learning: the held-out loss is {last[2]:.4g}, after ' in \
+        log_of(runner)
     hub = runner.message_hub.get_scalar('checkup/rank_me').data[0]
     assert hub.tolist() == [checkup[3] for checkup in checkups_of(runner)]
 
@@ -102,6 +104,35 @@ def test_a_resumed_run_remembers_the_start(checked_cfg, run):
     found = checkups_of(whole)
     assert checkups_of(again) == found[3:]
     assert f'(at first {found[0][1]:.4f})' in log_of(again)
+
+
+def test_images_that_are_kept_back(checked_cfg, run):
+    cfg = checked_cfg(**{
+        'train_cfg.max_epochs': 1, 'log_level': 'INFO',
+        'train_dataloader.dataset.type': 'amt_mm.ImageFolder',
+        'train_dataloader.dataset.num_heldout': 5})
+    cfg.default_hooks.checkup.pop('heldout')
+    runner = run(cfg)
+    dataset = unwrap(runner.train_dataloader.dataset)
+    images, model = whole_images(dataset.held_out()), runner.model.eval()
+    trained = {dataset.get_data_info(i)['img_path'] for i in range(17)}
+    assert len(dataset) == 17 and len(images) == 5
+    assert not trained & {images.get_data_info(i)['img_path']
+                          for i in range(5)}
+    inputs = model.data_preprocessor(dict(
+        inputs=torch.stack([image['inputs'] for image in images]),
+        data_samples=None))['inputs']
+    generator, = find_transforms(dataset, AMTMaskGenerator)
+    with torch.no_grad():
+        loss = model.loss_given_plan(
+            inputs, MaskPlan.from_flags(generator.random_plans(5)))
+    assert checkups_of(runner)[-1][2] == pytest.approx(float(loss), rel=1e-4)
+    assert '(17 and 5 images, ' in log_of(runner)
+    cfg.train_dataloader.dataset.num_heldout = 22
+    cfg.work_dir += '_b'
+    with pytest.raises(ValueError, match=r'num_heldout must be an integer in '
+                       r'\[0, 21\], got 22'):
+        Runner.from_cfg(cfg).train()
 
 
 def test_interval_and_nothing_held_out(checked_cfg, run):

@@ -89,6 +89,9 @@ def test_checkups_are_drawn(tmp_path):
     rows = {row.name: row.values
             for row in figures([run], [None])['Results']}
     assert (rows['Held-out loss'], rows['RankMe']) == (['1.9'], ['13.2'])
+    verdict, = [row.values for row in figures([run], [None])['Run']
+                if row.name == 'Verdict']
+    assert verdict == ['sick, diverging: the loss is 1.8, after 0.8']
 
 
 @pytest.mark.parametrize('line', [

@@ -157,11 +157,10 @@ def test_p_of_the_paired_differences():
 def test_other_settings_are_measured_anew(make, tmp_path):
     study = make(rows=dict(mae=dict(mask_generator=RANDOM)))
     path = tmp_path / 'results.jsonl'
-    run_study(study, Results(path))
-    count = len(path.read_text().splitlines())
+    run_study(study, Results(path), stages=['pretrain'])
     longer = replace(study, epochs=3)
-    run_study(longer, Results(path))
-    assert len(path.read_text().splitlines()) == 2 * count
+    run_study(longer, Results(path), stages=['pretrain'])
+    assert len(path.read_text().splitlines()) == 2
     # the table shows those of the plan alone
     assert '| mae | 1 | 3 |' in render(longer, Results(path))
 
@@ -186,7 +185,7 @@ def test_fine_tuning(make, pytestconfig, tmp_path):
                          'val_dataloader.num_workers': 0,
                          'param_scheduler': []})))
     results = Results(tmp_path / 'results.jsonl')
-    run_study(study, results)
+    run_study(study, results, stages=['pretrain', 'finetune'])
     found = results.lines[-1]
     assert found['stage'] == 'finetune' and 0 <= found['finetune'] <= 100
     assert 'fine-tuned' in render(study, results)
@@ -224,22 +223,21 @@ def test_processes_share_a_study(make, tmp_path):
     taken.work_dir.mkdir(parents=True)
     path = tmp_path / 'results.jsonl'
     with FileLock(taken.work_dir / 'lock'):  # as another process has it
-        run_study(study, Results(path))
-    lines = Results(path).lines
-    assert {line['row'] for line in lines} == {free.row.name}
-    # each sees what the other has added
+        run_study(study, Results(path), stages=['pretrain'])
     early = Results(path)
-    run_study(study, Results(path))
-    assert early.find(row=taken.row.name, seed=0, stage='frozen',
+    assert [line['row'] for line in early.lines] == [free.row.name]
+    # each sees what the other has added
+    run_study(study, Results(path), stages=['pretrain'])
+    assert early.find(row=taken.row.name, seed=0, stage='pretrain',
                       settings=taken.settings)
-    assert len(early.lines) == len({*map(str, early.lines), *map(str, lines)})
-    assert len(early.lines) == 9
+    assert len(early.lines) == 2
 
 
 def test_saliency_over_the_training(make, tmp_path):
     study = make(epochs=8, rows=dict(mae=dict(mask_generator=RANDOM)))
-    run_study(study, results := Results(tmp_path / 'results.jsonl'))
-    line, = (line for line in results.lines if line['stage'] == 'localization')
+    run_study(study, results := Results(tmp_path / 'results.jsonl'),
+              stages=['pretrain', 'localization'])
+    line = results.lines[-1]
     curve = line['over_training']
     assert list(curve) == ['0', '2', '4', '6', '8']
     assert curve['8'] == line['pointing']
@@ -257,17 +255,20 @@ def test_unseen_images_are_neither_trained_on_nor_known(make, tmp_path,
 
     monkeypatch.setattr(Evaluation, '_encode', encode)
     study = make(epochs=1, rows=dict(mae=dict(mask_generator=RANDOM)))
-    run_study(study, results := Results(tmp_path / 'results.jsonl'))
+    stages = ['pretrain', 'unseen']
+    run_study(study, results := Results(tmp_path / 'results.jsonl'),
+              stages=stages)
     folder = study.folder('train')
     trained = {str(folder / name)
                for name in study.drawn.read_text().splitlines()}
-    *_, unseen, bank = shown
+    unseen, bank = shown
     assert len(bank) == 20 and len(trained) == 16
     assert unseen == {*map(str, folder.glob('*/*.png'))} - bank - trained
-    assert any('knn_unseen' in line for line in results.lines)
+    assert 'knn_unseen' in results.lines[-1]
     # a bank of all leaves none
-    run_study(replace(study, evaluation=dict(max_bank=24, k=3)), results)
-    assert not any('knn_unseen' in line for line in results.lines[-4:])
+    run_study(replace(study, evaluation=dict(max_bank=24, k=3)), results,
+              stages=stages)
+    assert 'knn_unseen' not in results.lines[-1]
 
 
 def test_equal_compute(make):
@@ -298,9 +299,9 @@ def test_a_loss_that_saliency_weighs(make, tmp_path):
     assert [len(names) for names in kinds] == [0, 2]
     costs = [estimate_cost(cfg).total_macs for cfg in (plain, weighted)]
     assert costs[0] == costs[1]
-    run_study(study, results := Results(tmp_path / 'results.jsonl'))
-    assert any('knn' in line for line in results.lines
-               if line['row'] == 'pixel_loss')
+    run_study(study, results := Results(tmp_path / 'results.jsonl'),
+              stages=['pretrain'])
+    assert [line['row'] for line in results.lines] == ['mae', 'pixel_loss']
 
 
 def test_one_row_alone_is_held_against_the_baseline(make, tmp_path, tool):
@@ -308,7 +309,8 @@ def test_one_row_alone_is_held_against_the_baseline(make, tmp_path, tool):
         mae=dict(mask_generator=RANDOM),
         other=dict(like='mae', equal_compute=True)))
     done = tool('study', tmp_path / 'plan.yaml', '--work-dir',
-                study.work_dir, '--only', 'other', cwd=tmp_path)
+                study.work_dir, '--only', 'other', '--stages', 'pretrain',
+                'step', cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = Results(study.work_dir / 'results.jsonl').lines
     assert {line['row'] for line in lines} == {'other'}

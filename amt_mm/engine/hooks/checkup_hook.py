@@ -29,11 +29,14 @@ from amt_mm.evaluation import (
     PlannedImages,
     examine,
     feature_spread,
+    judge,
     rank_me,
 )
 from amt_mm.registry import HOOKS
 
-START_KEY = 'checkup_start'  # of the message hub, which checkpoints keep
+from .saliency_update_hook import ENTROPY_KEY
+
+HISTORY_KEY = 'checkups'  # of the message hub, which checkpoints keep
 
 
 @HOOKS.register_module()
@@ -44,9 +47,10 @@ class CheckupHook(Hook):
     patch tokens: :func:`rank_me`, :func:`feature_spread`), and under random
     plans that stay the same, so that the loss compares over the epochs, also
     where the ratios change. Each number stands beside that of the weights the
-    run started from. Pixels without data count as what fills them. No gradient
-    reaches the model and no random number is drawn: the run is bit for bit the
-    one without the hook.
+    run started from, and a sentence says whether the run learns, no longer
+    learns or is sick (:func:`judge`). Pixels without data count as what fills
+    them. No gradient reaches the model and no random number is drawn: the run
+    is bit for bit the one without the hook.
 
     One line turns it on, and another names images that are not trained on;
     a run that learns its images by heart shows in their loss alone::
@@ -55,14 +59,14 @@ class CheckupHook(Hook):
         default_hooks.checkup.heldout=DIR
 
     The numbers go to the log, to the visualizer and to the message hub, as
-    ``checkup/loss``, ``checkup/heldout_loss``, ``checkup/rank_me`` and
-    ``checkup/spread``.
+    ``checkup/loss``, ``checkup/heldout_loss``, ``checkup/rank_me``,
+    ``checkup/spread`` and ``checkup/entropy``, that of the saliency.
 
     Args:
         interval (int): Epochs between two checkups; there is one more before
             the first epoch, and after the last. Defaults to 10.
         heldout (str, optional): A folder of images that are not trained on.
-            Defaults to None.
+            Defaults to those that :class:`ImageFolder` keeps back, if any.
         num_images (int): Images of a sample at most, evenly spread.
             Defaults to 1024.
         batch_size (int, optional): Images per forward pass and process.
@@ -106,12 +110,14 @@ class CheckupHook(Hook):
             raise ValueError('CheckupHook needs AMTMaskGenerator in the train '
                              'pipeline, for the counts of its plans.')
         self.samples = [self._sample(train, generators[0])]
+        first = parts_of(train)[0]
         if self.heldout is not None:
-            first = parts_of(train)[0]
             folder = ImageFolder(self.heldout, extensions=tuple(
                 getattr(first, 'extensions', EXTENSIONS)))
             folder.pipeline = first.pipeline
             self.samples.append(self._sample(folder, generators[0]))
+        elif getattr(first, 'num_heldout', 0):
+            self.samples.append(self._sample(first.held_out(), generators[0]))
         if runner.epoch == 0:
             self.check(runner, 0)
 
@@ -137,21 +143,23 @@ class CheckupHook(Hook):
         if not is_main_process():
             return
         is_finite = bool(features.isfinite().all())
+        hub = runner.message_hub
         now = Checkup(
             epoch=epoch,
             loss=float(losses.mean()),
             rank_me=rank_me(features) if is_finite else float('nan'),
             spread=feature_spread(features) if is_finite else float('nan'),
-            heldout_loss=float(others[0][1].mean()) if others else None)
-        hub = runner.message_hub
-        if epoch == 0:
-            hub.update_info(START_KEY, asdict(now))
+            heldout_loss=float(others[0][1].mean()) if others else None,
+            entropy=hub.runtime_info.get(ENTROPY_KEY))
         # a checkpoint of a run without the hook has none
-        start = Checkup(**hub.runtime_info.get(START_KEY, asdict(now)))
+        history = [Checkup(**each) for each in
+                   hub.runtime_info.get(HISTORY_KEY, [])] + [now]
+        hub.update_info(HISTORY_KEY, [asdict(each) for each in history])
         runner.logger.info(
-            f'checkup: epoch {epoch}, {now.compare(start)} '
+            f'checkup: epoch {epoch}, {now.compare(history[0])} '
             f'({" and ".join(f"{len(s):,}" for s in self.samples)} images, '
-            f'{time.perf_counter() - begin:.0f} s)')
+            f'{time.perf_counter() - begin:.0f} s)'
+            + (f'; {judge(history)}' if epoch else ''))
         scalars = {f'checkup/{name}': value for name, value in
                    asdict(now).items() if value is not None}
         scalars.pop('checkup/epoch')

@@ -66,6 +66,8 @@ class MapState:
     checkpointed: deque[int | None] = field(
         default_factory=lambda: deque(maxlen=2))
 
+ENTROPY_KEY = 'saliency_entropy'  # of the message hub: of the maps in use
+
 
 @HOOKS.register_module()
 class SaliencyUpdateHook(Hook):
@@ -261,8 +263,10 @@ class SaliencyUpdateHook(Hook):
             f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
             f'{num_uniform:,} uniform, {seconds:.0f} s')
         if is_main_process():
+            entropy = mean_entropy(maps.values)
+            runner.message_hub.update_info(ENTROPY_KEY, entropy)
             scalars = {
-                'saliency/entropy': mean_entropy(maps.values),
+                'saliency/entropy': entropy,
                 'saliency/uniform': num_uniform,
                 'saliency/seconds': seconds,
                 'epoch': runner.epoch,
