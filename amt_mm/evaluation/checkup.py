@@ -26,12 +26,14 @@ class Checkup:
 
     Attributes:
         epoch (int): How many were trained; 0 is what the run started from.
-        loss (float): Of trained images, under plans that stay the same.
+        loss (float): Of trained images, under plans as training makes them.
         rank_me (float): :func:`rank_me` of their features.
         spread (float): :func:`feature_spread` of their features.
         heldout_loss (float, optional): The loss of images not trained on.
         entropy (float, optional): Of the saliency in use, see
             :func:`amt_mm.saliency.mean_entropy`.
+        is_informed (bool): Whether the plans were made by saliency; losses
+            compare between checkups that are alike in it.
     """
 
     epoch: int
@@ -40,6 +42,7 @@ class Checkup:
     spread: float
     heldout_loss: float | None = None
     entropy: float | None = None
+    is_informed: bool = False
 
     def compare(self, start: Checkup) -> str:
         """Return the numbers for a log, each with that of the start."""
@@ -53,7 +56,7 @@ class Checkup:
 
 
 class PlannedImages(Dataset):
-    """Some images of a data set, each with a plan that stays the same.
+    """Some images of a data set, each with a plan.
 
     Args:
         images (Dataset): Gives dicts with ``inputs`` (C, H, W).

@@ -50,20 +50,19 @@ def judge(checkups: Sequence[Checkup]) -> Verdict:
     for name, rule in SICKNESSES.items():
         if why := rule(checkups):
             return Verdict(SICK, f': {why}', name)
-    name, losses = _losses(checkups)
-    at = _lowest(losses)
-    epoch = checkups[at].epoch
-    if _is_quiet(checkups, at):
-        return Verdict(STOPPED, f' since epoch {epoch}: {name} was '
-                       f'{losses[at]:.4g} then and is {losses[-1]:.4g}')
-    return Verdict(LEARNING, f': {name} is {losses[-1]:.4g}, after '
-                   f'{losses[0]:.4g} at first and {losses[at]:.4g} in epoch '
-                   f'{epoch}')
+    name, losses, lowest = _lowest(checkups)
+    low, last = losses[lowest.epoch], losses[checkups[-1].epoch]
+    if _is_quiet(checkups, lowest):
+        return Verdict(STOPPED, f' since epoch {lowest.epoch}: {name} was '
+                       f'{low:.4g} then and is {last:.4g}')
+    return Verdict(LEARNING, f': {name} is {last:.4g}, after '
+                   f'{losses[checkups[0].epoch]:.4g} at first and {low:.4g} '
+                   f'in epoch {lowest.epoch}')
 
 
 def diverging(checkups: Sequence[Checkup]) -> str:
     """Say so if the loss is not finite, or far above its lowest."""
-    losses = [checkup.loss for checkup in checkups]
+    losses = [checkup.loss for checkup in _alike(checkups)]
     if not isfinite(losses[-1]):
         return 'the loss is not finite'
     lowest = min(filter(isfinite, losses))
@@ -82,15 +81,14 @@ def collapsed(checkups: Sequence[Checkup]) -> str:
 
 def memorising(checkups: Sequence[Checkup]) -> str:
     """Say so if images that are not trained on no longer gain, and lag."""
-    name, losses = _losses(checkups)
-    at = _lowest(losses)
+    name, losses, lowest = _lowest(checkups)
     first, last = checkups[0], checkups[-1]
     if last.heldout_loss is None or first.heldout_loss is None \
-            or not _is_quiet(checkups, at):
+            or not _is_quiet(checkups, lowest):
         return ''
     gap = last.heldout_loss - last.loss - (first.heldout_loss - first.loss)
-    return (f'{name} has been above {losses[at]:.4g} since epoch '
-            f'{checkups[at].epoch}, that of trained images is {last.loss:.4g}'
+    return (f'{name} has been above {losses[lowest.epoch]:.4g} since epoch '
+            f'{lowest.epoch}, that of trained images is {last.loss:.4g}'
             ) if gap > MAX_GAP * (first.loss - last.loss) else ''
 
 
@@ -109,25 +107,37 @@ SICKNESSES: dict[str, Rule] = {
 }
 
 
-def _is_quiet(checkups: Sequence[Checkup], lowest: int) -> bool:
+def _alike(checkups: Sequence[Checkup]) -> Sequence[Checkup]:
+    """Return the last checkups under plans of one kind."""
+    start = len(checkups) - 1
+    while start and checkups[start - 1].is_informed == \
+            checkups[-1].is_informed:
+        start -= 1
+    return checkups[start:]
+
+
+def _lowest(checkups: Sequence[Checkup]
+            ) -> tuple[str, dict[int, float], Checkup]:
+    """Return the name of a loss, its value by epoch, and where it was lowest.
+
+    It is that of the held-out images, if all checkups have it; and a value is
+    a new lowest if it is clearly below all before it, of plans of one kind.
+    """
+    name = 'the held-out loss'
+    losses = {c.epoch: c.heldout_loss for c in checkups
+              if c.heldout_loss is not None}
+    if len(losses) < len(checkups):
+        name, losses = 'the loss', {c.epoch: c.loss for c in checkups}
+    lowest, *others = _alike(checkups)
+    for checkup in others:
+        if losses[checkup.epoch] < (1 - MIN_FALL) * losses[lowest.epoch]:
+            lowest = checkup
+    return name, losses, lowest
+
+
+def _is_quiet(checkups: Sequence[Checkup], lowest: Checkup) -> bool:
     """Whether the lowest loss is so old that no lower one is to come."""
     last = checkups[-1].epoch
-    return (len(checkups) - 1 - lowest >= PATIENCE
-            and last - checkups[lowest].epoch >= QUIET_SHARE * last)
-
-
-def _losses(checkups: Sequence[Checkup]) -> tuple[str, list[float]]:
-    """Return a name, and the losses by it: held out, where all have them."""
-    heldout = [c.heldout_loss for c in checkups if c.heldout_loss is not None]
-    if len(heldout) == len(checkups):
-        return 'the held-out loss', heldout
-    return 'the loss', [checkup.loss for checkup in checkups]
-
-
-def _lowest(losses: Sequence[float]) -> int:
-    """Return where a loss was last clearly below all before it."""
-    lowest = 0
-    for i, loss in enumerate(losses):
-        if loss < (1 - MIN_FALL) * losses[lowest]:
-            lowest = i
-    return lowest
+    num_since = sum(checkup.epoch > lowest.epoch for checkup in checkups)
+    return (num_since >= PATIENCE
+            and last - lowest.epoch >= QUIET_SHARE * last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 
 from amt_mm.engine import CostEstimate
@@ -62,12 +62,12 @@ def _progress(run: Run) -> Column:
 
 def verdict_of(run: Run) -> str:
     """Say whether a run learns, where its checkups tell."""
-    measured = [name for field in fields(Checkup)
-                if (name := field.name) != 'epoch']
+    measured = 'loss', 'rank_me', 'spread', 'heldout_loss', 'entropy'
     checkups = [
         Checkup(int(record['epoch']), **{
             name: record[key] for name in measured
-            if (key := f'checkup/{name}') in record})
+            if (key := f'checkup/{name}') in record},
+            is_informed=bool(record.get('checkup/is_informed')))
         for record in run.epochs if 'checkup/loss' in record]
     return str(judge(checkups)) if len(checkups) > 1 else ''
 

@@ -61,7 +61,12 @@ def test_numbers_are_those_of_the_weights(checked_cfg, run):
     inputs = model.data_preprocessor(
         dict(inputs=inputs, data_samples=None))['inputs']
     generator, = find_transforms(dataset, AMTMaskGenerator)
-    flags = generator.random_plans(len(images))
+    with torch.no_grad():
+        maps = model.saliency(inputs).numpy()
+    flags = generator.fixed_plans(len(images), 1, maps)
+    random = generator.fixed_plans(len(images), 1)
+    # objects are masked more often than by chance
+    assert maps[flags == 1].mean() > maps[random == 1].mean()
     # 45 and 40 % of 16 tokens, as after the warm-up, and not all alike
     assert {((plan == 1).sum(), (plan == -1).sum()) for plan in flags} == \
         {(7, 6)}
@@ -125,7 +130,7 @@ def test_images_that_are_kept_back(checked_cfg, run):
     generator, = find_transforms(dataset, AMTMaskGenerator)
     with torch.no_grad():
         loss = model.loss_given_plan(
-            inputs, MaskPlan.from_flags(generator.random_plans(5)))
+            inputs, MaskPlan.from_flags(generator.fixed_plans(5)))
     assert checkups_of(runner)[-1][2] == pytest.approx(float(loss), rel=1e-4)
     assert '(17 and 5 images, ' in log_of(runner)
     cfg.train_dataloader.dataset.num_heldout = 22

@@ -80,6 +80,18 @@ def test_a_pause_is_no_end():
     assert judge(checkups([1., .9, .9, .9, .9])).kind == 'learning'
 
 
+def test_losses_compare_under_plans_of_one_kind():
+    """The first maps make the task harder: that is no end, and no rise."""
+    run = [Checkup(epoch, loss, 9., .4, is_informed=epoch > 3)
+           for epoch, loss in enumerate([1.6, 1., .8, .6, .9, .88, .87, .86])]
+    assert str(judge(run)) == ('learning: the loss is 0.86, after 1.6 at first'
+                               ' and 0.86 in epoch 7')
+    run += [Checkup(epoch, .86, 9., .4, is_informed=True)
+            for epoch in (8, 9, 10, 11)]
+    assert judge(run).why == (' since epoch 7: the loss was 0.86 then and is '
+                              '0.86')
+
+
 def test_runs_without_maps_or_held_out_images():
     run = [Checkup(i, loss, 9., .4) for i, loss in enumerate(FALLING)]
     assert judge(run).kind == 'learning'

@@ -235,13 +235,29 @@ class AMTMaskGenerator(BaseTransform):
             strategy.plan(weights, is_missing))
         return results
 
-    def random_plans(self, number: int, epoch: int = 0) -> np.ndarray:
-        """Return plans (N, h, w) of random order, the same in every call."""
-        strategy = self.strategy_at(epoch)._replace(ordering=RandomOrdering())
+    def fixed_plans(self, number: int, epoch: int = 0,
+                    maps: np.ndarray | None = None) -> np.ndarray:
+        """Plan whole images by the same random numbers in every call.
+
+        Args:
+            number (int): N, how many images.
+            epoch (int): Whose ratios count, 0-based. Defaults to 0.
+            maps (np.ndarray, optional): Their saliency (N, h, w) over the
+                tokens. Without it the order is random.
+
+        Returns:
+            np.ndarray: Plans (N, h, w) int8.
+        """
+        strategy = self.strategy_at(epoch)
+        weights = [np.ones(self.cells)] * number
+        if maps is None:
+            strategy = strategy._replace(ordering=RandomOrdering())
+        else:
+            weights = [crop_map(map_.astype(np.float64), size=self.cells)
+                       for map_ in maps]
         state = np.random.get_state()
         np.random.seed(0)
-        plans = [self._per_token(strategy.plan(np.ones(self.cells)))
-                 for _ in range(number)]
+        plans = [self._per_token(strategy.plan(each)) for each in weights]
         np.random.set_state(state)
         return np.stack(plans)
 

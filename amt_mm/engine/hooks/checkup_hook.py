@@ -6,11 +6,13 @@ import time
 from dataclasses import asdict
 
 import numpy as np
+import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from amt_mm.arguments import (
     check_batch_size,
@@ -29,12 +31,13 @@ from amt_mm.evaluation import (
     PlannedImages,
     examine,
     feature_spread,
+    gather_in_order,
     judge,
     rank_me,
 )
 from amt_mm.registry import HOOKS
 
-from .saliency_update_hook import ENTROPY_KEY
+from .saliency_update_hook import ENTROPY_KEY, SaliencyUpdateHook
 
 HISTORY_KEY = 'checkups'  # of the message hub, which checkpoints keep
 
@@ -44,9 +47,11 @@ class CheckupHook(Hook):
     """Measure every so many epochs what the run has learned, without labels.
 
     The same images pass the model whole, for their features (the mean of the
-    patch tokens: :func:`rank_me`, :func:`feature_spread`), and under random
-    plans that stay the same, so that the loss compares over the epochs, also
-    where the ratios change. Each number stands beside that of the weights the
+    patch tokens: :func:`rank_me`, :func:`feature_spread`), and under plans as
+    training makes them, drawn by the same random numbers each time: at random,
+    and from the first saliency update on by the saliency that the run's source
+    finds in them (at random still, where it knows none but the images of its
+    files). Each number stands beside that of the weights the
     run started from, and a sentence says whether the run learns, no longer
     learns or is sick (:func:`judge`). Pixels without data count as what fills
     them. No gradient reaches the model and no random number is drawn: the run
@@ -109,15 +114,18 @@ class CheckupHook(Hook):
         if not generators:
             raise ValueError('CheckupHook needs AMTMaskGenerator in the train '
                              'pipeline, for the counts of its plans.')
-        self.samples = [self._sample(train, generators[0])]
+        self.generator = generators[0]
+        self.update_hook = next((hook for hook in runner.hooks if isinstance(
+            hook, SaliencyUpdateHook)), None)
+        self.samples = [self._choose(train)]
         first = parts_of(train)[0]
         if self.heldout is not None:
             folder = ImageFolder(self.heldout, extensions=tuple(
                 getattr(first, 'extensions', EXTENSIONS)))
             folder.pipeline = first.pipeline
-            self.samples.append(self._sample(folder, generators[0]))
+            self.samples.append(self._choose(folder))
         elif getattr(first, 'num_heldout', 0):
-            self.samples.append(self._sample(first.held_out(), generators[0]))
+            self.samples.append(self._choose(first.held_out()))
         if runner.epoch == 0:
             self.check(runner, 0)
 
@@ -127,19 +135,24 @@ class CheckupHook(Hook):
                 self.is_last_train_epoch(runner):
             self.check(runner, runner.epoch + 1)
 
-    def _sample(self, dataset: BaseDataset,
-                generator: AMTMaskGenerator) -> PlannedImages:
-        """Choose images of a data set, and plan them at random."""
+    def _choose(self, dataset: BaseDataset) -> tuple[BaseDataset, list[int]]:
+        """Choose images of a data set."""
         number = min(self.num_images, len(dataset))
         indices = np.linspace(0, len(dataset) - 1, number).astype(int)
-        return PlannedImages(whole_images(dataset), indices.tolist(),
-                             generator.random_plans(number))
+        return dataset, indices.tolist()
 
     def check(self, runner: Runner, epoch: int) -> None:
         """Report what the current weights make of the images."""
         begin = time.perf_counter()
+        update = self.update_hook
+        is_informed = (
+            update is not None and self.generator.needs_saliency and
+            update.state.current is not None and
+            update.source.knows_any_image)
         (features, losses), *others = (
-            self._examine(runner, sample) for sample in self.samples)
+            self._examine(runner, dataset, indices, max(0, epoch - 1),
+                          is_informed)
+            for dataset, indices in self.samples)
         if not is_main_process():
             return
         is_finite = bool(features.isfinite().all())
@@ -150,14 +163,15 @@ class CheckupHook(Hook):
             rank_me=rank_me(features) if is_finite else float('nan'),
             spread=feature_spread(features) if is_finite else float('nan'),
             heldout_loss=float(others[0][1].mean()) if others else None,
-            entropy=hub.runtime_info.get(ENTROPY_KEY))
+            entropy=hub.runtime_info.get(ENTROPY_KEY),
+            is_informed=is_informed)
         # a checkpoint of a run without the hook has none
         history = [Checkup(**each) for each in
                    hub.runtime_info.get(HISTORY_KEY, [])] + [now]
         hub.update_info(HISTORY_KEY, [asdict(each) for each in history])
         runner.logger.info(
             f'checkup: epoch {epoch}, {now.compare(history[0])} '
-            f'({" and ".join(f"{len(s):,}" for s in self.samples)} images, '
+            f'({" and ".join(f"{len(i):,}" for _, i in self.samples)} images, '
             f'{time.perf_counter() - begin:.0f} s)'
             + (f'; {judge(history)}' if epoch else ''))
         scalars = {f'checkup/{name}': value for name, value in
@@ -168,12 +182,26 @@ class CheckupHook(Hook):
             dict(scalars, epoch=epoch), step=epoch,
             file_path=f'{runner.timestamp}.json')
 
-    def _examine(self, runner: Runner,
-                 sample: PlannedImages) -> tuple[Tensor, Tensor]:
+    def _examine(self, runner: Runner, dataset: BaseDataset,
+                 indices: list[int], epoch: int, is_informed: bool
+                 ) -> tuple[Tensor, Tensor]:
         """Return features and losses of a sample, as the run computes."""
-        loader = loader_like_training(
-            runner, sample, self.batch_size, self.num_workers)
+
+        def load(images: Dataset) -> DataLoader:
+            return loader_like_training(
+                runner, images, self.batch_size, self.num_workers)
+
+        maps = None
+        if is_informed and self.update_hook is not None:
+            source = self.update_hook.source
+            images = Subset(whole_images(dataset, source.prepare), indices)
+            maps = gather_in_order(
+                torch.cat([saliency for _, saliency in
+                           source.maps(load(images))]).float().cpu(),
+                len(indices)).nan_to_num(0., 0., 0.).numpy()
+        plans = self.generator.fixed_plans(len(indices), epoch, maps)
         model = unwrap_model(runner)
         with full_params(runner.model), \
                 runner.optim_wrapper.optim_context(model):
-            return examine(model, loader)
+            return examine(model, load(PlannedImages(
+                whole_images(dataset), indices, plans)))

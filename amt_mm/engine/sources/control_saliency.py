@@ -79,6 +79,8 @@ class BoxSaliency(ControlSaliency):
             Defaults to 0.05.
     """
 
+    knows_any_image = False
+
     def __init__(self, ann_file: str, outside: float = 0.05) -> None:
         self.ann_file = check_str('ann_file', ann_file)
         self.outside = check_number('outside', outside, '[0, 1)')

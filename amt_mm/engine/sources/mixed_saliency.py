@@ -83,6 +83,8 @@ class MixedSaliency(SaliencySource):
                                                  COMBINATIONS)]
         self.is_static = self.scheduled.is_constant and all(
             source.is_static for source in self.sources)
+        self.knows_any_image = all(
+            source.knows_any_image for source in self.sources)
 
     def weights_at(self, epoch: int) -> list[float]:
         """Return the weight of each source in a 0-based epoch."""

@@ -20,9 +20,12 @@ class SaliencySource:
     Attributes:
         is_static (bool): Whether its maps never change, so that they are made
             once.
+        knows_any_image (bool): Whether it makes maps of images that are not
+            of the training set, too.
     """
 
     is_static = True
+    knows_any_image = True
 
     def setup(self, runner: Runner, dataset: BaseDataset,
               grid: tuple[int, int]) -> None:

@@ -92,6 +92,8 @@ class FolderSaliency(WorkerSaliency):
             map cannot be used; the message names the file.
     """
 
+    knows_any_image = False
+
     def __init__(self, root: str) -> None:
         if not os.path.isdir(check_str('root', root)):
             raise FileNotFoundError('root of FolderSaliency must be a folder, '
