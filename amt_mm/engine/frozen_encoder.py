@@ -25,10 +25,8 @@ def build_classifier(cfg: Config, checkpoint: str | Weights,
                      out_type: str = 'raw') -> Any:
     """Build the classifier of a config without its neck and head.
 
-    ``checkpoint`` is the file or URL of its encoder, what was read of it, or
-    ``'none'`` for random weights; of ``grid`` see
-    :func:`amt_mm.weights.load_encoder`. By default, ``extract_feat`` gives
-    tokens (B, 1 + L, D) after the final norm.
+    Its encoder is loaded from a checkpoint; ``'none'`` is random weights. By
+    default, ``extract_feat`` gives tokens (B, 1 + L, D) after the final norm.
     """
     backbone = dict(cfg.model.backbone, out_type=out_type, final_norm=True,
                     frozen_stages=-1)
@@ -38,11 +36,7 @@ def build_classifier(cfg: Config, checkpoint: str | Weights,
 
 def build_encoder(cfg: Config, checkpoint: str | Weights,
                   grid: tuple[int, int] | None = None) -> Any:
-    """Build what gives the tokens of an image, by either kind of config.
-
-    The model of pre-training is taken as it is. The arguments are those of
-    :func:`build_classifier`.
-    """
+    """Build what gives the tokens of an image, by either kind of config."""
     if evaluation_loader(cfg):
         return build_classifier(cfg, checkpoint, grid)
     return _build(cfg, checkpoint, grid, cfg.model, assume_own_grid=True)
@@ -84,9 +78,7 @@ def evaluation_pipeline(cfg: Config) -> list[dict]:
 def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
     """Return the images below a folder, whole, in the pipeline of a config.
 
-    By that of evaluation where a config has one, else by that of training
-    without its crop. Raises ValueError if it loads no files, as those of data
-    sets that hold arrays do not.
+    Raises ValueError if it loads no files.
     """
     pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
         next(without_wrappers(cfg.train_dataloader.dataset)).pipeline

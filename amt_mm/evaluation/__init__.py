@@ -16,14 +16,6 @@ from .features import (
     readable_features,
     write_features,
 )
-from .knn import (
-    Neighbours,
-    count_not_finite,
-    nearest,
-    top_accuracies,
-    vote,
-    weighted_knn,
-)
 from .localization import (
     Estimate,
     Localization,
@@ -38,7 +30,18 @@ from .localization import (
     pointing_accuracy,
     saliency_of_images,
 )
-from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
+from .probe import (
+    QUERIES_OF,
+    Labelled,
+    Neighbours,
+    count_not_finite,
+    linear_probe,
+    nearest,
+    probe_accuracies,
+    top_accuracies,
+    vote,
+    weighted_knn,
+)
 from .reconstruction import Reconstruction, measure_reconstruction
 
 __all__ = [

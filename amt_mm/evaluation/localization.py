@@ -27,36 +27,26 @@ from amt_mm.saliency.geometry import crop_map
 from amt_mm.saliency.pixels import centre_prior
 
 
-def pointing_accuracy(saliency_map: np.ndarray,
-                      mask: np.ndarray,
-                      tolerance: float = 0) -> float:
+def pointing_accuracy(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     """Return 1 if the map's maximum lies on the mask, else 0.
 
     The pointing game of Zhang et al., "Top-down Neural Attention by Excitation
     Backprop", ECCV 2016. The point is the centre of the largest cell. Where
-    several cells tie, the result is the share of them that hit, which is the
-    expected result of picking one by chance. A miss still counts as a hit
-    within ``tolerance`` pixels of the mask; the paper uses 15.
+    several cells tie, the result is the share of them that hit.
     """
     _check(saliency_map, mask)
     rows, columns = np.nonzero(saliency_map == saliency_map.max())
     scale_y, scale_x = np.divide(mask.shape, saliency_map.shape)
     ys = ((rows + 0.5) * scale_y).astype(int)
     xs = ((columns + 0.5) * scale_x).astype(int)
-    if tolerance <= 0:
-        return float(mask[ys, xs].mean())
-    distances = cv2.distanceTransform(
-        (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return float((distances[ys, xs] <= tolerance).mean())
+    return float(mask[ys, xs].mean())
 
 
 def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     """Return the average precision of the map as a score of every pixel.
 
-    The map is resized to the mask, which is not all False, bilinearly, as in
-    salient object detection. AP = sum_n (R_n - R_{n-1}) P_n over the distinct
-    scores, in descending order; pixels of equal score enter together, so their
-    order does not matter. This is scikit-learn's definition.
+    The map is resized to the mask bilinearly. AP = sum_n (R_n - R_{n-1}) P_n
+    over the distinct scores, in descending order, as scikit-learn has it.
     """
     _check(saliency_map, mask)
     if not mask.any():
@@ -72,11 +62,7 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def box_mask(box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the (height, width) mask of boxes (4, ) or (num_boxes, 4).
-
-    A box is x1, y1, x2, y2 in pixels. A pixel that it covers in part belongs
-    to the mask.
-    """
+    """Return the (height, width) mask of boxes (4, ) or (num_boxes, 4)."""
     boxes = np.asarray(box, dtype=float)
     if boxes.shape[-1:] != (4, ) or boxes.ndim > 2:
         raise ValueError('box must have shape (4, ) or (num_boxes, 4), got '
@@ -106,8 +92,7 @@ class Estimate:
 class Localization:
     """How saliency maps and the centre prior find the objects.
 
-    ``*_gain`` is the difference to the centre prior on the same images, with
-    the standard error of the paired differences.
+    ``*_gain`` is the paired difference to the prior on the same images.
     """
 
     num_images: int
@@ -135,22 +120,13 @@ class Localization:
 
 
 def measure_localization(
-        pairs: Iterable[tuple[np.ndarray, np.ndarray]],
-        tolerance: float = 0) -> Localization:
-    """Score the maps of a data set beside a centre prior of the same grid.
-
-    The pairs are a map and a mask for each image; of the tolerance see
-    :func:`pointing_accuracy`.
-    """
+        pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Localization:
+    """Score pairs of map and mask beside a centre prior of the same grid."""
     rows = []
     for saliency_map, mask in pairs:
         prior = centre_prior(*saliency_map.shape)
-        rows.append([
-            pointing_accuracy(saliency_map, mask, tolerance),
-            average_precision(saliency_map, mask),
-            pointing_accuracy(prior, mask, tolerance),
-            average_precision(prior, mask),
-        ])
+        rows.append([measure(own, mask) for own in (saliency_map, prior)
+                     for measure in (pointing_accuracy, average_precision)])
     if not rows:
         raise ValueError('pairs must hold at least one map and mask, got 0.')
     scores = np.array(rows)
@@ -193,11 +169,7 @@ def saliency_of_images(model: Any,
                        paths: Sequence[str | Path],
                        input_size: tuple[int, int],
                        batch_size: int = 64) -> Iterator[np.ndarray]:
-    """Yield the saliency map (h, w) of each image file, shown whole.
-
-    The model has ``saliency`` and a data preprocessor; images are resized to
-    ``input_size`` (height, width).
-    """
+    """Yield the saliency map (h, w) of each image file, shown whole."""
     load = Compose([
         LoadImage(),
         Resize(input_size[::-1], backend='pillow', interpolation='bicubic')
@@ -224,8 +196,8 @@ def localize(model: Any, truths: Mapping[Path, np.ndarray],
 def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
     """Pair all images below a folder with the masks of the same names.
 
-    The masks are the same tree of ``.png`` files; object pixels are > 0.
-    Raises FileNotFoundError if an image has no mask, or there is no image.
+    They are ``.png`` files; object pixels are > 0. Raises FileNotFoundError if
+    an image has no mask, or there is no image.
     """
     truths = {}
     load = LoadImage(color_type='unchanged')
@@ -242,11 +214,7 @@ def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
 
 
 def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
-    """Read lines of ``PATH XMIN YMIN XMAX YMAX``, in pixels of the image.
-
-    Boxes without area, which real annotations hold, are left out and counted
-    in the log.
-    """
+    """Read lines of ``PATH XMIN YMIN XMAX YMAX``, in pixels."""
     truths: dict[Path, np.ndarray] = {}
     num_empty, load = 0, LoadImage()
     lines = boxes.read_text().splitlines()
@@ -288,10 +256,9 @@ def object_roles(dataset: BaseDataset,
                  truths: Mapping[Path, np.ndarray]) -> dict[str, float]:
     """Return P(masked|object), P(thrown|object) and P(visible|object).
 
-    Each image goes once through the train pipeline, which is connected to a
-    saliency store; its object mask (H, W) is cropped and flipped with it, and
-    a token counts by its share of object pixels. Images without a mask are
-    passed over; ValueError is raised if none has one.
+    Each image goes once through the train pipeline, its object mask (H, W) is
+    cropped and flipped with it, and a token counts by its share of the object.
+    ValueError is raised if no image has a mask.
     """
     masks = {path.resolve(): mask for path, mask in truths.items()}
     totals = dict.fromkeys(ROLES, 0.)

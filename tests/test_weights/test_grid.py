@@ -47,13 +47,6 @@ def with_config(path: Path) -> str:
     return save(wide_model(), path / 'run.pth', mae_config(WIDE))
 
 
-def with_default_size(path: Path) -> str:
-    """A config that leaves ``img_size`` to mmpretrain, which has 224."""
-    config = simmim_config()
-    del config['backbone']['img_size']
-    return save(build(config), path / 'run.pth', config)
-
-
 def with_meta(path: Path) -> str:
     torch.save(dict(meta=dict(grid=list(GRID)),
                     state_dict=wide_model().state_dict()), path / 'run.pth')
@@ -106,8 +99,11 @@ def test_any_grid_to_any_grid(write, size, tmp_path):
 
 
 def test_size_that_a_config_leaves_to_mmpretrain(tmp_path):
-    path, target = with_default_size(tmp_path), vit()
-    assert 'grid 28 x 28 -> 8 x 8' in load_encoder(target, path)
+    """It has 224."""
+    config = simmim_config()
+    del config['backbone']['img_size']
+    path = save(build(config), tmp_path / 'run.pth', config)
+    assert 'grid 28 x 28 -> 8 x 8' in load_encoder(vit(), path)
 
 
 @pytest.mark.parametrize('size', [WIDE, 64])

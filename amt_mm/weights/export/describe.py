@@ -29,11 +29,7 @@ STEM = ('cls_token', 'pos_embed', PROJECTION, 'patch_embed.projection.bias')
 
 @dataclass(frozen=True)
 class PlainViT:
-    """Sizes of a ViT with a class token and absolute positions.
-
-    ``averages`` says that it ends in the norm of the averaged patches, as
-    after fine-tuning MAE, and not in a norm of all tokens.
-    """
+    """Sizes of a ViT with a class token and absolute positions."""
 
     width: int
     depth: int
@@ -55,10 +51,7 @@ class PlainViT:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, on the scale of 0 to 255.
-
-    The default is ImageNet's.
-    """
+    """Mean and standard deviation on the scale of 0 to 255: ImageNet's."""
 
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
@@ -73,11 +66,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The parts of a checkpoint; what they are is worked out when asked for.
-
-    The heads of the encoder and its grid (h, w) are told by the user, where
-    nothing else tells.
-    """
+    """The parts of a checkpoint, worked out when asked for."""
 
     weights: Weights
     num_heads: int | None = None
@@ -141,10 +130,9 @@ def open_checkpoint(path: str,
                     grid: Grid | None = None) -> Checkpoint:
     """Read a checkpoint; nothing in it is executed.
 
-    The heads and the grid (h, w), in patches, of the encoder are told where
-    neither the file, see :func:`amt_mm.weights.read_weights`, nor the config
-    says them; a config is taken instead of the text in the file. Raises
-    ValueError if the file cannot be read or holds no tensor.
+    The config is taken instead of the text in the file; heads and grid (h, w)
+    are told where neither says them. Raises ValueError if the file cannot be
+    read or holds no tensor.
     """
     weights = read_weights(path)
     if config is not None:
@@ -153,12 +141,7 @@ def open_checkpoint(path: str,
 
 
 def describe_vit(checkpoint: Checkpoint) -> PlainViT:
-    """Describe an encoder.
-
-    Raises:
-        ValueError: If it is no plain ViT, or heads or image size are not
-            known.
-    """
+    """Describe an encoder; raise ValueError if it is no plain ViT."""
     state = checkpoint.encoder
     config = part(checkpoint.config, 'model', 'backbone')
     depth = count_blocks(state, 'layers')

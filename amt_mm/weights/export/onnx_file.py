@@ -22,11 +22,7 @@ EXPORT_BATCH, CHECKED_BATCHES = 2, (1, 3)
 
 
 class Features(nn.Module):
-    """The features of images (B, C, H, W): of each (D, ), and of its patches.
-
-    After fine-tuning MAE, which averages the patches before the last norm, it
-    is the average alone.
-    """
+    """The features of images, and of their patches unless averaged."""
 
     def __init__(self, encoder: VisionTransformer, averages: bool) -> None:
         super().__init__()
@@ -41,9 +37,7 @@ class Features(nn.Module):
 def to_onnx(checkpoint: Checkpoint, out: Path) -> str:
     """Write a graph that takes any number of images, of the size of training.
 
-    Raises:
-        ValueError: If onnxruntime computes something else than torch, the
-            weights are more than a file can hold, or a package is missing.
+    Raises ValueError if onnxruntime computes something else than torch.
     """
     if out.suffix != '.onnx':
         raise ValueError(f'--out must end in .onnx for this target, got '
