@@ -43,10 +43,6 @@ def class_token_and_mean(tokens: Tensor) -> Tensor:
 
 def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return the patch tokens of tokens (B, 1 + L, D) as (B, D, h, w)."""
-    h, w = grid
-    if tokens.ndim != 3 or tokens.shape[1] != 1 + h * w:
-        raise ValueError(f'a map of {h} x {w} patches needs tokens '
-                         f'(B, {1 + h * w}, D), got {tuple(tokens.shape)}.')
     return tokens[:, 1:].mT.unflatten(2, grid)
 
 

@@ -34,7 +34,6 @@ def pointing_accuracy(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     Backprop", ECCV 2016. The point is the centre of the largest cell. Where
     several cells tie, the result is the share of them that hit.
     """
-    _check(saliency_map, mask)
     rows, columns = np.nonzero(saliency_map == saliency_map.max())
     scale_y, scale_x = np.divide(mask.shape, saliency_map.shape)
     ys = ((rows + 0.5) * scale_y).astype(int)
@@ -48,11 +47,11 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     The map is resized to the mask bilinearly. AP = sum_n (R_n - R_{n-1}) P_n
     over the distinct scores, in descending order, as scikit-learn has it.
     """
-    _check(saliency_map, mask)
-    if not mask.any():
-        raise ValueError('mask must hold at least one True, got none of '
-                         f'{mask.size}: average precision is undefined.')
-    scores = _resize(saliency_map, mask.shape).ravel()
+    resized = cv2.resize(saliency_map.astype(np.float64), mask.shape[::-1],
+                         interpolation=cv2.INTER_LINEAR)
+    # a constant area comes back with the last bits off: ties must survive
+    peak = np.abs(saliency_map).max() or 1
+    scores = np.round(resized / peak, 9).ravel()
     order = np.argsort(-scores)
     # the last pixel of every run of equal scores
     ends = np.append(np.flatnonzero(np.diff(scores[order])), mask.size - 1)
@@ -62,18 +61,11 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def box_mask(box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the (height, width) mask of boxes (4, ) or (num_boxes, 4)."""
-    boxes = np.asarray(box, dtype=float)
-    if boxes.shape[-1:] != (4, ) or boxes.ndim > 2:
-        raise ValueError('box must have shape (4, ) or (num_boxes, 4), got '
-                         f'{boxes.shape}.')
+    """Return the (height, width) mask of the pixels that a box touches."""
+    left, top = np.maximum(box[:2], 0).astype(int)
+    right, bottom = np.ceil(np.maximum(box[2:], 0)).astype(int)
     mask = np.zeros((height, width), bool)
-    for x1, y1, x2, y2 in boxes.reshape(-1, 4):
-        if not (x1 < x2 and y1 < y2):
-            raise ValueError('box must have x1 < x2 and y1 < y2, got '
-                             f'{[float(v) for v in (x1, y1, x2, y2)]}.')
-        left, top = max(int(x1), 0), max(int(y1), 0)
-        mask[top:max(int(np.ceil(y2)), 0), left:max(int(np.ceil(x2)), 0)] = 1
+    mask[top:bottom, left:right] = True
     return mask
 
 
@@ -83,6 +75,13 @@ class Estimate:
 
     mean: float
     standard_error: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Estimate:
+        """Estimate a mean; one value alone has no error."""
+        num = len(values)
+        error = values.std(ddof=1) / np.sqrt(num) if num > 1 else np.nan
+        return cls(float(values.mean()), float(error))
 
     def __str__(self) -> str:
         return f'{self.mean:.3f} +- {self.standard_error:.3f}'
@@ -124,6 +123,11 @@ def measure_localization(
     """Score pairs of map and mask beside a centre prior of the same grid."""
     rows = []
     for saliency_map, mask in pairs:
+        if not np.isfinite(saliency_map).all():
+            num = int((~np.isfinite(saliency_map)).sum())
+            raise ValueError('saliency_map must be finite, got '
+                             f'{num} of {saliency_map.size} values that are '
+                             'not.')
         prior = centre_prior(*saliency_map.shape)
         rows.append([measure(own, mask) for own in (saliency_map, prior)
                      for measure in (pointing_accuracy, average_precision)])
@@ -131,37 +135,7 @@ def measure_localization(
         raise ValueError('pairs must hold at least one map and mask, got 0.')
     scores = np.array(rows)
     scores = np.hstack([scores, scores[:, :2] - scores[:, 2:]])
-    return Localization(len(rows), *map(_estimate, scores.T))
-
-
-def _estimate(values: np.ndarray) -> Estimate:
-    """Return mean and standard error; one value alone has no error."""
-    num = len(values)
-    error = values.std(ddof=1) / np.sqrt(num) if num > 1 else float('nan')
-    return Estimate(float(values.mean()), float(error))
-
-
-def _resize(saliency_map: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Resize a map bilinearly, rounded so that ties survive."""
-    # a constant area comes back with the last bits off
-    resized = cv2.resize(
-        saliency_map.astype(np.float64), shape[::-1],
-        interpolation=cv2.INTER_LINEAR)
-    peak = np.abs(saliency_map).max()
-    return np.round(resized / peak, 9) if peak else resized
-
-
-def _check(saliency_map: np.ndarray, mask: np.ndarray) -> None:
-    if saliency_map.ndim != 2 or saliency_map.size == 0:
-        raise ValueError('saliency_map must have shape (h, w), got '
-                         f'{saliency_map.shape}.')
-    if mask.ndim != 2 or mask.size == 0 or mask.dtype != bool:
-        raise ValueError('mask must be bool of shape (H, W), got '
-                         f'{mask.dtype} of {mask.shape}.')
-    if not np.isfinite(saliency_map).all():
-        num = int((~np.isfinite(saliency_map)).sum())
-        raise ValueError('saliency_map must be finite, got '
-                         f'{num} of {saliency_map.size} values that are not.')
+    return Localization(len(rows), *map(Estimate.of, scores.T))
 
 
 @torch.no_grad()
@@ -220,11 +194,14 @@ def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
     lines = boxes.read_text().splitlines()
     for number, line in enumerate(progress(lines, 'boxes'), 1):
         name, *corners = line.rsplit(maxsplit=4)
-        if len(corners) != 4:
-            raise ValueError(f'{boxes}, line {number}: expected PATH XMIN '
-                             f'YMIN XMAX YMAX, got {line!r}.')
         where = f'{boxes}, line {number}'
-        box = _read_box(corners, where)
+        try:
+            box = np.array(corners, float)
+        except ValueError:
+            box = np.array(np.nan)
+        if box.shape != (4, ) or not np.isfinite(box).all():
+            raise ValueError(f'{where}: expected PATH XMIN YMIN XMAX YMAX, '
+                             f'four finite numbers, got {line!r}.')
         if (box[2:] <= box[:2]).any():
             num_empty += 1
             continue
@@ -239,17 +216,6 @@ def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
     if num_empty:
         print_log(f'left out {num_empty} boxes without area of {boxes}')
     return truths
-
-
-def _read_box(corners: Sequence[str], where: str) -> np.ndarray:
-    try:
-        box = np.array(corners, float)
-    except ValueError:
-        box = np.array(np.nan)
-    if not np.isfinite(box).all():
-        raise ValueError(f'{where}: a box must be four finite numbers, got '
-                         f'{" ".join(corners)!r}.')
-    return box
 
 
 def object_roles(dataset: BaseDataset,

@@ -67,6 +67,3 @@ def test_pools():
     assert maps[1, 0].tolist() == [[16, 18, 20], [22, 24, 26]]
     assert class_token_and_mean(tokens[:, 0]).tolist() == [[[0, 1]],
                                                           [[14, 15]]]
-    with pytest.raises(ValueError, match=r'2 x 2 patches .* \(B, 5, D\), got '
-                       r'\(2, 7, 2\)'):
-        patch_map(tokens, (2, 2))

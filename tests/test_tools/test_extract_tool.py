@@ -90,11 +90,10 @@ def extract(call, out, config, checkpoint, images, *options):
 @pytest.mark.parametrize(('pool', 'workers'),
                          [('cls', 2), ('mean', 0), ('map', 0)])
 def test_features_by_a_config_of_pretraining(
-        tool, call, model, checkpoint, images, tmp_path, pool, workers):
+        call, model, checkpoint, images, tmp_path, pool, workers):
     features, names, text = extract(
-        tool if workers else call, tmp_path / 'out' / 'f.npz', DEMO,
-        checkpoint, images, '--pool', pool, '--num-workers', workers, '--map',
-        'pca', '--map-images', 8)
+        call, tmp_path / 'out' / 'f.npz', DEMO, checkpoint, images, '--pool',
+        pool, '--num-workers', workers, '--map', 'pca', '--map-images', 8)
     assert names.tolist() == NAMES
     expected = POOLS[pool](tokens_of(model, images))
     assert features.dtype == torch.float32

@@ -90,7 +90,7 @@ def lines_of(result, name=''):
         result.stdout + result.stderr)
 
 
-def test_prints_what_one_finds_by_hand(tool, classes, tiny_arch):
+def test_prints_what_one_finds_by_hand(call, classes, tiny_arch):
     torch.manual_seed(1)
     vit = VisionTransformer(arch=tiny_arch, out_type='raw', img_size=32,
                             patch_size=8)
@@ -98,7 +98,7 @@ def test_prints_what_one_finds_by_hand(tool, classes, tiny_arch):
     vit.eval()
     torch.save({f'backbone.{k}': v for k, v in vit.state_dict().items()},
                classes / 'epoch_1.pth')  # does not say its grid
-    result = tool('knn', classes / 'cfg.py', classes / 'epoch_1.pth', '--k',
+    result = call('knn', classes / 'cfg.py', classes / 'epoch_1.pth', '--k',
                   1, 5, 20, '--grid', 4, 4, '--cfg-options',
                   f'data_root={classes}')
     assert 'encoder loaded from' in result.stdout

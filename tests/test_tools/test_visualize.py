@@ -43,9 +43,9 @@ class Sources(HTMLParser):
         self.text += data
 
 
-def test_pictures_page_and_summary(tool, checkpoints, jpeg_folder, tmp_path):
+def test_pictures_page_and_summary(call, checkpoints, jpeg_folder, tmp_path):
     (tmp_path / 'bad<b>.jpg').write_bytes(b'no image')
-    result = tool(
+    result = call(
         'visualize', DEMO, checkpoints / 'epoch_1.pth', 'none',
         checkpoints / 'encoder.pth', '--images', jpeg_folder,
         tmp_path / 'bad<b>.jpg', '--num-images', '9', '--num-plans', '3',

@@ -115,19 +115,3 @@ def test_sheet_stacks_rows_of_any_size():
     sheet, single = draw_sheet(panels), draw_sheet(panels[:1])
     assert sheet.shape[1] == single.shape[1]
     assert len(sheet) - len(single) == 2 * 96 + 12 + 224 + 12
-
-
-@pytest.mark.parametrize('changes, message', [
-    (dict(image=np.zeros((8, 8, 3))), 'image must be uint8, got float64'),
-    (dict(saliency_map=np.full((2, 2), 1.5)), r'must be in \[0, 1\], got'),
-    (dict(saliency_map=np.full((2, 2), np.nan)), r'in \[0, 1\], .* nan'),
-    (dict(plan=np.full((2, 2), 7)), r'plan must hold only .* got \[7\]'),
-])
-def test_bad_panel(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Panel(**dict(vars(panel()), **changes))
-
-
-def test_empty_sheet():
-    with pytest.raises(ValueError, match='at least one panel, got 0'):
-        draw_sheet([])

@@ -216,13 +216,20 @@ def to_hf(checkpoint: Checkpoint, out: Path,
         raise ValueError('the model was trained on BGR images, which no image '
                          'processor of transformers gives: use another --to.')
     has_decoder = bool(checkpoint.decoder) and not encoder_only
-    state = encoder_state(checkpoint)
+    if checkpoint.vit.averages:
+        raise ValueError(
+            'its encoder ends in a norm of the averaged patches, which ViT of '
+            'transformers has not: --to timm has it.')
+    prefix = 'vit.' if has_decoder else ''
+    state = {prefix + rename(key, HF, HF_BLOCK, 'encoder.layer'): value
+             for key, value in checkpoint.encoder.items()}
     if has_decoder:
-        state = {f'vit.{key}': value for key, value in state.items()}
-        state.update(decoder_state(checkpoint))
+        state |= {'decoder.' + rename(key, {'ln1.': 'decoder_norm.'}, HF_BLOCK,
+                                      'decoder_layers'): value
+                  for key, value in checkpoint.decoder.items()}
     texts = {'preprocessor_config.json': processor_config(checkpoint),
              'config.json': model_config(checkpoint, has_decoder)}
-    save_tensors(state, out / 'model.safetensors')
+    save_tensors(split_qkv(state), out / 'model.safetensors')
     for name, content in texts.items():
         with replacing(out / name) as file:
             file.write((json.dumps(content, indent=2) + '\n').encode())
@@ -232,24 +239,6 @@ def to_hf(checkpoint: Checkpoint, out: Path,
         return MAE_USAGE.format(folder=str(out), num_patches=h * w)
     return (f'model = transformers.ViTModel.from_pretrained({str(out)!r}, '
             'add_pooling_layer=False)')
-
-
-def encoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Rename the encoder's tensors."""
-    if checkpoint.vit.averages:
-        raise ValueError(
-            'its encoder ends in a norm of the averaged patches, which ViT of '
-            'transformers has not: --to timm has it.')
-    return split_qkv({rename(key, HF, HF_BLOCK, 'encoder.layer'): value
-                      for key, value in checkpoint.encoder.items()})
-
-
-def decoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Rename the decoder's tensors."""
-    return split_qkv({
-        'decoder.' + rename(key, {'ln1.': 'decoder_norm.'}, HF_BLOCK,
-                            'decoder_layers'): value
-        for key, value in checkpoint.decoder.items()})
 
 
 def split_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
