@@ -111,12 +111,13 @@ def find_package(name: str) -> Package | None:
     names: Sequence[str] = distributions_of(name)
     file = Path(spec.origin).with_name('version.py')
     said = _VERSION.search(file.read_text()) if file.is_file() else None
-    if said and said['number']:
-        return Package(next((d for d in names if metadata_version(d) == said[
-            'number']), name), said['number'])
-    return next((Package(d, v)
-                 for d in ([said['distribution']] if said else names)
-                 if (v := metadata_version(d))), None)
+    if said and (number := said['number']):
+        owner = next((d for d in names if metadata_version(d) == number), name)
+        return Package(owner, number)
+    if said:
+        names = [said['distribution']]
+    return next((Package(d, v) for d in names if (v := metadata_version(d))),
+                None)
 
 
 def installed_version(name: str) -> str | None:

@@ -12,7 +12,6 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from mmengine.runner import Runner
 from mmpretrain.models import VisionTransformer
 from mmpretrain.structures import DataSample
-from PIL import Image
 from small_configs import (
     ARCH,
     CROP,
@@ -31,13 +30,7 @@ from small_configs import (
 from amt_mm.datasets.transforms import UnreadableImageError
 from amt_mm.engine import estimate_cost
 from amt_mm.masking import MaskPlan, count_tokens
-from amt_mm.saliency import (
-    SaliencyStore,
-    SaliencyStoreError,
-    fingerprint,
-    reduce_heads,
-    vit_saliency,
-)
+from amt_mm.saliency import SaliencyStoreError, reduce_heads, vit_saliency
 
 
 def train(root, **changes):
@@ -307,15 +300,3 @@ def test_run_that_never_updates_warns(tmp_path, begin):
                 'below max_epochs 2, so the whole training uses the warm-up '
                 'ratios.')
     assert ' '.join(log.split()).count(expected) == 1
-
-
-def test_the_right_input_runs_until_an_image_is_added(tmp_path):
-    train(tmp_path)
-    store = SaliencyStore(
-        tmp_path / 'run' / 'saliency', num_images=6, grid=(4, 4),
-        dataset_id=fingerprint(f'{i}.jpg' for i in range(6)))
-    assert store.generations == [1]
-    Image.new('RGB', (40, 48)).save(tmp_path / 'images' / 'new.png')
-    told(lambda: train(tmp_path, resume=True, train_cfg=dict(
-        by_epoch=True, max_epochs=3)), SaliencyStoreError,
-        'training has (7, (4, 4), ')

@@ -69,32 +69,13 @@ def load_encoder(module: nn.Module,
                  grid: Grid | None = None,
                  assume_own_grid: bool = False,
                  adapt: Iterable[str] = ()) -> str:
-    """Load a pre-trained encoder into a backbone and report what happened.
+    """Load a pre-trained encoder into a backbone; return what happened.
 
-    Positions of another grid are interpolated.
-
-    Args:
-        module (nn.Module): The backbone.
-        source (str | Weights): File, URL or folder of a whole model's
-            checkpoint, or of an encoder's alone, with the names of
-            mmpretrain, timm or transformers; or what was read of it.
-        prefix (str): What the encoder's keys begin with, where several
-            encoders are in the file. Defaults to ``'backbone.'``.
-        grid (tuple[int, int], optional): Height and width of the grid it was
-            pre-trained on, in patches. Needed where neither the file nor a
-            config in it says.
-        assume_own_grid (bool): Whether the module comes from the config that
-            the file was made with, so that its grid is the file's where
-            nothing else says. Defaults to False.
-        adapt (iterable of str): What is brought to the module's where it
-            differs: ``'in_channels'``, ``'patch_size'``. Defaults to none.
-
-    Returns:
-        str: One line that names the keys taken, resized, left and lacked.
-
-    Raises:
-        ValueError: If the file cannot be read, holds no encoder, or one of
-            another architecture, or if its grid is not known.
+    The source is a checkpoint as :class:`Pretrained` takes it, whose arguments
+    the others are, or what was read of it. With ``assume_own_grid``, the grid
+    is the module's where nothing else says. Returned is a line that names the
+    keys taken, resized, left and lacked. Raises ValueError if the file cannot
+    be read, or holds no encoder or another, or if its grid is not known.
     """
     weights = read_weights(source, prefix) if isinstance(source, str) \
         else source

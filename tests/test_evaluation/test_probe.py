@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from amt_mm.evaluation import (
     count_not_finite,
     draw_subsets,
-    extract_features,
     labels_of,
     linear_probe,
     nearest,
@@ -136,27 +134,6 @@ def test_linear_probe_finds_the_optimum():
     torch.testing.assert_close(scores, longer, atol=1e-3, rtol=0)
     bank[:, 2] = 1  # a constant feature does no harm
     assert top_accuracies(linear_probe(bank, bank, labels, 4), labels)[1] > 90
-
-
-class Means(torch.nn.Module):
-    """The class token is the means of the channels."""
-
-    def data_preprocessor(self, data):
-        assert not self.training and not torch.is_grad_enabled()
-        return data
-
-    def extract_feat(self, inputs):
-        return (inputs.mean((2, 3))[:, None].expand(-1, 5, -1), )
-
-
-def test_features_come_in_order():
-    images = torch.rand(7, 3, 4, 4)
-    loader = DataLoader([dict(inputs=image) for image in images],
-                        batch_size=3)
-    model = Means()
-    torch.testing.assert_close(
-        extract_features(model, loader), images.mean((2, 3)))
-    assert model.training
 
 
 def test_subsets_are_disjoint_and_the_same_again(jpeg_folder):

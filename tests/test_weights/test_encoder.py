@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
-from mmpretrain.models import SwinTransformer, VisionTransformer
-from tiny_checkpoints import ARCH, SIDE, build, mae_config, save
+from mmpretrain.models import SwinTransformer
+from tiny_checkpoints import ARCH, SIDE, build, mae_config, save, vit
 
 from amt_mm.weights import load_encoder
-
-
-def vit(arch=ARCH, **kwargs):
-    return VisionTransformer(
-        arch, **{'img_size': 32, 'patch_size': SIDE, **kwargs})
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
+import transformers
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from mmpretrain.models import VisionTransformer
@@ -31,6 +32,7 @@ from amt_mm.weights.export import (
     PlainViT,
     open_checkpoint,
     timm_model,
+    to_hf,
     to_mmpretrain,
     to_safetensors,
     to_timm,
@@ -49,24 +51,27 @@ def exported(config: dict, path: Path, target=to_timm) -> tuple:
 def run(usage: str) -> nn.Module:
     """Do what the tool says."""
     scope = dict(timm=timm, torch=torch, functools=functools,
-                 safetensors=safetensors)
+                 safetensors=safetensors, transformers=transformers)
     exec(usage, scope)
     return scope['model'].eval()
 
 
 @pytest.mark.parametrize('name', PLAIN)
 @torch.no_grad()
-def test_timm_gives_the_same_features(name, tmp_path, show):
+def test_timm_and_transformers_give_the_same_features(name, tmp_path, show):
     config = PLAIN[name]
     model, _, usage = exported(config, tmp_path)
     images = make_images(*size_of(config))
     expected = expected_features(config, model, images)
-    got = run(usage).forward_features(images)  # loads strictly
-    error = (got - expected).abs().max().item()
-    show(f'timm, {name}: {tuple(got.shape)} up to '
-         f'{expected.abs().max():.2f}, off by {error:.1e}')
-    assert got.shape == expected.shape and expected.std() > 0.5
-    assert error < 1e-5
+    assert expected.std() > 0.5
+    hf = run(to_hf(open_checkpoint(str(tmp_path / 'run.pth')),
+                   tmp_path / 'hf', encoder_only=True))
+    for got in (run(usage).forward_features(images),  # loads strictly
+                hf(images).last_hidden_state):
+        error = (got - expected).abs().max().item()
+        show(f'{name}: {tuple(got.shape)} up to {expected.abs().max():.2f}, '
+             f'off by {error:.1e}')
+        assert got.shape == expected.shape and error < 1e-5
 
 
 @torch.no_grad()

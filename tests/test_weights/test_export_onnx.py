@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS
-from small_configs import mae
+from tiny_checkpoints import build, mae_config, save
 
 from amt_mm.weights.export import onnx_file, open_checkpoint, to_onnx
 
@@ -18,22 +16,14 @@ pytestmark = [pytest.mark.filterwarnings(f'ignore::{kind}') for kind in (
     'DeprecationWarning', 'FutureWarning', 'UserWarning')]
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def model():
-    torch.manual_seed(0)
-    model = MODELS.build(mae())
-    model.init_weights()
-    for parameter in model.parameters():  # norms that are not the identity
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return model.eval()
+    return build(mae_config())
 
 
 @pytest.fixture
 def checkpoint(model, tmp_path):
-    path = tmp_path / 'epoch_1.pth'
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(
-        cfg=Config(dict(model=mae())).pretty_text)), path)
-    return open_checkpoint(str(path))
+    return open_checkpoint(save(model, tmp_path / 'run.pth', mae_config()))
 
 
 @torch.no_grad()

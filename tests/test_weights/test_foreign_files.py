@@ -17,9 +17,15 @@ import timm
 import torch
 import transformers
 from mmengine.registry import MODELS
-from mmpretrain.models import VisionTransformer
 from safetensors.torch import save_file
-from tiny_checkpoints import ARCH, SIDE, build, mae_config, make_images
+from tiny_checkpoints import (
+    ARCH,
+    SIDE,
+    build,
+    mae_config,
+    make_images,
+    vit,
+)
 from torch import Tensor, nn
 
 from amt_mm.models import AMTBEiTPretrainViT, ViTDet
@@ -55,13 +61,6 @@ def hf_vit(kind: str = 'ViTModel', **options: Any) -> nn.Module:
     config = getattr(transformers, 'ViTMAEConfig' if 'MAE' in kind
                      else 'ViTConfig')(**{**values, **options})
     return shaken(getattr(transformers, kind), config)
-
-
-def vit(**options: Any) -> VisionTransformer:
-    model = VisionTransformer(ARCH, **{
-        'img_size': 32, 'patch_size': SIDE, 'out_type': 'raw', **options})
-    model.eval()  # mmpretrain's returns None
-    return model
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,8 +187,7 @@ def test_transformers(kind, safe, tmp_path):
     report = same_features(tmp_path, expected)
     assert 'names of transformers' in report
     with pytest.raises(ValueError, match='num_heads 4 instead of 2'):
-        load_encoder(VisionTransformer(dict(ARCH, num_heads=2), 32, SIDE),
-                     str(tmp_path))
+        load_encoder(vit(dict(ARCH, num_heads=2)), str(tmp_path))
     # a file of a folder knows its config
     if not list(tmp_path.glob('*.index.json')):
         file = next(tmp_path.glob('*model.*'))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=72)
@@ -53,6 +54,14 @@ def classifier_config(**backbone: Any) -> dict:
                       img_size=32, patch_size=SIDE, **backbone),
         head=dict(type='mmpretrain.LinearClsHead', num_classes=5,
                   in_channels=32))
+
+
+def vit(arch: dict = ARCH, **options: Any) -> VisionTransformer:
+    """Return mmpretrain's ViT of 32 px, which gives tokens."""
+    model = VisionTransformer(arch, **{
+        'img_size': 32, 'patch_size': SIDE, 'out_type': 'raw', **options})
+    model.eval()  # mmpretrain's returns None
+    return model
 
 
 # whose encoders are plain ViTs
