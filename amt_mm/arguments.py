@@ -27,12 +27,7 @@ def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 
 def check_number(name: str, value: Any, bounds: str) -> float:
-    """Return a finite number within bounds such as ``'[0, 1)'``.
-
-    Raises:
-        TypeError: If it is no number.
-        ValueError: If it is out of bounds or not finite.
-    """
+    """Return a finite number within bounds such as ``'[0, 1)'``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f'{name} must be a number, got {value!r} of type '
                         f'{type(value).__name__}.')
@@ -113,8 +108,7 @@ check_num_workers = optional(partial(check_int, low=0, high=1024))
 def error_context(what: str, cfg: Any) -> Iterator[None]:
     """Turn an assertion or a crash in a library into a ValueError.
 
-    It says what is done, such as ``'cannot build model.neck from'``, with what
-    config, and the error. ``CLEAR_ERRORS`` pass.
+    It says ``what`` cannot be done with what config; ``CLEAR_ERRORS`` pass.
     """
     try:
         yield

@@ -19,11 +19,7 @@ from typing import Any
 
 # the originals; not onedl-mmsegmentation
 def let_configs_inherit_mmseg() -> None:
-    """Let ``_base_ = 'mmseg::...'`` find the maintained continuation too.
-
-    mmengine looks for a distribution ``mmsegmentation``, and takes the name of
-    the module where there is none. That of the other packages is the module's.
-    """
+    """Let ``_base_ = 'mmseg::...'`` find the continuation too."""
     from mmengine.config.utils import MODULE2PACKAGE
     try:
         version('mmsegmentation')
@@ -36,10 +32,8 @@ def let_configs_inherit_mmseg() -> None:
 def safe_globals(allowed: Iterable[Any], only: bool = False) -> Iterator[None]:
     """Let ``torch.load(weights_only=True)`` take what is allowed as well.
 
-    Args:
-        allowed (iterable): Classes, functions, and (object, name).
-        only (bool): Whether what others allowed is left out meanwhile.
-            Defaults to False.
+    With ``only``, what others allowed is left out meanwhile. An item is a
+    class, a function, or (object, name).
     """
     from torch import serialization
     allowed = list(allowed)
@@ -62,12 +56,7 @@ def safe_globals(allowed: Iterable[Any], only: bool = False) -> Iterator[None]:
 
 
 def _restricted_pickle(allowed: list[Any]) -> Any:
-    """Return a stand-in for torch's module that reads weights only.
-
-    That of torch before 2.6 takes no names, and before 2.4 no classes, and
-    would refuse the log in the checkpoints of one's own runs. This one looks
-    names up in torch's list and in ours, and nowhere else.
-    """
+    """Return what reads weights only, by names, for torch before 2.6."""
     from torch import _weights_only_unpickler
     known = {**_weights_only_unpickler._get_allowed_globals(),
              '_codecs.encode': codecs.encode, 'collections.Counter': Counter}

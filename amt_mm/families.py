@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,24 +102,22 @@ def find_problem(found: Mapping[str, Package | None]) -> str | None:
 def find_package(name: str) -> Package | None:
     """Return the version of the module that an import finds, and its owner.
 
-    The module is not imported. Where both families are installed, the metadata
-    of either may be that of files which the other has overwritten: so the
-    module's own ``version.py`` is read.
+    The module is not imported. The metadata of either family may be that of
+    files which the other has overwritten: so ``version.py`` is read.
     """
     spec = find_spec(name)
     if spec is None or not spec.origin:
         return None
-    installed = {d: v for d in distributions_of(name)
-                 if (v := metadata_version(d))}
+    names: Sequence[str] = distributions_of(name)
     file = Path(spec.origin).with_name('version.py')
     said = _VERSION.search(file.read_text()) if file.is_file() else None
-    if said and said['number']:
-        same = [d for d, v in installed.items() if v == said['number']]
-        return Package(same[0] if same else name, said['number'])
+    if said and (number := said['number']):
+        owner = next((d for d in names if metadata_version(d) == number), name)
+        return Package(owner, number)
     if said:
-        installed = {d: v for d, v in installed.items()
-                     if d == said['distribution']}
-    return next((Package(d, v) for d, v in installed.items()), None)
+        names = [said['distribution']]
+    return next((Package(d, v) for d in names if (v := metadata_version(d))),
+                None)
 
 
 def installed_version(name: str) -> str | None:

@@ -18,10 +18,8 @@ def progress(items: Iterable[T],
              total: int | None = None) -> Iterator[T]:
     """Yield items, and show a bar meanwhile that goes when they end.
 
-    ``what`` names it, and ``total`` is how many there are, by default their
-    ``len``. There is no bar where stderr is no terminal, as in a log, in
-    processes other than the main one, and where ``AMT_MM_QUIET`` is set and
-    not 0.
+    There is none where stderr is no terminal, in processes other than the main
+    one, and where ``AMT_MM_QUIET`` is set and not 0.
     """
     console = Console(stderr=True)
     is_quiet = os.environ.get('AMT_MM_QUIET', '0') not in ('', '0')

@@ -48,9 +48,8 @@ def build_argument(cfg: dict[str, Any], name: str | None = None, *,
                    registry: Registry) -> Any:
     """Build what an argument describes by a class of a registry.
 
-    The name in an error is the registry's unless another is given. Raises
-    KeyError if a class is not registered, with the names of those that are,
-    and TypeError if ``cfg`` is no config or names a strategy of another kind.
+    Raises KeyError with the registered names if there is no such class, and
+    TypeError if ``cfg`` is no config or names a strategy of another kind.
     """
     name = name or registry.name
     args = dict(check_config(name, cfg))
@@ -70,8 +69,7 @@ def build_argument(cfg: dict[str, Any], name: str | None = None, *,
 class StrategyRegistry(Registry):
     """One kind of masking strategy: a tree of its own.
 
-    Its classes are in ``TASK_UTILS`` too, and a name that it lacks is looked
-    up there: once, all kinds were registered in it.
+    Once, all kinds were registered in ``TASK_UTILS``: it still has them.
     """
 
     def _register_module(self, *args: Any, **kwargs: Any) -> None:

@@ -12,7 +12,6 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from mmengine.runner import Runner
 from mmpretrain.models import VisionTransformer
 from mmpretrain.structures import DataSample
-from PIL import Image
 from small_configs import (
     ARCH,
     CROP,
@@ -31,16 +30,7 @@ from small_configs import (
 from amt_mm.datasets.transforms import UnreadableImageError
 from amt_mm.engine import estimate_cost
 from amt_mm.masking import MaskPlan, count_tokens
-from amt_mm.registry import TASK_UTILS
-from amt_mm.saliency import (
-    SaliencyStore,
-    SaliencyStoreError,
-    fingerprint,
-    reduce_heads,
-    vit_saliency,
-)
-
-NAN = float('nan')
+from amt_mm.saliency import SaliencyStoreError, reduce_heads, vit_saliency
 
 
 def train(root, **changes):
@@ -64,9 +54,8 @@ def cases(table):
 
 @cases([
     (dict(mask_ratio=1.2), ValueError, 'mask_ratio must be in [0, 1), got 1.'),
-    (dict(mask_ratio=NAN), ValueError, 'mask_ratio must be in [0, 1), got na'),
-    (dict(mask_ratio='0.5'), TypeError, "be a number, got '0.5' of type str"),
-    (dict(throw_ratio=1.), ValueError, 'throw_ratio must be in [0, 1), got 1'),
+    (dict(throw_ratio='0.5'), TypeError,
+     "throw_ratio must be a number, got '0.5' of type str"),
     (dict(mask_ratio=.75), ValueError,
      'mask_ratio + throw_ratio must be < 1, got 0.75 + 0.4'),
     (dict(warmup_throw_ratio=.25), ValueError,
@@ -75,68 +64,42 @@ def cases(table):
     (dict(rounding='round'), ValueError, 'rounding must be one of'),
     (dict(input_size=225), ValueError,
      'input_size must be a multiple of patch_size, got 225 by 16'),
-    (dict(input_size=16, patch_size=32), ValueError, 'got 16 by 32'),
-    (dict(input_size=(224, )), TypeError,
-     'input_size must be an int or (height, width), got (224,)'),
     (dict(cell_size=56), ValueError,
      'cell_size must be a multiple of patch_size, got 56 by 16'),
     (dict(cell_size=48), ValueError,
      'input_size must be a multiple of cell_size, got 224 by 48'),
     (dict(patch_size=0), ValueError, 'patch_size must be an integer >= 1'),
-    (dict(ordering=dict(type='amt_mm.Attention')), KeyError,
-     "ordering must be one of ['amt_mm.AttMaskHighOrdering', "),
     (dict(ordering='AttentionOrdering'), TypeError,
      "ordering must be a dict with 'type', got 'AttentionOrdering'"),
-    (dict(ordering={}), TypeError, "ordering must be a dict with 'type', got"),
-    (dict(ordering=dict(type='amt_mm.ThrowLow')), TypeError, 'ordering'),
-    (dict(ordering=linear(1., 2.)), TypeError, 'ordering must be'),
     (dict(ordering=dict(type='amt_mm.RandomOrdering', temperature=2.)),
      TypeError, 'RandomOrdering() takes no arguments'),
+    (dict(ordering=dict(type='amt_mm.AttentionOrdering',
+                        temperature=linear(2., 0.))), ValueError,
+     'temperature must be in (0, inf), got 0.0'),
+    (dict(ordering=dict(type='amt_mm.BlockOrdering', min_patches=0)),
+     ValueError, 'min_patches must be an integer >= 1, got 0'),
+    (dict(ordering=dict(type='amt_mm.BlockOrdering', min_aspect=3.)),
+     ValueError, 'min_aspect must be in (0, 1], got 3.0'),
     (dict(layout=dict(type='amt_mm.ThrowHigh')), KeyError,
      "layout must be one of ['amt_mm.ShowHints', 'amt_mm.Throw"),
     (dict(layout=dict(type='amt_mm.ShowHints', hint_ratio=0.)), ValueError,
      'hint_ratio must be in (0, 1], got 0.0'),
-    (dict(layout=dict(type='amt_mm.ShowHints', top_ratio=1.)), ValueError,
-     'top_ratio must be in (0, 1), got 1.0'),
-    (dict(layout=dict(type='amt_mm.ShowHints', hint_ratio=1., top_ratio=.2)),
-     ValueError, 'the 30 visible of 196 tokens, got 40 hints'),
     (dict(layout=dict(type='amt_mm.ShowHints', rest=dict(
         type='amt_mm.ThrowHigh'))), KeyError, 'rest must be one of'),
     (dict(layout=dict(type='amt_mm.ShowHints', top_ratio=linear(.1, .5))),
      ValueError, 'the 30 visible of 196 tokens, got 49 hints'),
     (dict(mask_ratio=linear(.4, .5, until=3, begin=3)), ValueError,
      'until must be > begin, got 3 and 3'),
-    (dict(mask_ratio=dict(type='amt_mm.LinearSchedule', start=.4, end=.5)),
-     TypeError, "'until'"),
-    (dict(mask_ratio=linear('a', .5)), TypeError, 'start must be a number, '),
     (dict(mask_ratio=dict(start=.4, end=.5, until=9)), TypeError,
      'mask_ratio must be a number, got {'),
-    (dict(mask_ratio=linear(.45, .6)), ValueError, '< 1, got 0.6 + 0.4'),
     (dict(mask_ratio=linear(.1, .6, until=10),
           throw_ratio=linear(.48, .1, begin=8, until=20)), ValueError,
      'must be < 1, got 0.6 + 0.416666667'),
-    (dict(ordering=dict(type='amt_mm.AttentionOrdering',
-                        temperature=linear(2., 0.))), ValueError,
-     'temperature must be in (0, inf), got 0.0'),
 ])
 def test_mask_generator(changes, error, message):
     told(lambda: TRANSFORMS.build({
         'type': 'amt_mm.AMTMaskGenerator', 'input_size': 224, **changes}),
         error, message)
-
-
-@cases([
-    (dict(temperature=0), ValueError, 'temperature must be in (0, inf), got '),
-    (dict(temperature='hot'), TypeError, 'temperature'),
-    (dict(uniform_mix=1), ValueError, 'uniform_mix must be in [0, 1), got 1'),
-    (dict(type='amt_mm.BlockOrdering', min_patches=0), ValueError,
-     'min_patches must be an integer >= 1, got 0'),
-    (dict(type='amt_mm.BlockOrdering', min_aspect=3.), ValueError,
-     'min_aspect must be in (0, 1], got 3.0'),
-])
-def test_ordering(changes, error, message):
-    told(lambda: TASK_UTILS.build(
-        {'type': 'amt_mm.AttentionOrdering', **changes}), error, message)
 
 
 def test_plans():
@@ -174,14 +137,11 @@ def test_plans():
      'head.patch_size ** 2 * head.in_channels, got 768'),
     (dict(head=dict(patch_size=16)), ValueError,
      'head.patch_size must be 8 to fit backbone.patch_size, got 16'),
-    (dict(head=dict(in_channels=1)), ValueError, 'neck.in_chans must be 64'),
     (dict(head=dict(norm_pix='False')), TypeError,
      "norm_pix must be True or False, got 'False'"),
-    (dict(backbone=dict(img_size=40)), ValueError, 'patches must be (5, 5)'),
     (dict(backbone=dict(patch_cfg=dict(stride=4))), ValueError,
      'patch_cfg must keep the patches square and side by side, got '
      'kernel_size (8, 8) and stride (4, 4)'),
-    (dict(backbone=dict(patch_size=(8, 4))), ValueError, 'patches square'),
     (dict(backbone=dict(patch_cfg=dict(padding=1))), ValueError,
      'patch_cfg must have padding 0 and dilation 1'),
     (dict(backbone=dict(final_norm=False)), ValueError, 'final_norm'),
@@ -210,8 +170,6 @@ def test_saliency():
 @cases([
     (dict(pipeline=[dict(CROP, scale=0)]), ValueError,
      'scale must be an int or (height, width), got 0; a side is in [2, '),
-    (dict(data_root='nowhere'), FileNotFoundError,
-     'data_root must be a folder of images, got'),
     (dict(data_root=__file__), FileNotFoundError, 'which is no folder'),
     (dict(data_root=''), FileNotFoundError, "folder of images, got ''"),
     (dict(extensions=['.x']), FileNotFoundError,
@@ -234,27 +192,16 @@ def test_image_folder(changes, error, message, tmp_path):
 
 # ---- hooks
 
-SHARE = 'an integer or, as a share of the run, in (0, 1), got '
-
-
 @cases([
     (dict(interval=0), ValueError, 'interval must be an integer >= 1, got 0'),
-    (dict(interval=1.5), ValueError, f'interval must be {SHARE}1.5'),
-    (dict(interval=0.), ValueError, f'interval must be {SHARE}0.0'),
+    (dict(interval=1.5), ValueError, 'interval must be an integer or, as a '
+     'share of the run, in (0, 1), got 1.5'),
     (dict(begin=-1), ValueError, 'begin must be an integer >= 0, got -1'),
-    (dict(begin=1.), ValueError, f'begin must be {SHARE}1.0'),
-    (dict(batch_size=0), ValueError, 'batch_size must be an integer >= 1'),
     (dict(num_workers=-1), ValueError, 'an integer in [0, 1024], got -1'),
-    (dict(keep=0), ValueError, 'keep must be an integer >= 1, got 0'),
     (dict(max_uniform_share=2), ValueError,
      'max_uniform_share must be in [0, 1], got 2'),
-    (dict(type='amt_mm.MaskStatisticsHook', interval=0), ValueError,
-     'interval must be an integer >= 1, got 0'),
-    (dict(source=dict(type='amt_mm.Folder')), KeyError,
-     "source must be one of ['amt_mm.BoxSaliency', "),
     (dict(source='FolderSaliency'), TypeError,
      "source must be a dict with 'type', got 'FolderSaliency'"),
-    (dict(source={}), TypeError, "source must be a dict with 'type', got {}"),
     (dict(source=dict(type='amt_mm.FolderSaliency', root='nowhere')),
      FileNotFoundError, 'root of FolderSaliency must be a folder, got '),
     (dict(source=dict(type='amt_mm.TeacherSaliency', checkpoint='x.pth',
@@ -306,8 +253,6 @@ DEAD = mae(backbone=dict(init_cfg=dict(
     (dict(hooks=()), ValueError, 'AMTMaskGenerator has no saliency store to '
      "read: add dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks"),
     (piped(CROP, PACK), ValueError, 'the train pipeline has no AMTMaskGenera'),
-    (piped(CROP, dict(MASK, ordering=dict(type='amt_mm.RandomOrdering')),
-           PACK), ValueError, 'the train pipeline has no AMTMaskGenerator'),
     (piped(dict(type='RandomResizedCrop', scale=32), MASK, PACK), ValueError,
      "must crop with dict(type='amt_mm.RandomResizedCropWithBox') or "
      "'amt_mm.LoadResizedCrop' at its top level, got ['LoadImage"),
@@ -326,11 +271,9 @@ DEAD = mae(backbone=dict(init_cfg=dict(
      'must be an EpochBasedTrainLoop, got IterBasedTrainLoop'),
     (dict(model=NO_SALIENCY), ValueError, 'model must have a method saliency('
      'inputs), as amt_mm.AMTMAE has; got MAE'),
-    (dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e30))),
+    (dict(model=DEAD, optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.))),
      RuntimeError, 'saliency update before epoch 1: 6 of 6 maps are constant '
      'or not finite, more than max_uniform_share 0.5'),
-    (dict(model=DEAD, optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.))),
-     RuntimeError, '6 of 6 maps are constant or not finite'),
     (dict(hooks=(dict(UPDATE, store_dir=__file__), )), SaliencyStoreError,
      os.path.basename(__file__)),
 ])
@@ -357,15 +300,3 @@ def test_run_that_never_updates_warns(tmp_path, begin):
                 'below max_epochs 2, so the whole training uses the warm-up '
                 'ratios.')
     assert ' '.join(log.split()).count(expected) == 1
-
-
-def test_the_right_input_runs_until_an_image_is_added(tmp_path):
-    train(tmp_path)
-    store = SaliencyStore(
-        tmp_path / 'run' / 'saliency', num_images=6, grid=(4, 4),
-        dataset_id=fingerprint(f'{i}.jpg' for i in range(6)))
-    assert store.generations == [1]
-    Image.new('RGB', (40, 48)).save(tmp_path / 'images' / 'new.png')
-    told(lambda: train(tmp_path, resume=True, train_cfg=dict(
-        by_epoch=True, max_epochs=3)), SaliencyStoreError,
-        'training has (7, (4, 4), ')

@@ -8,7 +8,6 @@ tries more changes, and others.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import random
@@ -22,9 +21,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
-from small_configs import ARCH, PACK, linear, mae, run_config, write_images
+from small_configs import ARCH, PACK, linear, run_config, write_images
 
-COUNT = int(os.environ.get('AMT_MM_FUZZ', 60))
+COUNT = int(os.environ.get('AMT_MM_FUZZ', 40))
 FIRST = int(os.environ.get('AMT_MM_FUZZ_SEED', 0))
 EPOCHS, NUM_IMAGES, BATCH_SIZE = 2, 10, 3
 VALUES = (None, True, False, -1, 0, 1, 2, 3, 10**9, -0.5, 0., 0.5,
@@ -32,37 +31,18 @@ VALUES = (None, True, False, -1, 0, 1, 2, 3, 10**9, -0.5, 0., 0.5,
           [1, 2], (), {}, {'foo': 1}, [None], (3, 5), [{}])
 
 
-def bases(root):
-    """Return the valid configs, each key of which may be changed."""
-    simmim = dict(
-        type='amt_mm.AMTSimMIM', head_reduction='scale_then_mean',
-        backbone=dict(type='amt_mm.AMTSimMIMViT', arch=ARCH, img_size=64,
-                      patch_size=8),
-        neck=dict(type='amt_mm.AMTSimMIMLinearDecoder', in_channels=32,
-                  encoder_stride=8),
-        head=dict(type='amt_mm.AMTSimMIMHead', patch_size=8, loss=dict(
-            type='mmpretrain.PixelReconstructionLoss', criterion='L1',
-            channel=3), saliency_weight=0.5))
-    return [
-        base(root, mae(head_reduction='mean_then_scale'), 32, dict(
-            mask_ratio=linear(0.4, 0.5, until=1, begin=0), throw_ratio=0.3,
-            ordering=dict(type='amt_mm.AttentionOrdering', temperature=0.9,
-                          uniform_mix=0.1),
-            layout=dict(type='amt_mm.ThrowMiddle'), rounding='floor'),
-            dict(type='amt_mm.ModelSaliency')),
-        base(root, simmim, 64, dict(
-            cell_size=16, rounding='ceil', with_saliency=True,
-            mask_ratio=0.45, throw_ratio=0.3,
-            ordering=dict(type='amt_mm.AttMaskHighOrdering'),
-            layout=dict(type='amt_mm.ShowHints', hint_ratio=0.5,
-                        top_ratio=0.2, rest=dict(type='amt_mm.ThrowLow'))),
-            dict(type='amt_mm.FolderSaliency', root=str(root / 'maps')))]
-
-
-def base(root, model, size, mask, source):
-    """Return the parts of a config that have keys of this package."""
+def base(root):
+    """Return the parts of a valid config that have keys of this package."""
     return dict(
-        model=model,
+        model=dict(
+            type='amt_mm.AMTSimMIM', head_reduction='scale_then_mean',
+            backbone=dict(type='amt_mm.AMTSimMIMViT', arch=ARCH, img_size=64,
+                          patch_size=8),
+            neck=dict(type='amt_mm.AMTSimMIMLinearDecoder', in_channels=32,
+                      encoder_stride=8),
+            head=dict(type='amt_mm.AMTSimMIMHead', patch_size=8, loss=dict(
+                type='mmpretrain.PixelReconstructionLoss', criterion='L1',
+                channel=3), saliency_weight=0.5)),
         dataset=dict(
             type='amt_mm.ImageFolder', data_root=str(root / 'images'),
             on_unreadable='skip', extensions=('.png', '.jpg')),
@@ -70,13 +50,21 @@ def base(root, model, size, mask, source):
             dict(type='amt_mm.SeedSample'),
             dict(type='amt_mm.LoadImage', keep_last=False, keep_all=False,
                  white_level=65535),
-            dict(type='amt_mm.RandomResizedCropWithBox', scale=size),
-            dict(type='amt_mm.AMTMaskGenerator', input_size=size,
-                 patch_size=8, warmup_mask_ratio=0.7, warmup_throw_ratio=0.1,
-                 **mask)],
+            dict(type='amt_mm.RandomResizedCropWithBox', scale=64),
+            dict(type='amt_mm.AMTMaskGenerator', input_size=64, patch_size=8,
+                 cell_size=16, rounding='ceil', with_saliency=True,
+                 mask_ratio=linear(0.4, 0.45, until=1, begin=0),
+                 throw_ratio=0.3, warmup_mask_ratio=0.7,
+                 warmup_throw_ratio=0.1, ordering=dict(
+                     type='amt_mm.AttentionOrdering', temperature=0.9,
+                     uniform_mix=0.1),
+                 layout=dict(type='amt_mm.ShowHints', hint_ratio=0.5,
+                             top_ratio=0.2, rest=dict(
+                                 type='amt_mm.ThrowLow')))],
         hook=dict(type='amt_mm.SaliencyUpdateHook', interval=1, begin=1,
                   batch_size=5, num_workers=0, keep=2, max_uniform_share=0.5,
-                  store_dir=None, source=source))
+                  store_dir=None, source=dict(
+                      type='amt_mm.FolderSaliency', root=str(root / 'maps'))))
 
 
 def keys(node, path=()):
@@ -95,7 +83,6 @@ def keys(node, path=()):
 
 def changed(cfg, rng):
     """Return a config with one value changed, and the path of its key."""
-    cfg = copy.deepcopy(cfg)
     path = rng.choice([p for p in keys(cfg) if p not in (
         ('model', 'neck'), ('model', 'head'))])
     *above, key = path
@@ -222,14 +209,11 @@ def root(tmp_path, monkeypatch):
 
 @pytest.mark.timeout(600 + 3 * COUNT)
 def test_a_changed_argument_runs_as_it_says_or_is_named(root, show):
-    found = [outcome(cfg, (), None, root / f'base_{i}')
-             for i, cfg in enumerate(bases(root))]
-    assert found == ['run', 'run']
+    assert outcome(base(root), (), None, root / 'base') == 'run'
     results = Counter()
     for seed in range(FIRST, FIRST + COUNT):
         rng = random.Random(seed)
-        result = outcome(*changed(rng.choice(bases(root)), rng),
-                         root / f'run_{seed}')
+        result = outcome(*changed(base(root), rng), root / f'run_{seed}')
         results[result] += 1
     show(f'{COUNT} changes: {dict(results)}')
     assert not [r for r in results if r.startswith('wrong')], results

@@ -18,7 +18,7 @@ from amt_mm.registry import (
 
 @pytest.fixture(params=[ORDERINGS, TASK_UTILS, root.TASK_UTILS],
                 ids=['ORDERINGS', 'TASK_UTILS', 'root'])
-def centre_first(request: pytest.FixtureRequest):
+def centre_first(request):
     """Register an ordering as a user does, or did; return its name."""
 
     @request.param.register_module(force=True)

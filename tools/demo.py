@@ -24,7 +24,6 @@ from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine import estimate_cost
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine
-from amt_mm.engine.quiet_runner import build_quiet_runner
 from amt_mm.engine.source_localization import connect_source, path_of
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.evaluation import (
@@ -39,6 +38,7 @@ from amt_mm.visualization import draw_sheet, training_panels
 # projects/ lies beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.demo.demo_data import write_demo_data  # noqa: E402
+from projects.demo.quiet_runner import build_quiet_runner  # noqa: E402
 
 CONFIG = (Path(__file__).parents[1] / 'configs' /
           'mae_pixel-amt_vit-mini_demo.py')

@@ -18,12 +18,12 @@ from mmengine.config import Config
 
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from amt_mm.engine.quiet_runner import build_quiet_runner
 from amt_mm.visualization.panels import draw_table, enlarge
 
 # projects/ lies beside tools/
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from projects.demo.demo_data import write_demo_data  # noqa: E402
+from projects.demo.quiet_runner import build_quiet_runner  # noqa: E402
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 # config -> what is compared, in percent

@@ -29,7 +29,7 @@ from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.fit_config import without_wrappers
 from amt_mm.engine.frozen_encoder import (
-    build_classifier,
+    build_encoder,
     evaluation_loader,
     evaluation_pipeline,
 )
@@ -96,8 +96,8 @@ def main() -> None:
     if max(args.k) > len(train):
         raise SystemExit(f'--k must be at most the {len(train):,} training '
                          f'images, got {max(args.k)}.')
-    model = build_classifier(cfg, args.checkpoint, args.grid,
-                             args.feature or 'raw').to(args.device)
+    model = build_encoder(cfg, args.checkpoint, args.grid,
+                          args.feature or 'raw').to(args.device)
     bank, queries = (
         encode(model, dataset, cfg, args.batch_size)
         for dataset in (train, val))

@@ -24,17 +24,18 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 
 from amt_mm.datasets.training_set import sample_paths
 from amt_mm.engine.cfg_options import TextDictAction, merge_options
 from amt_mm.engine.cost import find_generator
+from amt_mm.engine.fit_config import without_wrappers
+from amt_mm.engine.frozen_encoder import build_encoder
 from amt_mm.engine.source_localization import connect_store, localize_source
 from amt_mm.evaluation import (
     localize,
@@ -44,7 +45,6 @@ from amt_mm.evaluation import (
 )
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency import SaliencyStore, fingerprint
-from amt_mm.weights import load_encoder
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,8 +85,8 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = build_model(cfg, args.checkpoint, args.grid) \
-        if args.checkpoint else None
+    model = args.checkpoint and build_encoder(
+        cfg, args.checkpoint, args.grid).to(get_device())
     truths = masks_from_folder(args.images, args.masks) if args.masks \
         else masks_from_boxes(args.images, args.boxes)
     roles = None
@@ -108,20 +108,6 @@ def main() -> None:
                             for role, share in roles.items()))
 
 
-def build_model(cfg: Config, checkpoint: str,
-                grid: list[int] | None) -> Any:
-    """Build the model of a config with the weights of a checkpoint."""
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    if checkpoint == 'none':
-        model.init_weights()
-    else:
-        print_log(load_encoder(model.backbone, checkpoint, grid=grid,
-                               assume_own_grid=True))
-    return model.cuda() if torch.cuda.is_available() else model
-
-
 def read_source(cfg: Config, words: list[str]) -> dict:
     """Turn NAME KEY=VALUE ... into the config of a source."""
     if words:
@@ -139,9 +125,7 @@ def read_source(cfg: Config, words: list[str]) -> dict:
 
 def build_dataset(cfg: Config, images: Path) -> BaseDataset:
     """Build a folder of images with the train pipeline of a config."""
-    dataset = cfg.train_dataloader.dataset
-    while 'pipeline' not in dataset:
-        dataset = dataset.dataset
+    dataset = next(without_wrappers(cfg.train_dataloader.dataset))
     return DATASETS.build(dict(
         type='amt_mm.ImageFolder', data_root=str(images),
         pipeline=dataset.pipeline))

@@ -21,10 +21,8 @@ PATH_KEYS = re.compile(
 class TextDictAction(DictAction):
     """Take ``KEY=VALUE`` pairs and keep each value as it was written.
 
-    mmengine's ``DictAction`` reads a value before it knows what the key
-    holds: ``data_root=/data/My Photos`` loses its space, a comma makes a list
-    and ``2023`` an integer. Here :func:`merge_options` reads it, once the
-    config is there.
+    mmengine's ``DictAction`` reads a value before it knows what the key holds;
+    here :func:`merge_options` reads it, once the config is there.
     """
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace,
@@ -43,11 +41,9 @@ class TextDictAction(DictAction):
 def merge_options(cfg: Config, options: Mapping[str, str] | None) -> None:
     """Override keys of a config by what :class:`TextDictAction` took.
 
-    A value is taken whole if the config has a string under its key, or none
-    and the key names a file or folder. Any other is read as mmengine does:
-    numbers, True, False, lists; text stays whole. None is always None, and
-    ``KEY:=VALUE`` reads any value as mmengine does. With ``data_root`` the
-    data sets move along, see :func:`move_data_root`.
+    A value is taken whole where the config has a string, or none under the
+    name of a file or folder. Others, and ``KEY:=VALUE``, are read as mmengine
+    does. With ``data_root`` the data sets move along.
     """
     old_root = cfg.get('data_root')
     cfg.merge_from_dict({

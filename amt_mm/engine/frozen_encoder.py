@@ -20,49 +20,30 @@ LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
            'mmpretrain.LoadImageFromFile')
 
 
-def build_classifier(cfg: Config, checkpoint: str | Weights,
-                     grid: tuple[int, int] | None = None,
-                     out_type: str = 'raw') -> Any:
-    """Build the classifier of a config without its neck and head.
-
-    ``checkpoint`` is the file or URL of its encoder, what was read of it, or
-    ``'none'`` for random weights; of ``grid`` see
-    :func:`amt_mm.weights.load_encoder`. By default, ``extract_feat`` gives
-    tokens (B, 1 + L, D) after the final norm.
-    """
-    backbone = dict(cfg.model.backbone, out_type=out_type, final_norm=True,
-                    frozen_stages=-1)
-    return _build(cfg, checkpoint, grid, dict(
-        type='mmpretrain.ImageClassifier', backbone=backbone))
-
-
 def build_encoder(cfg: Config, checkpoint: str | Weights,
-                  grid: tuple[int, int] | None = None) -> Any:
+                  grid: tuple[int, int] | None = None,
+                  out_type: str = 'raw') -> Any:
     """Build what gives the tokens of an image, by either kind of config.
 
-    The model of pre-training is taken as it is. The arguments are those of
-    :func:`build_classifier`.
+    The model of pre-training is taken as it is, a classifier without its neck
+    and head, its ``extract_feat`` by default giving tokens (B, 1 + L, D) after
+    the final norm. The checkpoint ``'none'`` is random weights.
     """
-    if evaluation_loader(cfg):
-        return build_classifier(cfg, checkpoint, grid)
-    return _build(cfg, checkpoint, grid, cfg.model, assume_own_grid=True)
-
-
-def _build(cfg: Config, checkpoint: str | Weights,
-           grid: tuple[int, int] | None, model_cfg: dict,
-           assume_own_grid: bool = False) -> Any:
-    """Build a model, and load its encoder."""
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
-        'data_preprocessor')
+    model_cfg, is_classifier = cfg.model, bool(evaluation_loader(cfg))
+    if is_classifier:
+        model_cfg = dict(type='mmpretrain.ImageClassifier', backbone=dict(
+            cfg.model.backbone, out_type=out_type, final_norm=True,
+            frozen_stages=-1))
     torch.manual_seed(0)
     model = MODELS.build(dict(
         model_cfg,
         backbone=dict(model_cfg['backbone'], init_cfg=None),
-        data_preprocessor=preprocessor))
+        data_preprocessor=cfg.model.get('data_preprocessor') or cfg.get(
+            'data_preprocessor')))
     model.init_weights()
     if checkpoint != 'none':
         print_log(load_encoder(model.backbone, checkpoint, grid=grid,
-                               assume_own_grid=assume_own_grid))
+                               assume_own_grid=not is_classifier))
     return model
 
 
@@ -84,9 +65,7 @@ def evaluation_pipeline(cfg: Config) -> list[dict]:
 def unlabelled_images(cfg: Config, folder: str) -> BaseDataset:
     """Return the images below a folder, whole, in the pipeline of a config.
 
-    By that of evaluation where a config has one, else by that of training
-    without its crop. Raises ValueError if it loads no files, as those of data
-    sets that hold arrays do not.
+    Raises ValueError if it loads no files.
     """
     pipeline = evaluation_pipeline(cfg) if evaluation_loader(cfg) else \
         next(without_wrappers(cfg.train_dataloader.dataset)).pipeline

@@ -33,11 +33,9 @@ def localize_source(
         num_workers: int = 0) -> tuple[Localization, dict[str, float]]:
     """Compare the maps of a source, and the plans drawn, with objects.
 
-    The maps are made as ``SaliencyUpdateHook`` makes them, of the images in a
-    training set with an ``AMTMaskGenerator``. ``truths`` are object masks (H,
-    W) by image path; ``model`` is that of the run, where the source asks for
-    it. Returned are how the maps find the objects, and P(role|object) as
-    :func:`object_roles` has it.
+    ``truths`` are object masks (H, W) by image path; ``model`` is that of the
+    run, where the source asks for it. Returned are how the maps, made as in a
+    run, find the objects, and P(role|object) as :func:`object_roles` has it.
     """
     dataset = with_objects(dataset, truths)
     maps = connect_source(source, dataset, model, batch_size, num_workers)

@@ -17,14 +17,6 @@ from .features import (
     readable_features,
     write_features,
 )
-from .knn import (
-    Neighbours,
-    count_not_finite,
-    nearest,
-    top_accuracies,
-    vote,
-    weighted_knn,
-)
 from .localization import (
     Estimate,
     Localization,
@@ -39,7 +31,18 @@ from .localization import (
     pointing_accuracy,
     saliency_of_images,
 )
-from .probe import QUERIES_OF, Labelled, linear_probe, probe_accuracies
+from .probe import (
+    QUERIES_OF,
+    Labelled,
+    Neighbours,
+    count_not_finite,
+    linear_probe,
+    nearest,
+    probe_accuracies,
+    top_accuracies,
+    vote,
+    weighted_knn,
+)
 from .reconstruction import Reconstruction, measure_reconstruction
 from .verdict import Verdict, judge
 

@@ -26,49 +26,28 @@ POOLS = 'cls', 'mean', 'map'
 
 
 def class_token(tokens: Tensor) -> Tensor:
-    """Return the class token (B, D) of tokens (B, 1 + L, D).
-
-    Features (B, D), which have no tokens, are returned as they are.
-    """
+    """Return the class token (B, D) of tokens (B, 1 + L, D), or (B, D)."""
     return tokens[:, 0] if tokens.ndim == 3 else tokens
 
 
 def mean_of_patches(tokens: Tensor) -> Tensor:
-    """Return the mean (B, D) of the patch tokens of tokens (B, 1 + L, D).
-
-    Features (B, D), which have no tokens, are returned as they are.
-    """
+    """Return the mean (B, D) of the patch tokens, or features (B, D)."""
     return tokens[:, 1:].mean(1) if tokens.ndim == 3 else tokens
 
 
 def class_token_and_mean(tokens: Tensor) -> Tensor:
-    """Return the class token and the mean of the patch tokens, (B, 2, D).
-
-    Features (B, D), which have no tokens, become (B, 1, D).
-    """
+    """Return class token and mean of the patches, (B, F, D)."""
     pools = (class_token, mean_of_patches)[:tokens.ndim - 1]
     return torch.stack([pool(tokens) for pool in pools], 1)
 
 
 def patch_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the patch tokens of tokens (B, 1 + L, D) as maps (B, D, h, w).
-
-    Raises:
-        ValueError: If there are not h * w of them.
-    """
-    h, w = grid
-    if tokens.ndim != 3 or tokens.shape[1] != 1 + h * w:
-        raise ValueError(f'a map of {h} x {w} patches needs tokens '
-                         f'(B, {1 + h * w}, D), got {tuple(tokens.shape)}.')
+    """Return the patch tokens of tokens (B, 1 + L, D) as (B, D, h, w)."""
     return tokens[:, 1:].mT.unflatten(2, grid)
 
 
 def pool_of(name: str, model: Any) -> Callable[[Tensor], Tensor]:
-    """Return what makes features of the tokens of a model, by its name.
-
-    That is ``'cls'``, ``'mean'`` or ``'map'``. Raises ValueError if it is none
-    of them.
-    """
+    """Return what pools the tokens of a model: 'cls', 'mean' or 'map'."""
     check_choice('pool', name, POOLS)
     if name == 'map':
         return partial(patch_map, grid=model.backbone.patch_resolution)
@@ -78,36 +57,24 @@ def pool_of(name: str, model: Any) -> Callable[[Tensor], Tensor]:
 def extract_features(
         model: Any, loader: DataLoader,
         pool: Callable[[Tensor], Tensor] = class_token) -> Tensor:
-    """Return the features of a data set (N, ...), in its order.
+    """Return the features of a data set (N, ...), float32, in its order.
 
     In a distributed run each process encodes its share, and all get all; the
-    loader samples by mmengine's ``DefaultSampler(shuffle=False)`` and drops
-    nothing. The model, a classifier without a head or a method of
-    pre-training, has a ``data_preprocessor`` and an ``extract_feat``, which
-    gives features (B, D) or tokens (B, 1 + L, D), class token first. ``pool``
-    makes features (B, ...) of them. Returned are float32 on the CPU, (N, D) by
-    default.
+    loader samples by ``DefaultSampler(shuffle=False)`` and drops nothing.
     """
     features = torch.cat([*iterate_features(model, loader, pool)])
     return gather_in_order(features, len(loader.dataset))  # type: ignore
 
 
 def gather_in_order(rows: Tensor, number: int) -> Tensor:
-    """Gather what each process has of its share of a number of samples.
-
-    Rank r of R has the samples r, r + R, r + 2 R, ...; the last of all repeat
-    the first where R does not divide them.
-    """
+    """Gather samples r, r + R, r + 2 R, ... of each rank r of R."""
     return torch.stack(all_gather(rows), 1).flatten(0, 1)[:number]
 
 
 @torch.no_grad()
 def iterate_features(model: Any, loader: DataLoader,
                      pool: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-    """Yield the features (B, ...) of each batch, float32 on the CPU.
-
-    The arguments are those of :func:`extract_features`.
-    """
+    """Yield the features (B, ...) of each batch, float32, on the CPU."""
     was_training = model.training
     model.eval()
     for batch in progress(loader, 'features'):
@@ -118,11 +85,7 @@ def iterate_features(model: Any, loader: DataLoader,
 
 
 def labels_of(dataset: BaseDataset) -> Tensor:
-    """Return the class of every image (N,), int64.
-
-    Raises:
-        ValueError: If an image has none, or several.
-    """
+    """Return the class of every image (N,), int64, or raise ValueError."""
     labels = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -146,12 +109,7 @@ def draw_subsets(dataset: BaseDataset, *sizes: int) -> list[BaseDataset]:
 def readable_features(
         model: Any, loader: DataLoader, pool: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, list[int]]]:
-    """Yield the features (B, ...) of each batch, and which images they are.
-
-    The loader has the images of an :class:`ImageFolder` in order. Those that
-    cannot be read are left out, and flagged in its ``unreadable``. See
-    :func:`extract_features`.
-    """
+    """Yield the features (B, ...) and indices of readable images."""
     start = 0
     for features in iterate_features(model, loader, pool):
         index = torch.arange(start, start + len(features))
@@ -165,10 +123,8 @@ def write_features(path: Path, blocks: Iterable[tuple[Tensor, Sequence[str]]]
                    ) -> tuple[int, ...]:
     """Write ``features`` and ``names`` to an ``.npz`` file, block by block.
 
-    The blocks, at least one, are features (B, ...) float32 and the names of
-    their B images. One block is in memory at a time, and all names. The file
-    appears, in place of any other, when it is complete. Returned is the shape
-    (N, ...) of the features.
+    The blocks are features (B, ...) float32 and the names of their B images.
+    The file appears when it is complete. Returned is the shape (N, ...).
     """
     names: list[str] = []
     # how many there are is known at the end, and must stand at the beginning

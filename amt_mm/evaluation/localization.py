@@ -27,42 +27,31 @@ from amt_mm.saliency.geometry import crop_map
 from amt_mm.saliency.pixels import centre_prior
 
 
-def pointing_accuracy(saliency_map: np.ndarray,
-                      mask: np.ndarray,
-                      tolerance: float = 0) -> float:
+def pointing_accuracy(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     """Return 1 if the map's maximum lies on the mask, else 0.
 
     The pointing game of Zhang et al., "Top-down Neural Attention by Excitation
     Backprop", ECCV 2016. The point is the centre of the largest cell. Where
-    several cells tie, the result is the share of them that hit, which is the
-    expected result of picking one by chance. A miss still counts as a hit
-    within ``tolerance`` pixels of the mask; the paper uses 15.
+    several cells tie, the result is the share of them that hit.
     """
-    _check(saliency_map, mask)
     rows, columns = np.nonzero(saliency_map == saliency_map.max())
     scale_y, scale_x = np.divide(mask.shape, saliency_map.shape)
     ys = ((rows + 0.5) * scale_y).astype(int)
     xs = ((columns + 0.5) * scale_x).astype(int)
-    if tolerance <= 0:
-        return float(mask[ys, xs].mean())
-    distances = cv2.distanceTransform(
-        (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return float((distances[ys, xs] <= tolerance).mean())
+    return float(mask[ys, xs].mean())
 
 
 def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
     """Return the average precision of the map as a score of every pixel.
 
-    The map is resized to the mask, which is not all False, bilinearly, as in
-    salient object detection. AP = sum_n (R_n - R_{n-1}) P_n over the distinct
-    scores, in descending order; pixels of equal score enter together, so their
-    order does not matter. This is scikit-learn's definition.
+    The map is resized to the mask bilinearly. AP = sum_n (R_n - R_{n-1}) P_n
+    over the distinct scores, in descending order, as scikit-learn has it.
     """
-    _check(saliency_map, mask)
-    if not mask.any():
-        raise ValueError('mask must hold at least one True, got none of '
-                         f'{mask.size}: average precision is undefined.')
-    scores = _resize(saliency_map, mask.shape).ravel()
+    resized = cv2.resize(saliency_map.astype(np.float64), mask.shape[::-1],
+                         interpolation=cv2.INTER_LINEAR)
+    # a constant area comes back with the last bits off: ties must survive
+    peak = np.abs(saliency_map).max() or 1
+    scores = np.round(resized / peak, 9).ravel()
     order = np.argsort(-scores)
     # the last pixel of every run of equal scores
     ends = np.append(np.flatnonzero(np.diff(scores[order])), mask.size - 1)
@@ -72,22 +61,11 @@ def average_precision(saliency_map: np.ndarray, mask: np.ndarray) -> float:
 
 
 def box_mask(box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the (height, width) mask of boxes (4, ) or (num_boxes, 4).
-
-    A box is x1, y1, x2, y2 in pixels. A pixel that it covers in part belongs
-    to the mask.
-    """
-    boxes = np.asarray(box, dtype=float)
-    if boxes.shape[-1:] != (4, ) or boxes.ndim > 2:
-        raise ValueError('box must have shape (4, ) or (num_boxes, 4), got '
-                         f'{boxes.shape}.')
+    """Return the (height, width) mask of the pixels that a box touches."""
+    left, top = np.maximum(box[:2], 0).astype(int)
+    right, bottom = np.ceil(np.maximum(box[2:], 0)).astype(int)
     mask = np.zeros((height, width), bool)
-    for x1, y1, x2, y2 in boxes.reshape(-1, 4):
-        if not (x1 < x2 and y1 < y2):
-            raise ValueError('box must have x1 < x2 and y1 < y2, got '
-                             f'{[float(v) for v in (x1, y1, x2, y2)]}.')
-        left, top = max(int(x1), 0), max(int(y1), 0)
-        mask[top:max(int(np.ceil(y2)), 0), left:max(int(np.ceil(x2)), 0)] = 1
+    mask[top:bottom, left:right] = True
     return mask
 
 
@@ -98,6 +76,13 @@ class Estimate:
     mean: float
     standard_error: float
 
+    @classmethod
+    def of(cls, values: np.ndarray) -> Estimate:
+        """Estimate a mean; one value alone has no error."""
+        num = len(values)
+        error = values.std(ddof=1) / np.sqrt(num) if num > 1 else np.nan
+        return cls(float(values.mean()), float(error))
+
     def __str__(self) -> str:
         return f'{self.mean:.3f} +- {self.standard_error:.3f}'
 
@@ -106,8 +91,7 @@ class Estimate:
 class Localization:
     """How saliency maps and the centre prior find the objects.
 
-    ``*_gain`` is the difference to the centre prior on the same images, with
-    the standard error of the paired differences.
+    ``*_gain`` is the paired difference to the prior on the same images.
     """
 
     num_images: int
@@ -135,57 +119,23 @@ class Localization:
 
 
 def measure_localization(
-        pairs: Iterable[tuple[np.ndarray, np.ndarray]],
-        tolerance: float = 0) -> Localization:
-    """Score the maps of a data set beside a centre prior of the same grid.
-
-    The pairs are a map and a mask for each image; of the tolerance see
-    :func:`pointing_accuracy`.
-    """
+        pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Localization:
+    """Score pairs of map and mask beside a centre prior of the same grid."""
     rows = []
     for saliency_map, mask in pairs:
+        if not np.isfinite(saliency_map).all():
+            num = int((~np.isfinite(saliency_map)).sum())
+            raise ValueError('saliency_map must be finite, got '
+                             f'{num} of {saliency_map.size} values that are '
+                             'not.')
         prior = centre_prior(*saliency_map.shape)
-        rows.append([
-            pointing_accuracy(saliency_map, mask, tolerance),
-            average_precision(saliency_map, mask),
-            pointing_accuracy(prior, mask, tolerance),
-            average_precision(prior, mask),
-        ])
+        rows.append([measure(own, mask) for own in (saliency_map, prior)
+                     for measure in (pointing_accuracy, average_precision)])
     if not rows:
         raise ValueError('pairs must hold at least one map and mask, got 0.')
     scores = np.array(rows)
     scores = np.hstack([scores, scores[:, :2] - scores[:, 2:]])
-    return Localization(len(rows), *map(_estimate, scores.T))
-
-
-def _estimate(values: np.ndarray) -> Estimate:
-    """Return mean and standard error; one value alone has no error."""
-    num = len(values)
-    error = values.std(ddof=1) / np.sqrt(num) if num > 1 else float('nan')
-    return Estimate(float(values.mean()), float(error))
-
-
-def _resize(saliency_map: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Resize a map bilinearly, rounded so that ties survive."""
-    # a constant area comes back with the last bits off
-    resized = cv2.resize(
-        saliency_map.astype(np.float64), shape[::-1],
-        interpolation=cv2.INTER_LINEAR)
-    peak = np.abs(saliency_map).max()
-    return np.round(resized / peak, 9) if peak else resized
-
-
-def _check(saliency_map: np.ndarray, mask: np.ndarray) -> None:
-    if saliency_map.ndim != 2 or saliency_map.size == 0:
-        raise ValueError('saliency_map must have shape (h, w), got '
-                         f'{saliency_map.shape}.')
-    if mask.ndim != 2 or mask.size == 0 or mask.dtype != bool:
-        raise ValueError('mask must be bool of shape (H, W), got '
-                         f'{mask.dtype} of {mask.shape}.')
-    if not np.isfinite(saliency_map).all():
-        num = int((~np.isfinite(saliency_map)).sum())
-        raise ValueError('saliency_map must be finite, got '
-                         f'{num} of {saliency_map.size} values that are not.')
+    return Localization(len(rows), *map(Estimate.of, scores.T))
 
 
 @torch.no_grad()
@@ -193,11 +143,7 @@ def saliency_of_images(model: Any,
                        paths: Sequence[str | Path],
                        input_size: tuple[int, int],
                        batch_size: int = 64) -> Iterator[np.ndarray]:
-    """Yield the saliency map (h, w) of each image file, shown whole.
-
-    The model has ``saliency`` and a data preprocessor; images are resized to
-    ``input_size`` (height, width).
-    """
+    """Yield the saliency map (h, w) of each image file, shown whole."""
     load = Compose([
         LoadImage(),
         Resize(input_size[::-1], backend='pillow', interpolation='bicubic')
@@ -224,8 +170,8 @@ def localize(model: Any, truths: Mapping[Path, np.ndarray],
 def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
     """Pair all images below a folder with the masks of the same names.
 
-    The masks are the same tree of ``.png`` files; object pixels are > 0.
-    Raises FileNotFoundError if an image has no mask, or there is no image.
+    They are ``.png`` files; object pixels are > 0. Raises FileNotFoundError if
+    an image has no mask, or there is no image.
     """
     truths = {}
     load = LoadImage(color_type='unchanged')
@@ -242,21 +188,20 @@ def masks_from_folder(images: Path, masks: Path) -> dict[Path, np.ndarray]:
 
 
 def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
-    """Read lines of ``PATH XMIN YMIN XMAX YMAX``, in pixels of the image.
-
-    Boxes without area, which real annotations hold, are left out and counted
-    in the log.
-    """
+    """Read lines of ``PATH XMIN YMIN XMAX YMAX``, in pixels."""
     truths: dict[Path, np.ndarray] = {}
     num_empty, load = 0, LoadImage()
     lines = boxes.read_text().splitlines()
     for number, line in enumerate(progress(lines, 'boxes'), 1):
         name, *corners = line.rsplit(maxsplit=4)
-        if len(corners) != 4:
-            raise ValueError(f'{boxes}, line {number}: expected PATH XMIN '
-                             f'YMIN XMAX YMAX, got {line!r}.')
         where = f'{boxes}, line {number}'
-        box = _read_box(corners, where)
+        try:
+            box = np.array(corners, float)
+        except ValueError:
+            box = np.array(np.nan)
+        if box.shape != (4, ) or not np.isfinite(box).all():
+            raise ValueError(f'{where}: expected PATH XMIN YMIN XMAX YMAX, '
+                             f'four finite numbers, got {line!r}.')
         if (box[2:] <= box[:2]).any():
             num_empty += 1
             continue
@@ -273,25 +218,13 @@ def masks_from_boxes(images: Path, boxes: Path) -> dict[Path, np.ndarray]:
     return truths
 
 
-def _read_box(corners: Sequence[str], where: str) -> np.ndarray:
-    try:
-        box = np.array(corners, float)
-    except ValueError:
-        box = np.array(np.nan)
-    if not np.isfinite(box).all():
-        raise ValueError(f'{where}: a box must be four finite numbers, got '
-                         f'{" ".join(corners)!r}.')
-    return box
-
-
 def object_roles(dataset: BaseDataset,
                  truths: Mapping[Path, np.ndarray]) -> dict[str, float]:
     """Return P(masked|object), P(thrown|object) and P(visible|object).
 
-    Each image goes once through the train pipeline, which is connected to a
-    saliency store; its object mask (H, W) is cropped and flipped with it, and
-    a token counts by its share of object pixels. Images without a mask are
-    passed over; ValueError is raised if none has one.
+    Each image goes once through the train pipeline, its object mask (H, W) is
+    cropped and flipped with it, and a token counts by its share of the object.
+    ValueError is raised if no image has a mask.
     """
     masks = {path.resolve(): mask for path, mask in truths.items()}
     totals = dict.fromkeys(ROLES, 0.)

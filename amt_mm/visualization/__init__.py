@@ -1,11 +1,5 @@
 """Pictures of saliency, plan and reconstruction."""
 
-from .attention import (
-    cls_attention_maps,
-    draw_attention,
-    draw_heads,
-    effective_num_patches,
-)
 from .embedding import (
     PROJECTIONS,
     check_projection,
@@ -14,9 +8,13 @@ from .embedding import (
     thumbnail_side,
 )
 from .page import Section, write_page
-from .panels import Panel, draw_panel, draw_sheet
-from .training_panels import (
+from .panels import Panel, draw_sheet
+from .pictures import (
+    cls_attention_maps,
+    draw_attention,
+    draw_heads,
     draw_plans,
+    effective_num_patches,
     sample_plans,
     to_pixels,
     training_panels,
@@ -31,7 +29,7 @@ __all__ = [
     'AMTMLflowVisBackend', 'AMTVisualizer', 'MetricsVisBackend', 'PROJECTIONS',
     'Panel', 'Section',
     'check_projection', 'cls_attention_maps', 'draw_attention',
-    'draw_embedding', 'draw_heads', 'draw_panel', 'draw_plans', 'draw_sheet',
+    'draw_embedding', 'draw_heads', 'draw_plans', 'draw_sheet',
     'effective_num_patches', 'project', 'sample_plans', 'thumbnail_side',
     'to_pixels', 'training_panels', 'write_page'
 ]

@@ -33,11 +33,7 @@ def check_projection(name: str) -> None:
 
 
 def project(features: np.ndarray, name: str) -> np.ndarray:
-    """Return places (N, 2) of features (N, D), one of ``PROJECTIONS``.
-
-    Raises:
-        ValueError: If there are less than three.
-    """
+    """Return places (N, 2) of features (N, D) by one of ``PROJECTIONS``."""
     if len(features) < MIN_IMAGES:
         raise ValueError(f'{name} needs at least {MIN_IMAGES} images, got '
                          f'{len(features)}.')
@@ -60,14 +56,10 @@ def thumbnail_side(number: int) -> int:
 
 def draw_embedding(places: np.ndarray,
                    thumbnails: Sequence[np.ndarray]) -> np.ndarray:
-    """Put thumbnails at their places, each axis stretched to the picture.
-
-    The places are (N, 2), the second axis upwards; the thumbnails and the
-    picture (H, W, 3) uint8 RGB.
-    """
+    """Put thumbnails at places (N, 2), each axis stretched to the picture."""
     low, high = places.min(0), places.max(0)
     shares = (places - low) / np.where(high > low, high - low, 1)
-    shares[:, 1] = 1 - shares[:, 1]
+    shares[:, 1] = 1 - shares[:, 1]  # upwards
     room = SIDE - 2 * MARGIN - max(
         side for tile in thumbnails for side in tile.shape[:2])
     picture = Image.new('RGB', (SIDE, SIDE), (PAPER, ) * 3)

@@ -11,10 +11,9 @@ from math import ceil
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib import colormaps
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from amt_mm.masking.plan import (
     MASKED,
@@ -29,8 +28,8 @@ DARK, HATCH, PERIOD = 24, 112, 8
 MARGIN, GAP, LINE = 12, 24, 32
 TEXT_HEIGHT = 16
 PAPER, INK = 255, '#282828'
-PIXELS_PER_INCH = 72  # so that a point is a pixel
-FONT = 'DejaVu Sans'  # which matplotlib ships
+# which matplotlib ships
+FONT = ImageFont.truetype(findfont('DejaVu Sans'), TEXT_HEIGHT)
 # of the legend: its key, a picture, and what it means
 Entry = tuple[np.ndarray, str]
 MIN_SIDE = 256
@@ -53,9 +52,7 @@ def spread(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def colour_scale(values: np.ndarray) -> np.ndarray:
     """Return the magma colours of (h, w) values in [0, 1], (h, w, 3)."""
-    levels = np.round(255 * values.astype(np.float32)).astype(np.uint8)
-    bgr = cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return colormaps['magma'](values.astype(float), bytes=True)[..., :3]
 
 
 def draw_saliency(image: np.ndarray,
@@ -73,9 +70,8 @@ def draw_plan(image: np.ndarray,
               reconstruction: np.ndarray | None = None) -> np.ndarray:
     """Show visible patches as they are and cover the others.
 
-    Masked patches are flat grey with a light edge, or the reconstruction
-    where one is given; those that are not predicted, or without data, are
-    grey with light diagonal hatching, and thrown patches dark with it.
+    Masked patches are grey, or the reconstruction where one is given; those
+    not predicted or without data are hatched, thrown ones dark and hatched.
     """
     roles = spread(plan, image.shape[:2])[..., None]
     # the first pixel of every cell in both directions
@@ -106,11 +102,7 @@ def _cells(grid: tuple[int, ...],
 def draw_table(captions: Sequence[str],
                rows: Sequence[Sequence[np.ndarray]],
                entries: Sequence[Entry] = ()) -> np.ndarray:
-    """Stack rows of pictures between captions and a legend, (H, W, 3) RGB.
-
-    There is a caption for each column; the legend's keys, each with its text,
-    are broken into lines.
-    """
+    """Stack rows of pictures between the columns' captions and a legend."""
     step = MARGIN + max([*map(text_width, captions), *(
         tile.shape[1] for row in rows for tile in row)])
     width = max([MARGIN + len(captions) * step, *(
@@ -132,33 +124,20 @@ def draw_table(captions: Sequence[str],
             words, left, top = words - left + MARGIN, MARGIN, top + LINE
         placed += [(left, top + 3, key), (words, top, text)]
         left = words + text_width(text) + GAP
-    return _render(placed, width, top + LINE * bool(entries))
-
-
-def _render(placed: Sequence[tuple[int, int, np.ndarray | str]], width: int,
-            height: int) -> np.ndarray:
-    """Draw pictures, pixel by pixel, and texts."""
-    # a little more, as sides are rounded down
-    figure = Figure(((width + .01) / PIXELS_PER_INCH,
-                     (height + .01) / PIXELS_PER_INCH),
-                    dpi=PIXELS_PER_INCH, facecolor='white')
-    canvas = FigureCanvasAgg(figure)
+    sheet = Image.new('RGB', (width, top + LINE * bool(entries)),
+                      (PAPER, ) * 3)
     for left, top, content in placed:
-        if isinstance(content, str):
-            figure.text(left / width, 1 - (top + TEXT_HEIGHT) / height,
-                        content, size=TEXT_HEIGHT, color=INK, family=FONT,
-                        parse_math=False)
+        if isinstance(content, str):  # from its base line
+            ImageDraw.Draw(sheet).text((left, top + TEXT_HEIGHT), content,
+                                       INK, FONT, anchor='ls')
         else:
-            figure.figimage(content, left, height - top - len(content),
-                            origin='upper')
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+            sheet.paste(Image.fromarray(content), (left, top))
+    return np.array(sheet)
 
 
 def text_width(text: str) -> int:
     """Return the width of a line of text, in pixels."""
-    font = FontProperties(family=FONT)
-    return ceil(TextPath((0, 0), text, TEXT_HEIGHT, font).get_extents().x1)
+    return ceil(FONT.getlength(text))
 
 
 def scale_entry(text: str) -> Entry:
@@ -177,38 +156,9 @@ class Panel:
     # (H, W, 3) uint8 RGB, of which only masked patches are shown
     reconstruction: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for values that would be drawn as others."""
-        if self.image.dtype != np.uint8:
-            raise ValueError(f'image must be uint8, got {self.image.dtype}.')
-        low, high = self.saliency_map.min(), self.saliency_map.max()
-        # nan fails both comparisons
-        if not (low >= 0 and high <= 1):
-            raise ValueError('saliency_map must be in [0, 1], got values from '
-                             f'{low} to {high}.')
-        wrong = np.setdiff1d(self.plan, [*NAMED.values()])
-        if wrong.size:
-            raise ValueError(f'plan must hold only {[*NAMED.values()]}, got '
-                             f'{wrong[:5].tolist()}.')
-
-
-def draw_panel(image: np.ndarray,
-               saliency_map: np.ndarray,
-               plan: np.ndarray,
-               reconstruction: np.ndarray | None = None) -> np.ndarray:
-    """Return one row with captions and legend, (H', W', 3) uint8 RGB."""
-    return draw_sheet([Panel(image, saliency_map, plan, reconstruction)])
-
 
 def draw_sheet(panels: Sequence[Panel]) -> np.ndarray:
-    """Stack one row per panel between the captions and the legend.
-
-    Images may differ in size; small ones are enlarged by a whole factor.
-    Returned is (H', W', 3) uint8 RGB; ValueError is raised if there is no
-    panel.
-    """
-    if not panels:
-        raise ValueError('panels must hold at least one panel, got 0.')
+    """Stack one row per panel, of images of any size, with a legend."""
     rows = [draw_tiles(panel) for panel in panels]
     return draw_table(CAPTIONS[:max(map(len, rows))], rows,
                       legend_entries(panels))

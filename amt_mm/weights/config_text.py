@@ -21,11 +21,7 @@ class _DictCalls(ast.NodeTransformer):
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """Return what a dumped config assigns to its names.
-
-    Only literals and ``dict(name=literal)`` are understood; an assignment of
-    anything else is left out.
-    """
+    """Return the literals that a dumped config assigns to its names."""
     try:
         tree = _DictCalls().visit(ast.parse(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

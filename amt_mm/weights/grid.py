@@ -38,12 +38,7 @@ ADAPTABLE = ('in_channels', 'patch_size')  # on request alone
 
 def find_grid(state: dict[str, Tensor], meta: dict[str, Any],
               grid: Grid | None = None) -> Grid | None:
-    """Return the grid (h, w) of an encoder's positions, None if unknown.
-
-    By what the user says, the tensors themselves, and what lies beside them in
-    the file: ``grid``, or the config of the run as ``cfg``. Raises ValueError
-    if the user contradicts the file.
-    """
+    """Return the grid (h, w) of positions as told or stated, or None."""
     known = next((found for found in _candidates(state, meta)
                   if _fits(state, found)), None)
     if grid is None:
@@ -68,12 +63,8 @@ def fit_positions(module: nn.Module, state: dict[str, Tensor],
                   assume_square: bool = False) -> dict[str, str]:
     """Bring the positions in a state to the grid of a module, in place.
 
-    A module without ``patch_resolution`` or positions needs nothing. ``what``
-    names the tensors in an error; with ``assume_square`` as many positions as
-    a square has are one where nothing else says. Of the other arguments see
-    :func:`find_grid` and :func:`amt_mm.weights.load_encoder`. Returned are the
-    keys that were resized, and how. Raises ValueError if the grid is not
-    known.
+    ``what`` names the tensors in an error. Returned are the keys that were
+    resized, and how. Raises ValueError if the grid is not known.
     """
     own = module.state_dict()
     keys = [key for key in state if TABLE.match(key)]
@@ -149,11 +140,7 @@ def check_adapt(adapt: str | Iterable[str] | None) -> tuple[str, ...]:
 
 def fit_patches(module: nn.Module, state: dict[str, Tensor],
                 adapt: Iterable[str]) -> dict[str, str]:
-    """Bring the patch embedding to channels and size of a module, in place.
-
-    Returned is the key that was changed, and how; nothing if what differs is
-    not in ``adapt``.
-    """
+    """Bring what ``adapt`` names to a module, in place; return what."""
     own, found = module.state_dict().get(PROJECTION), state.get(PROJECTION)
     if own is None or found is None or own.ndim != 4 or found.ndim != 4:
         return {}
@@ -170,11 +157,7 @@ def fit_patches(module: nn.Module, state: dict[str, Tensor],
 
 
 def adapt_channels(weight: Tensor, number: int) -> Tensor:
-    """Sum (D, C, p, q) to one channel, or repeat it to more, as timm does.
-
-    Repeated channels are scaled by C / number, so that an image of equal
-    channels gives what it gave.
-    """
+    """Sum (D, C, p, q) to one channel, or repeat it to more, as timm does."""
     channels = weight.shape[1]
     if number == 1:
         return weight.sum(1, keepdim=True)

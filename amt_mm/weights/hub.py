@@ -19,15 +19,11 @@ PATTERNS = (['config.json', 'model*.safetensors', 'model*.index.json'],
 
 
 def fetch(path: str) -> str:
-    """Return where weights lie that are given by a name of a library.
+    """Return the folder of the cache for ``timm:NAME`` or ``hf:NAME``.
 
-    ``'timm:NAME'`` and ``'hf:NAME'`` become a folder of the cache, into which
-    they are downloaded where it lacks them; a few models of timm have a URL.
-    Any other path is returned as it is.
-
-    Raises:
-        ValueError: If there is no such name, or it is not in the cache and
-            cannot be downloaded.
+    It is downloaded where the cache lacks it; a few models of timm have a URL.
+    Any other path is returned as it is. Raises ValueError if there is no such
+    name, or no network.
     """
     scheme, _, name = path.partition(':')
     if f'{scheme}:' not in SCHEMES:

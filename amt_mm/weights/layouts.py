@@ -145,9 +145,7 @@ def open_weights(checkpoint: dict[str, Any], path: str,
                  prefix: str = PREFIX) -> Weights:
     """Find out whose names a checkpoint from a path has, and give it ours.
 
-    It is as :func:`amt_mm.weights.read_checkpoint` or mmengine return it. The
-    encoder's keys begin with the prefix where several encoders are in the
-    file. Raises ValueError if it holds no tensor.
+    Raises ValueError if it holds no tensor.
     """
     state, notes = find_state(checkpoint, path)
     own, others, inner = split_encoder(state, prefix)

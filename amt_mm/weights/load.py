@@ -50,11 +50,10 @@ class Loading:
 
 
 def read_weights(path: str, prefix: str = PREFIX) -> Weights:
-    """Read a checkpoint of any kind that is known, by our names.
+    """Read a file, a URL, or a folder of transformers, by our names.
 
-    It is a file, a URL, or a folder of transformers. Only tensors and plain
-    data are read from it; of the prefix see :func:`load_encoder`. Raises
-    ValueError if it cannot be read, or holds no tensor.
+    Nothing in it is executed. Raises ValueError if it cannot be read, or holds
+    no tensor.
     """
     return open_weights(read_checkpoint(path), path, prefix)
 
@@ -70,32 +69,13 @@ def load_encoder(module: nn.Module,
                  grid: Grid | None = None,
                  assume_own_grid: bool = False,
                  adapt: Iterable[str] = ()) -> str:
-    """Load a pre-trained encoder into a backbone and report what happened.
+    """Load a pre-trained encoder into a backbone; return what happened.
 
-    Positions of another grid are interpolated.
-
-    Args:
-        module (nn.Module): The backbone.
-        source (str | Weights): File, URL or folder of a whole model's
-            checkpoint, or of an encoder's alone, with the names of
-            mmpretrain, timm or transformers; or what was read of it.
-        prefix (str): What the encoder's keys begin with, where several
-            encoders are in the file. Defaults to ``'backbone.'``.
-        grid (tuple[int, int], optional): Height and width of the grid it was
-            pre-trained on, in patches. Needed where neither the file nor a
-            config in it says.
-        assume_own_grid (bool): Whether the module comes from the config that
-            the file was made with, so that its grid is the file's where
-            nothing else says. Defaults to False.
-        adapt (iterable of str): What is brought to the module's where it
-            differs: ``'in_channels'``, ``'patch_size'``. Defaults to none.
-
-    Returns:
-        str: One line that names the keys taken, resized, left and lacked.
-
-    Raises:
-        ValueError: If the file cannot be read, holds no encoder, or one of
-            another architecture, or if its grid is not known.
+    The source is a checkpoint as :class:`Pretrained` takes it, whose arguments
+    the others are, or what was read of it. With ``assume_own_grid``, the grid
+    is the module's where nothing else says. Returned is a line that names the
+    keys taken, resized, left and lacked. Raises ValueError if the file cannot
+    be read, or holds no encoder or another, or if its grid is not known.
     """
     weights = read_weights(source, prefix) if isinstance(source, str) \
         else source
@@ -115,11 +95,9 @@ def load_model(model: nn.Module,
                grid: Grid | None = None) -> tuple[str, bool]:
     """Load a whole model, or its encoder where the file holds no other part.
 
-    Positions of another grid are interpolated. Returned are one line that
-    names the keys taken, resized, left and lacked, and whether all of the
-    model was loaded, not the encoder alone, which is what its ``backbone`` is.
-    Raises ValueError if anything of the model is lacked, but all of what is
-    not the encoder, or if the file holds an encoder of another architecture.
+    Returned are one line that names the keys taken, resized, left and lacked,
+    and whether all of the model was loaded. Raises ValueError if it does not
+    fit.
     """
     what = f'the model in {source.path}'
     resized: dict[str, str] = {}
@@ -166,10 +144,7 @@ def fit_encoder(
 
 def as_layers_of(module: nn.Module,
                  state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Write what BEiT's layers have as those of a plain ViT, where it is one.
-
-    Its keys have no bias, and its layer scale is of the layer.
-    """
+    """Write what BEiT's layers have as those of a plain ViT."""
     own, found = module.state_dict(), dict(state)
     for key in state:
         layer, _, name = key.rpartition('.')
@@ -189,12 +164,7 @@ def as_layers_of(module: nn.Module,
 def load_state(module: nn.Module, state: dict[str, Tensor],
                resized: dict[str, str], what: str,
                versions: Any = None) -> Loading:
-    """Load what fits, and list it; raise ValueError if a shape differs.
-
-    ``resized`` are the keys that were resized before, and how; ``versions``
-    those of the layers that wrote the tensors, whose own hooks mend what older
-    ones wrote.
-    """
+    """Load what fits, and list it; raise ValueError if a shape differs."""
     own = {key: value.shape for key, value in module.state_dict().items()}
     loaded = OrderedDict(state)
     loaded._metadata = versions or OrderedDict()  # type: ignore[attr-defined]
@@ -278,8 +248,6 @@ def start_from(model: Any, weights: Weights,
 
     Of a pre-training model, each other part is taken if all that it learns
     fits, else it stays new. Of another model, what fits is left to mmengine.
-    The options are those of :func:`load_encoder`, whose errors are raised.
-    Returned are the state dict to load, and a line that says what was taken.
     """
     encoder = load_encoder(model.backbone, weights, **options)
     report, state = f'a new run begins: {encoder}', weights.state
@@ -309,10 +277,7 @@ def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _misfits(module: nn.Module, found: dict[str, Tensor]) -> str:
-    """Say why tensors do not fit a part of a model, '' if they do.
-
-    What is not learnt, such as fixed positions, may have another size.
-    """
+    """Say why what a part learns does not fit, '' if it does."""
     own = module.state_dict()
     fixed = {name for name, parameter in module.named_parameters()
              if not parameter.requires_grad}

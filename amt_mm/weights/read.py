@@ -69,8 +69,7 @@ METHODS: dict[Any, set[str]] = {
 def saved_method(owner: Any, name: str) -> Any:
     """Return a method that mmengine saves by its name, and no other.
 
-    By way of other attributes one comes to all that Python has, as by
-    ``getattr(getattr, '__self__').exec``. A stand-in has none.
+    Otherwise ``getattr(getattr, '__self__').exec`` would come to all.
     """
     if not isinstance(owner, type) or name not in METHODS.get(owner, ()):
         raise UnpicklingError(f'GLOBAL builtins.getattr of {name!r}')
@@ -96,16 +95,6 @@ HARMLESS: tuple[Any, ...] = (
     (_nothing, 'pathlib.WindowsPath'), (_nothing, 'pathlib._local.PosixPath'))
 
 
-@contextmanager
-def harmless_only() -> Iterator[None]:
-    """Let ``torch.load`` take :data:`HARMLESS` and nothing else.
-
-    What others allowed goes by the same names as our stand-ins.
-    """
-    with safe_globals(HARMLESS, only=True):
-        yield
-
-
 # ---- reading
 
 
@@ -113,12 +102,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """Read the tensors and plain data of a file, a URL, or a folder.
 
     The format is known by the content. A folder is one of transformers; its
-    ``config.json``, also that beside a file of it, is ``meta['hf_config']``.
-    Of ``'timm:NAME'`` and ``'hf:NAME'`` see
-    :func:`amt_mm.weights.hub.fetch`.
-
-    Raises:
-        ValueError: If it is missing, damaged, or holds code.
+    ``config.json`` becomes ``meta['hf_config']``. Raises ValueError if the
+    checkpoint is missing, damaged, or holds code.
     """
     path = fetch(path)
     try:
@@ -160,7 +145,7 @@ def _read(path: str) -> Any:
         header = json.loads(data[8:8 + length])
         return dict(state_dict=state,
                     meta={**meta, **(header.get('__metadata__') or {})})
-    with harmless_only():
+    with safe_globals(HARMLESS, only=True):
         loaded = torch.load(
             io.BytesIO(data), map_location='cpu', weights_only=True)
     return {'meta': meta, **loaded} if meta and isinstance(
@@ -221,14 +206,10 @@ def weights_only_loading(path: str | None = None,
 
 
 def check_checkpoint(path: str) -> None:
-    """Look into a file or URL for code; of a file, load no tensor.
+    """Look into a file, a URL or a folder for code; of a file, load no tensor.
 
-    Of a sharded checkpoint, which is a folder, it looks into each file; of
-    one of transformers, into the weights. What is missing or damaged passes:
-    whoever loads it says so.
-
-    Raises:
-        ValueError: If it holds code; the message names the file and the code.
+    What is missing or damaged passes: whoever loads it says so. Raises
+    ValueError if it holds code; the message names the file and the code.
     """
     try:
         path = fetch(path)
@@ -247,11 +228,10 @@ def check_checkpoint(path: str) -> None:
         return
     try:
         # mapped, no tensor is loaded
-        with harmless_only():
-            if _is_safetensors(path):
-                return
-            torch.load(path, 'meta', weights_only=True,
-                       mmap=zipfile.is_zipfile(path))
+        with safe_globals(HARMLESS, only=True):
+            if not _is_safetensors(path):
+                torch.load(path, 'meta', weights_only=True,
+                           mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
         raise ValueError(f'the checkpoint {path} is not trusted: '
                          f'{reason(error)} {ADVICE}') from error

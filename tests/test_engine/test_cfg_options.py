@@ -104,31 +104,15 @@ def test_every_tool_takes_them_so(path, monkeypatch, tmp_path):
 # ---- data_root
 
 
-def loader(**dataset):
-    return dict(dataset=dataset)
-
-
-def moved(*pairs, **cfg):
-    cfg = merged(cfg, *pairs)
-    return cfg.train_dataloader.dataset
-
-
-def test_wrappers_get_no_root():
-    inner = dict(type='ImageFolder')
-    dataset = moved('data_root=/new', train_dataloader=loader(
-        type='RepeatDataset', times=2, dataset=inner))
-    assert dataset == dict(type='RepeatDataset', times=2,
-                           dataset=dict(inner, data_root='/new'))
-
-
 def test_all_that_is_below_follows():
     cfg = merged(
         dict(data_root='data/set/',
-             train_dataloader=loader(type='ConcatDataset', datasets=[
-                 dict(data_root='data/set'), dict(data_root='data/set/b'),
-                 dict(data_root='data/settled'), dict(data_root=None),
-                 dict(type='RepeatDataset', dataset=dict(
-                     data_root='data/set/'))]),
+             train_dataloader=dict(dataset=dict(
+                 type='ConcatDataset', datasets=[
+                     dict(data_root='data/set'), dict(data_root='data/set/b'),
+                     dict(data_root='data/settled'), dict(data_root=None),
+                     dict(type='RepeatDataset', dataset=dict(
+                         data_root='data/set/'))])),
              val_evaluator=[dict(ann_file='data/set/a/b.json'), {}]),
         'data_root=/new one')
     first, second, third, fourth, fifth = cfg.train_dataloader.dataset.datasets
@@ -136,14 +120,21 @@ def test_all_that_is_below_follows():
         '/new one', '/new one/b', 'data/settled', None]
     assert fifth == dict(type='RepeatDataset',
                          dataset=dict(data_root='/new one'))
-    assert cfg.val_evaluator == [
-        dict(ann_file='/new one/a/b.json'), {}]
+    assert cfg.val_evaluator == [dict(ann_file='/new one/a/b.json'), {}]
+    # a wrapper gets none of its own
+    cfg = merged(dict(train_dataloader=dict(dataset=dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ImageFolder')))),
+        'data_root=/new')
+    assert cfg.train_dataloader.dataset == dict(
+        type='RepeatDataset', times=2,
+        dataset=dict(type='ImageFolder', data_root='/new'))
 
 
 def test_a_root_that_moves_nothing_is_said(capsys):
     MMLogger.get_instance('test_a_root_that_moves_nothing')
-    dataset = moved('data_root=/new', train_dataloader=loader(data_root='x'))
-    assert dataset.data_root == 'x'
+    cfg = merged(dict(train_dataloader=dict(dataset=dict(data_root='x'))),
+                 'data_root=/new')
+    assert cfg.train_dataloader.dataset.data_root == 'x'
     assert ('data_root=/new moves no data set: theirs is x, which is not '
             'below the data_root None of the config.'
             ) in capsys.readouterr().out

@@ -67,8 +67,8 @@ def test_objects_of_other_images_are_refused(squares):
                         dataset_of(squares), {})
 
 
-@pytest.mark.parametrize('method, least', [('rbd', .08), ('geodesic', .08)])
-def test_real_objects(unpack, show, method, least):
+@pytest.mark.parametrize('method', ['rbd', 'geodesic'])
+def test_real_objects(unpack, show, method):
     root = unpack('ecssd')
     truths = masks_from_folder(root / 'images', root / 'masks')
     dataset = dataset_of(root).get_subset(list(range(0, 1000, 5)))
@@ -77,4 +77,4 @@ def test_real_objects(unpack, show, method, least):
             dict(type='amt_mm.PixelSaliency', method=method)),
         dataset, truths)
     show(f'{method}: {found}, {roles}')
-    assert found.average_precision_gain.mean > least
+    assert found.average_precision_gain.mean > .08

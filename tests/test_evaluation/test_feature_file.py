@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from amt_mm.evaluation import (
-    class_token_and_mean,
-    mean_of_patches,
-    patch_map,
-    write_features,
-)
+from amt_mm.evaluation import write_features
 
 
 def test_blocks_of_any_length_become_one_array(tmp_path):
@@ -55,18 +50,3 @@ def test_a_failure_leaves_no_file(tmp_path):
         write_features(tmp_path / 'f.npz', blocks())
     assert [p.name for p in tmp_path.iterdir()] == ['f.npz']
     assert (tmp_path / 'f.npz').read_text() == 'older'
-
-
-def test_pools():
-    tokens = torch.arange(2 * 7 * 2.).reshape(2, 7, 2)
-    assert mean_of_patches(tokens).tolist() == [[7, 8], [21, 22]]
-    both = class_token_and_mean(tokens)
-    assert both.tolist() == [[[0, 1], [7, 8]], [[14, 15], [21, 22]]]
-    maps = patch_map(tokens, (2, 3))
-    assert maps.shape == (2, 2, 2, 3)
-    assert maps[1, 0].tolist() == [[16, 18, 20], [22, 24, 26]]
-    assert class_token_and_mean(tokens[:, 0]).tolist() == [[[0, 1]],
-                                                          [[14, 15]]]
-    with pytest.raises(ValueError, match=r'2 x 2 patches .* \(B, 5, D\), got '
-                       r'\(2, 7, 2\)'):
-        patch_map(tokens, (2, 2))

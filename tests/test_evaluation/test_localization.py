@@ -13,7 +13,7 @@ from amt_mm.evaluation import (
 )
 
 
-def _brute_force_ap(scores: np.ndarray, truth: np.ndarray) -> float:
+def brute_force(scores, truth):
     """Sum (R_n - R_{n-1}) P_n, one threshold after the other."""
     total, last_recall = 0.0, 0.0
     for threshold in sorted(set(scores.tolist()), reverse=True):
@@ -26,43 +26,26 @@ def _brute_force_ap(scores: np.ndarray, truth: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize('levels', [2, 3, 10, 10**6])
-def test_average_precision_equals_brute_force(levels: int) -> None:
+def test_average_precision_equals_brute_force(levels):
     rng = np.random.default_rng(levels)
     for _ in range(20):
         scores = rng.integers(levels, size=(9, 7)) / levels
         mask = rng.random((9, 7)) < rng.uniform(0.1, 0.9)
         mask[0, 0] = True
-        expected = _brute_force_ap(scores.ravel(), mask.ravel())
+        expected = brute_force(scores.ravel(), mask.ravel())
         assert average_precision(scores, mask) == pytest.approx(expected)
-
-
-def test_average_precision_of_scikit_learns_example() -> None:
-    # y_true 0 0 1 1, y_score 0.1 0.4 0.35 0.8: 0.83 in its documentation
-    mask = np.array([[0, 0, 1, 1]], bool)
-    scores = np.array([[0.1, 0.4, 0.35, 0.8]])
-    assert average_precision(scores, mask) == pytest.approx(5 / 6)
 
 
 @pytest.mark.parametrize('value', [0.0, 0.3, 1 / 3, 1.0])
 @pytest.mark.parametrize('grid', [(3, 3), (7, 5), (14, 14)])
-def test_constant_map_scores_the_share_of_the_mask(
-        value: float, grid: tuple[int, int]) -> None:
+def test_constant_map_scores_the_share_of_the_mask(value, grid):
     mask = np.random.default_rng(0).random((50, 63)) < 0.3
     for dtype in (np.float16, np.float32, np.float64):
         found = average_precision(np.full(grid, value, dtype), mask)
         assert found == pytest.approx(mask.mean())
 
 
-def test_average_precision_ignores_a_positive_scale() -> None:
-    rng = np.random.default_rng(0)
-    scores, mask = rng.random((8, 8)), rng.random((64, 64)) < 0.2
-    expected = average_precision(scores, mask)
-    for scale in (1e-6, 0.1, 1e4):
-        assert average_precision(scale * scores, mask) == pytest.approx(
-            expected, abs=1e-6)
-
-
-def test_perfect_and_inverted_map() -> None:
+def test_perfect_and_inverted_map():
     mask = np.zeros((16, 16), bool)
     mask[4:8, 4:12] = True
     assert average_precision(mask.astype(float), mask) == 1
@@ -72,7 +55,7 @@ def test_perfect_and_inverted_map() -> None:
     assert pointing_accuracy(1.0 - mask, mask) == 0
 
 
-def test_map_is_aligned_with_the_mask() -> None:
+def test_map_is_aligned_with_the_mask():
     # one cell of 3 x 4 on an image of 30 x 80: rows 10-19, columns 40-59
     saliency_map = np.zeros((3, 4))
     saliency_map[1, 2] = 1
@@ -86,24 +69,16 @@ def test_map_is_aligned_with_the_mask() -> None:
     assert mirrored < 0.2
 
 
-def test_tied_maxima_share_the_point() -> None:
-    mask = np.zeros((8, 8), bool)
-    mask[:, :2] = True
-    assert pointing_accuracy(np.ones((4, 4)), mask) == 0.25
-
-
-def test_pointing_tolerance() -> None:
-    saliency_map = np.zeros((4, 4))
-    saliency_map[0, 0] = 1
-    mask = np.zeros((16, 16), bool)
-    mask[2, 7] = True
-    # the point is pixel (2, 2), 5 pixels from the mask
-    assert pointing_accuracy(saliency_map, mask, tolerance=4.9) == 0
-    assert pointing_accuracy(saliency_map, mask, tolerance=5) == 1
+def test_tied_maxima_share_the_point():
+    mask = np.arange(64).reshape(8, 8) % 8 < 2
+    found = measure_localization([(np.ones((4, 4)), mask)])
+    assert found.pointing.mean == 0.25
+    assert np.isnan(found.pointing.standard_error)
+    assert 'pointing 0.250' in str(found)
 
 
 @pytest.mark.parametrize('height, width', [(8, 8), (7, 7), (6, 9)])
-def test_centre_prior(height: int, width: int) -> None:
+def test_centre_prior(height, width):
     prior = centre_prior(height, width)
     assert prior.shape == (height, width) and prior.max() == 1
     np.testing.assert_allclose(prior, prior[::-1, ::-1], rtol=1e-6)
@@ -113,26 +88,20 @@ def test_centre_prior(height: int, width: int) -> None:
     assert (prior == 1).sum() == num_peaks
 
 
-def test_box_mask() -> None:
-    mask = box_mask([2, 1, 5, 3], 6, 8)
+@pytest.mark.parametrize('box, rows, columns', [
+    ((2, 1, 5, 3), (1, 3), (2, 5)), ((-3, 4.5, 1.2, 99), (4, 6), (0, 2)),
+    ((-9, -9, -2, -2), (0, 0), (0, 0))])
+def test_box_mask(box, rows, columns):
     expected = np.zeros((6, 8), bool)
-    expected[1:3, 2:5] = True
-    np.testing.assert_array_equal(mask, expected)
-    both = box_mask([[2, 1, 5, 3], [-3, 4.5, 1.2, 99]], 6, 8)
-    expected[4:, :2] = True
-    np.testing.assert_array_equal(both, expected)
-    assert not box_mask([-9, -9, -2, -2], 6, 8).any()
-    assert not box_mask(np.zeros((0, 4)), 6, 8).any()
+    expected[slice(*rows), slice(*columns)] = True
+    np.testing.assert_array_equal(box_mask(np.array(box), 6, 8), expected)
 
 
-def test_measure_localization() -> None:
+def test_measure_localization():
     rng = np.random.default_rng(0)
-    pairs = []
-    for _ in range(12):
-        mask = np.zeros((32, 32), bool)
-        y, x = rng.integers(20, size=2)
-        mask[y:y + 10, x:x + 10] = True
-        pairs.append((rng.random((8, 8)), mask))
+    corners = rng.integers(20, size=(12, 2))
+    pairs = [(rng.random((8, 8)), box_mask(box, 32, 32))
+             for box in np.hstack([corners, corners + 10])]
     found = measure_localization(iter(pairs))
     scores = np.array([average_precision(*pair) for pair in pairs])
     centre = np.array(
@@ -150,25 +119,10 @@ def test_measure_localization() -> None:
     assert len(scalars) == 12
 
 
-def test_one_image_has_no_standard_error() -> None:
-    found = measure_localization([(np.eye(4), np.eye(8) > 0)])
-    assert np.isnan(found.pointing.standard_error)
-    assert 'pointing 1.000' in str(found)
-
-
-@pytest.mark.parametrize('call, message', [
-    (lambda: average_precision(np.ones((4, 4)), np.zeros((8, 8), bool)),
-     'mask must hold at least one True, got none of 64'),
-    (lambda: average_precision(np.ones(4), np.ones((8, 8), bool)),
-     r'saliency_map must have shape \(h, w\), got \(4,\)'),
-    (lambda: pointing_accuracy(np.ones((4, 4)), np.ones((8, 8))),
-     'mask must be bool'),
-    (lambda: pointing_accuracy(np.full((4, 4), np.nan), np.ones(
-        (8, 8), bool)), 'saliency_map must be finite, got 16 of 16'),
-    (lambda: box_mask([1, 2, 3], 8, 8), r'box must have shape \(4, \)'),
-    (lambda: box_mask([5, 2, 3, 4], 8, 8), 'box must have x1 < x2'),
-    (lambda: measure_localization([]), 'pairs must hold at least one'),
-])
-def test_bad_input(call, message: str) -> None:
+@pytest.mark.parametrize('pairs, message', [
+    ([(np.full((4, 4), np.nan), np.ones((8, 8), bool))],
+     'saliency_map must be finite, got 16 of 16'),
+    ([], 'pairs must hold at least one')])
+def test_bad_input(pairs, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        measure_localization(pairs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MMLogger
@@ -19,6 +18,7 @@ from tiny_checkpoints import (
     make_images,
     save,
     simmim_config,
+    size_of,
 )
 
 from amt_mm.weights import load_encoder
@@ -56,8 +56,6 @@ def test_channels_as_timm_has_them(number):
     weight = torch.randn(5, 3, 4, 4)
     found = adapt_channels(weight, number)
     torch.testing.assert_close(found, adapt_input_conv(number, weight.clone()))
-    back = adapt_channels(found, 3)
-    assert back.shape == weight.shape
 
 
 def built(path: str, **options: Any) -> Any:
@@ -101,8 +99,7 @@ def test_on_request_and_said(tmp_path, caplog):
 # ---- round trips
 
 
-@pytest.mark.parametrize('config', [mae_config(), simmim_config(),
-                                    mae_config((24, 40))])
+@pytest.mark.parametrize('config', [simmim_config(), mae_config((24, 40))])
 @pytest.mark.parametrize('target', [
     to_timm, to_hf, to_mmpretrain, to_safetensors])
 @torch.no_grad()
@@ -113,33 +110,12 @@ def test_out_and_back(config, target, tmp_path):
     out = tmp_path / f'out{ending}'
     target(open_checkpoint(path), out,
            **dict(encoder_only=True) if target is to_hf else {})
-    size = config['backbone']['img_size']
-    images = make_images(*((size, size) if isinstance(size, int) else size))
+    size = size_of(config)
+    images = make_images(*size)
     before, after = (built(name, img_size=size)(images)[-1]
                      for name in (path, str(out)))
     assert (after - before).abs().max() == 0.
     assert before.std() > .5
-
-
-@pytest.mark.parametrize('name, patch', [
-    ('tiny', 8), ('small', 14), ('base', 16), ('tiny', 32)])
-@torch.no_grad()
-def test_timm_by_init_cfg(name, patch, tmp_path, show):
-    size, arch = 2 * patch, dict(tiny='deit-tiny', small='deit-small',
-                                 base='base')[name]
-    torch.manual_seed(0)
-    model = timm.create_model(f'vit_{name}_patch16_224', num_classes=0,
-                              patch_size=patch, img_size=size).eval()
-    for parameter in model.parameters():
-        parameter += .01 * torch.randn_like(parameter)
-    torch.save(model.state_dict(), tmp_path / 'timm.pth')
-    backbone = built(str(tmp_path / 'timm.pth'), arch=arch, img_size=size,
-                     patch_size=patch)
-    images = make_images(size, size)
-    expected = model.forward_features(images)
-    error = (backbone(images)[-1] - expected).abs().max()
-    show(f'timm {name}/{patch}: off by {error:.1e}')
-    assert error < 1e-5 and expected.std() > .3
 
 
 def test_grid_of_load_encoder_with_other_patches(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from mmpretrain.models import BEiTViT, VisionTransformer
+from mmpretrain.models import BEiTViT
 from mmpretrain.models.utils import resize_pos_embed
 from safetensors.torch import save_file
 from tiny_checkpoints import (
@@ -19,6 +19,7 @@ from tiny_checkpoints import (
     mae_config,
     save,
     simmim_config,
+    vit,
 )
 from torch import Tensor, nn
 
@@ -34,10 +35,6 @@ WIDE = 32, 128  # 4 x 16 tokens, as many as 8 x 8
 GRID = 4, 16
 
 
-def vit(size: int | tuple[int, int] = 64, **kwargs: Any) -> VisionTransformer:
-    return VisionTransformer(ARCH, size, SIDE, **kwargs)
-
-
 def wide_model() -> nn.Module:
     """Return a MAE of 4 x 16 tokens, its positions learned."""
     return build(mae_config(WIDE))
@@ -45,19 +42,6 @@ def wide_model() -> nn.Module:
 
 def with_config(path: Path) -> str:
     return save(wide_model(), path / 'run.pth', mae_config(WIDE))
-
-
-def with_default_size(path: Path) -> str:
-    """A config that leaves ``img_size`` to mmpretrain, which has 224."""
-    config = simmim_config()
-    del config['backbone']['img_size']
-    return save(build(config), path / 'run.pth', config)
-
-
-def with_meta(path: Path) -> str:
-    torch.save(dict(meta=dict(grid=list(GRID)),
-                    state_dict=wide_model().state_dict()), path / 'run.pth')
-    return str(path / 'run.pth')
 
 
 def with_waves(path: Path) -> str:
@@ -86,12 +70,12 @@ def by_size(path: Path) -> str:
 
 
 @pytest.mark.parametrize('write', [
-    with_config, with_meta, with_waves, by_size,
+    with_config, with_waves, by_size,
     exported(to_mmpretrain, 'out.pth'),
     exported(to_safetensors, 'out.safetensors')])
 @pytest.mark.parametrize('size', [64, (24, 80), WIDE])
 def test_any_grid_to_any_grid(write, size, tmp_path):
-    path, target = write(tmp_path), vit(size)
+    path, target = write(tmp_path), vit(img_size=size)
     report = load_encoder(target, path)
     state = read_state_dict(path)
     source = state.get('backbone.pos_embed', state.get('pos_embed'))
@@ -106,8 +90,11 @@ def test_any_grid_to_any_grid(write, size, tmp_path):
 
 
 def test_size_that_a_config_leaves_to_mmpretrain(tmp_path):
-    path, target = with_default_size(tmp_path), vit()
-    assert 'grid 28 x 28 -> 8 x 8' in load_encoder(target, path)
+    """It has 224."""
+    config = simmim_config()
+    del config['backbone']['img_size']
+    path = save(build(config), tmp_path / 'run.pth', config)
+    assert 'grid 28 x 28 -> 8 x 8' in load_encoder(vit(img_size=64), path)
 
 
 @pytest.mark.parametrize('size', [WIDE, 64])
@@ -116,8 +103,8 @@ def test_where_nothing_says_it_is_asked(size, tmp_path):
     h, w = (size, size) if isinstance(size, int) else size
     path = save(build(mae_config(size)), tmp_path / 'run.pth')
     with pytest.raises(ValueError, match=r'run.pth is not known.* Pass grid='):
-        load_encoder(vit(), path)
-    target = vit((16, 256))
+        load_encoder(vit(img_size=64), path)
+    target = vit(img_size=(16, 256))
     assert f'grid {h // 8} x {w // 8} -> 2 x 32' in load_encoder(
         target, path, grid=(h // 8, w // 8))
     backbone = MODELS.build(dict(
@@ -133,11 +120,11 @@ def test_config_on_the_command_line_says_it(tmp_path):
     """It made the file, unless the file says something else."""
     bare = save(wide_model(), tmp_path / 'bare.pth')
     assert 'resized nothing' in load_encoder(
-        vit(WIDE), bare, assume_own_grid=True)
+        vit(img_size=WIDE), bare, assume_own_grid=True)
     assert 'grid 4 x 16 -> 8 x 8' in load_encoder(
-        vit(), with_config(tmp_path), assume_own_grid=True)
+        vit(img_size=64), with_config(tmp_path), assume_own_grid=True)
     with pytest.raises(ValueError, match='Pass grid='):  # other tokens
-        load_encoder(vit(48), bare, assume_own_grid=True)
+        load_encoder(vit(img_size=48), bare, assume_own_grid=True)
 
 
 @pytest.mark.parametrize('grid', [(8, 8), (3, 5)])
@@ -145,7 +132,7 @@ def test_a_grid_that_contradicts_the_file(grid, tmp_path):
     with pytest.raises(ValueError, match='grid must be that of the pre-train'
                        r'ing, got \(., .\), but the file has a grid of 4 x 16'
                        ):
-        load_encoder(vit(), with_config(tmp_path), grid=grid)
+        load_encoder(vit(img_size=64), with_config(tmp_path), grid=grid)
 
 
 @pytest.mark.parametrize('size', [64, (40, 88)])
@@ -161,7 +148,7 @@ def test_detector(size, tmp_path):
     # and from there to a plain ViT without a class token
     own = tmp_path / 'own.pth'
     torch.save(target.state_dict(), own)
-    plain = vit(WIDE, with_cls_token=False, final_norm=False,
+    plain = vit(img_size=WIDE, with_cls_token=False, final_norm=False,
                 out_type='featmap')
     with pytest.raises(ValueError, match='the model lacks layers.0.attn.rel'):
         load_encoder(plain, str(own))

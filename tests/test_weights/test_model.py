@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.registry import MODELS
-from tiny_checkpoints import build, classifier_config, mae_config
+from tiny_checkpoints import build, mae_config
 from torch import nn
 
 from amt_mm.weights import load_model, open_weights
@@ -71,19 +71,6 @@ def test_another_size_is_refused(model):
         del narrow[key]
     with pytest.raises(ValueError, match='depth 1 instead of 2'):
         load(model, narrow)
-
-
-def test_classifier_of_another_image_size():
-    """Positions are brought to its grid; the rest is the same."""
-    state = build(classifier_config()).state_dict()
-    config = classifier_config()
-    config['backbone']['img_size'] = 64
-    report, is_whole = load_model(
-        MODELS.build(config),
-        open_weights(dict(state_dict=state, meta=dict(grid=[4, 4])), 'FILE'))
-    assert is_whole
-    assert ('resized backbone.pos_embed (1, 17, 32) -> (1, 65, 32), grid '
-            '4 x 4 -> 8 x 8;') in report
 
 
 def test_a_model_without_a_backbone():

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import PARAM_SCHEDULERS
-from mmengine.runner import CheckpointLoader, Runner, checkpoint
+from mmengine.runner import CheckpointLoader, checkpoint
 from torch import nn
 
 from amt_mm.weights import (
@@ -21,8 +20,6 @@ from amt_mm.weights import (
     read_state_dict,
     weights_only_loading,
 )
-
-ROOT = Path(__file__).parents[2]
 
 
 class Calls:
@@ -97,20 +94,15 @@ def test_what_is_loaded_later_is_not_executed(tmp_path, pwned, name):
         torch.load(path, weights_only=False)  # as torch.hub does
 
 
-def test_a_bare_pickle(tmp_path, pwned):
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        path = tmp_path / f'{protocol}.pkl'
-        path.write_bytes(pickle.dumps(hostile(pwned)['system'], protocol))
-        with pytest.raises(ValueError, match='not trusted'):
-            check_checkpoint(str(path))
-
-
-def test_a_sharded_checkpoint(tmp_path, pwned):
+def test_bare_pickles_and_shards(tmp_path, pwned):
     torch.save(dict(a=torch.ones(1)), tmp_path / 'rank0.pth')
     check_checkpoint(str(tmp_path))
-    torch.save(hostile(pwned)['system'], tmp_path / 'rank1.pth')
-    with pytest.raises(ValueError, match='rank1.pth is not trusted'):
-        check_checkpoint(str(tmp_path))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        path = tmp_path / 'rank1.pth'
+        path.write_bytes(pickle.dumps(hostile(pwned)['system'], protocol))
+        for name in (path, tmp_path):  # a folder is a sharded checkpoint
+            with pytest.raises(ValueError, match='rank1.pth is not trusted'):
+                check_checkpoint(str(name))
 
 
 def test_trusted_files_are_left_to_mmengine(tmp_path):
@@ -155,18 +147,15 @@ def test_the_switch_is_put_back(tmp_path, monkeypatch):
     assert allowed_by_torch() == allowed
 
 
-def test_no_tensor_is_loaded(tmp_path, show):
+def test_no_tensor_is_loaded(tmp_path):
     path = tmp_path / 'large.pth'
     torch.save({str(i): torch.zeros(1000, 1000) for i in range(50)}, path)
     start = time.perf_counter()
     check_checkpoint(str(path))
-    seconds = time.perf_counter() - start
-    show(f'{path.stat().st_size / 2**20:.0f} MB: {seconds * 1e3:.1f} ms')
-    assert seconds < 1
+    assert time.perf_counter() - start < 1
 
 
 # ---- what real runs write
-
 
 SCHEDULERS = {
     'MultiStepLR': dict(milestones=[1]), 'StepLR': dict(step_size=1),
@@ -206,23 +195,3 @@ def test_the_log_of_a_run_is_loaded(tmp_path):
         assert not isinstance(read_checkpoint(str(path))['log'],
                               HistoryBuffer)
         assert load(path)['log'].statistics('max') == 2
-
-
-def test_a_checkpoint_of_pre_training_passes(tmp_path):
-    from projects.demo.demo_data import write_demo_data
-    write_demo_data(tmp_path / 'data', num_train=4, num_val=2, image_size=64)
-    cfg = Config.fromfile(ROOT / 'configs' / 'mae_amt_vit-t_30e_demo.py')
-    cfg.merge_from_dict({
-        'work_dir': str(tmp_path / 'run'),
-        'experiment_name': tmp_path.name,
-        'train_dataloader.dataset.data_root': str(tmp_path / 'data' / 'train'),
-        'train_dataloader.batch_size': 2, 'train_dataloader.num_workers': 0,
-        'train_dataloader.persistent_workers': False,
-        'optim_wrapper.type': 'OptimWrapper', 'train_cfg.max_epochs': 1,
-        'default_hooks.checkpoint.interval': 1, 'log_level': 'ERROR'})
-    cfg.optim_wrapper.pop('loss_scale')
-    Runner.from_cfg(cfg).train()
-    path = f'{cfg.work_dir}/epoch_1.pth'
-    with weights_only_loading(path):
-        assert {'message_hub', 'optimizer', 'param_schedulers', 'meta',
-                'state_dict'} <= load(path).keys()

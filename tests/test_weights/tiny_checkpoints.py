@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=72)
@@ -55,6 +56,28 @@ def classifier_config(**backbone: Any) -> dict:
                   in_channels=32))
 
 
+def vit(arch: dict = ARCH, **options: Any) -> VisionTransformer:
+    """Return mmpretrain's ViT of 32 px, which gives tokens."""
+    model = VisionTransformer(arch, **{
+        'img_size': 32, 'patch_size': SIDE, 'out_type': 'raw', **options})
+    model.eval()  # mmpretrain's returns None
+    return model
+
+
+# whose encoders are plain ViTs
+PLAIN = {
+    'mae': mae_config(),
+    'mae, not square': mae_config((24, 40)),
+    'mae, no bias': mae_config(layer_cfgs=dict(qkv_bias=False)),
+    'mae, eps': mae_config(norm_cfg=dict(type='LN', eps=1e-2)),
+    'simmim': simmim_config(),
+    'maskfeat': dict(simmim_config(), backbone=dict(
+        type='amt_mm.AMTMaskFeatViT', arch=ARCH, img_size=32,
+        patch_size=SIDE)),
+    'classifier': classifier_config(),
+}
+
+
 def build(config: dict) -> nn.Module:
     """Build a model whose parameters are all off their start."""
     torch.manual_seed(1)
@@ -74,6 +97,12 @@ def save(model: nn.Module, path: Path, config: dict | None = None) -> str:
             dict(model=config, data_preprocessor=NORM)).pretty_text
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
     return str(path)
+
+
+def size_of(config: dict) -> tuple[int, int]:
+    """Return height and width of the images of a model."""
+    size = config['backbone']['img_size']
+    return (size, size) if isinstance(size, int) else size
 
 
 def make_images(height: int = 32, width: int = 32) -> Tensor:

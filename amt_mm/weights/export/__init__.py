@@ -1,8 +1,9 @@
 """WHERE weights go: what a checkpoint is, and files for other libraries."""
 from .describe import Checkpoint, Normalization, PlainViT, open_checkpoint
 from .onnx_file import to_onnx
-from .targets import TARGETS, Target
 from .write import (
+    TARGETS,
+    Target,
     refuse_to_overwrite,
     timm_model,
     to_hf,

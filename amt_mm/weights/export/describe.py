@@ -29,11 +29,7 @@ STEM = ('cls_token', 'pos_embed', PROJECTION, 'patch_embed.projection.bias')
 
 @dataclass(frozen=True)
 class PlainViT:
-    """Sizes of a ViT with a class token and absolute positions.
-
-    ``averages`` says that it ends in the norm of the averaged patches, as
-    after fine-tuning MAE, and not in a norm of all tokens.
-    """
+    """Sizes of a ViT with a class token and absolute positions."""
 
     width: int
     depth: int
@@ -55,10 +51,7 @@ class PlainViT:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, on the scale of 0 to 255.
-
-    The default is ImageNet's.
-    """
+    """Mean and standard deviation on the scale of 0 to 255: ImageNet's."""
 
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
@@ -73,11 +66,7 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The parts of a checkpoint; what they are is worked out when asked for.
-
-    The heads of the encoder and its grid (h, w) are told by the user, where
-    nothing else tells.
-    """
+    """The parts of a checkpoint, worked out when asked for."""
 
     weights: Weights
     num_heads: int | None = None
@@ -116,13 +105,49 @@ class Checkpoint:
 
     @cached_property
     def vit(self) -> PlainViT:
-        """What the encoder is."""
-        return describe_vit(self)
+        """What the encoder is; ValueError if it is no plain ViT."""
+        state = self.encoder
+        config = part(self.config, 'model', 'backbone')
+        depth = count_blocks(state, 'layers')
+        averages = 'ln1.weight' not in state
+        qkv_bias = any(key.endswith('attn.qkv.bias') for key in state)
+        norm = 'ln2' if averages else 'ln1'
+        check_keys(state, [
+            *STEM, *block_keys('layers', depth, qkv_bias), f'{norm}.weight',
+            f'{norm}.bias'
+        ])
+        check_activation(config)
+        width, channels, p, q = state[PROJECTION].shape
+        if p != q:
+            raise ValueError('its patches must be square, got a projection of '
+                             f'shape {tuple(state[PROJECTION].shape)}.')
+        hidden = len(state['layers.0.ffn.layers.0.0.weight'])
+        return PlainViT(
+            width=width,
+            depth=depth,
+            num_heads=find_heads((width, depth, hidden), self),
+            hidden_width=hidden,
+            patch_size=p,
+            image_size=find_image_size(self, p, config),
+            in_channels=channels,
+            qkv_bias=qkv_bias,
+            eps=norm_eps(config, self.weights.meta),
+            averages=averages)
 
     @cached_property
     def normalization(self) -> Normalization:
-        """How its images were normalised."""
-        return find_normalization(self.weights.others, self.config)
+        """By the tensors, else by the config, else ImageNet's."""
+        own = part(self.config, 'data_preprocessor') or part(
+            self.config, 'model', 'data_preprocessor')
+        order = 'RGB' if not own or any(
+            own.get(key) for key in ('to_rgb', 'bgr_to_rgb')) else 'BGR'
+        mean, std = (
+            own.get(name) if tensor is None else tensor.flatten().tolist()
+            for name in ('mean', 'std')
+            for tensor in [self.weights.others.get(
+                f'data_preprocessor.{name}')])
+        return Normalization(tuple(mean), tuple(std), order) \
+            if mean and std else Normalization(channels=order)
 
     def report(self, with_decoder: bool = False) -> str:
         """Name the keys that are exported, and those left."""
@@ -141,51 +166,14 @@ def open_checkpoint(path: str,
                     grid: Grid | None = None) -> Checkpoint:
     """Read a checkpoint; nothing in it is executed.
 
-    The heads and the grid (h, w), in patches, of the encoder are told where
-    neither the file, see :func:`amt_mm.weights.read_weights`, nor the config
-    says them; a config is taken instead of the text in the file. Raises
-    ValueError if the file cannot be read or holds no tensor.
+    The config is taken instead of the text in the file; heads and grid (h, w)
+    are told where neither says them. Raises ValueError if the file cannot be
+    read or holds no tensor.
     """
     weights = read_weights(path)
     if config is not None:
         weights = replace(weights, meta={**weights.meta, 'cfg': config})
     return Checkpoint(weights, num_heads, grid)
-
-
-def describe_vit(checkpoint: Checkpoint) -> PlainViT:
-    """Describe an encoder.
-
-    Raises:
-        ValueError: If it is no plain ViT, or heads or image size are not
-            known.
-    """
-    state = checkpoint.encoder
-    config = part(checkpoint.config, 'model', 'backbone')
-    depth = count_blocks(state, 'layers')
-    averages = 'ln1.weight' not in state
-    qkv_bias = any(key.endswith('attn.qkv.bias') for key in state)
-    norm = 'ln2' if averages else 'ln1'
-    check_keys(state, [
-        *STEM, *block_keys('layers', depth, qkv_bias), f'{norm}.weight',
-        f'{norm}.bias'
-    ])
-    check_activation(config)
-    width, channels, p, q = state[PROJECTION].shape
-    if p != q:
-        raise ValueError('its patches must be square, got a projection of '
-                         f'shape {tuple(state[PROJECTION].shape)}.')
-    hidden = len(state['layers.0.ffn.layers.0.0.weight'])
-    return PlainViT(
-        width=width,
-        depth=depth,
-        num_heads=find_heads((width, depth, hidden), checkpoint),
-        hidden_width=hidden,
-        patch_size=p,
-        image_size=find_image_size(checkpoint, p, config),
-        in_channels=channels,
-        qkv_bias=qkv_bias,
-        eps=norm_eps(config, checkpoint.weights.meta),
-        averages=averages)
 
 
 def count_blocks(state: dict[str, Tensor], name: str) -> int:
@@ -284,24 +272,3 @@ def norm_eps(config: dict[str, Any],
     norm = config.get('norm_cfg')
     # mmpretrain's own default where a norm_cfg names none
     return float(norm.get('eps', 1e-5) if isinstance(norm, dict) else stated)
-
-
-def find_normalization(state: dict[str, Tensor],
-                       config: dict[str, Any]) -> Normalization:
-    """Take it from the tensors, else from the config, else ImageNet's."""
-    own = part(config, 'data_preprocessor') or part(config, 'model',
-                                                    'data_preprocessor')
-    order = 'RGB' if not own or any(
-        own.get(key) for key in ('to_rgb', 'bgr_to_rgb')) else 'BGR'
-    prefix = 'data_preprocessor.'
-    if f'{prefix}mean' in state and f'{prefix}std' in state:
-        mean, std = (state[prefix + name].flatten().tolist()
-                     for name in ('mean', 'std'))
-    elif own.get('mean') and own.get('std'):
-        mean, std = own['mean'], own['std']
-    else:
-        return Normalization(channels=order)
-    if len(mean) != len(std) or min(std) <= 0:
-        raise ValueError('mean and std of its data_preprocessor must be as '
-                         f'many, and std > 0, got {mean} and {std}.')
-    return Normalization(tuple(mean), tuple(std), order)

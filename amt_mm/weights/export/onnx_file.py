@@ -17,16 +17,11 @@ from amt_mm.atomic_write import replacing
 from .describe import Checkpoint, PlainViT
 
 TOLERANCE = 1e-4  # of the largest difference of a feature
-MAX_BYTES = 2**31  # of a file, by its format
 EXPORT_BATCH, CHECKED_BATCHES = 2, (1, 3)
 
 
 class Features(nn.Module):
-    """The features of images (B, C, H, W): of each (D, ), and of its patches.
-
-    After fine-tuning MAE, which averages the patches before the last norm, it
-    is the average alone.
-    """
+    """The features of images, and of their patches unless averaged."""
 
     def __init__(self, encoder: VisionTransformer, averages: bool) -> None:
         super().__init__()
@@ -41,18 +36,15 @@ class Features(nn.Module):
 def to_onnx(checkpoint: Checkpoint, out: Path) -> str:
     """Write a graph that takes any number of images, of the size of training.
 
-    Raises:
-        ValueError: If onnxruntime computes something else than torch, the
-            weights are more than a file can hold, or a package is missing.
+    Raises ValueError if onnxruntime computes something else than torch.
     """
     if out.suffix != '.onnx':
         raise ValueError(f'--out must end in .onnx for this target, got '
                          f'{out.name}.')
-    module, vit = features_of(checkpoint), checkpoint.vit
-    size = sum(value.nbytes for value in module.state_dict().values())
-    if size >= MAX_BYTES:
-        raise ValueError(f'a file of ONNX holds less than {MAX_BYTES:,} bytes,'
-                         f' got weights of {size:,}.')
+    vit = checkpoint.vit
+    encoder = build_vit(vit)
+    encoder.load_state_dict(checkpoint.encoder)
+    module = Features(encoder, vit.averages).eval()
     shape = vit.in_channels, *vit.image_size
     try:
         content = graph_of(module, shape)
@@ -74,14 +66,6 @@ def to_onnx(checkpoint: Checkpoint, out: Path) -> str:
             f'# images float32 (B, {", ".join(map(str, shape))}), '
             f'{checkpoint.normalization.channels} of 0 to 1, less {mean}, '
             f'over {std}; within {max(differences):.1g} of torch')
-
-
-def features_of(checkpoint: Checkpoint) -> Features:
-    """Build the encoder with its weights."""
-    vit = checkpoint.vit
-    encoder = build_vit(vit)
-    encoder.load_state_dict(checkpoint.encoder)
-    return Features(encoder, vit.averages).eval()
 
 
 def build_vit(vit: PlainViT) -> VisionTransformer:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from math import nextafter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -25,6 +26,7 @@ from .describe import (
     count_blocks,
     norm_eps,
 )
+from .onnx_file import to_onnx
 
 # width, depth, heads and hidden width of those timm has a name for
 TIMM_MODELS = {
@@ -53,8 +55,7 @@ features = encoder(images, noise=torch.arange({num_patches}.).expand(
 def to_timm(checkpoint: Checkpoint, out: Path) -> str:
     """Write the keys of timm's VisionTransformer, as safetensors.
 
-    A path without an ending is a folder, which timm loads by its name. Raises
-    ValueError if timm has no name for the model, which a folder needs.
+    A path without an ending is a folder, which timm loads by its name.
     """
     vit = checkpoint.vit
     path = out if out.suffix else out / 'model.safetensors'
@@ -132,10 +133,7 @@ def timm_model(vit: PlainViT) -> str:
 
 
 def to_mmpretrain(checkpoint: Checkpoint, out: Path) -> str:
-    """Write the encoder as mmpretrain, mmdet and mmseg load one.
-
-    Any backbone may be written, with relative positions too.
-    """
+    """Write the encoder, of any kind, as mmpretrain loads one."""
     check_suffix(out, is_safetensors=False)
     state = {PREFIX + key: value.detach().clone()
              for key, value in checkpoint.encoder.items()}
@@ -194,11 +192,7 @@ def check_suffix(out: Path, is_safetensors: bool) -> None:
 
 
 def refuse_to_overwrite(out: Path, source: str, force: bool) -> None:
-    """Raise ValueError if writing would destroy something unasked.
-
-    That is the checkpoint itself or, without ``force``, a file, or a folder
-    that is not empty.
-    """
+    """Raise ValueError if writing would destroy something unasked."""
     if not out.exists():
         return
     if Path(source).exists() and out.samefile(source):
@@ -216,21 +210,26 @@ def to_hf(checkpoint: Checkpoint, out: Path,
     """Write a folder that transformers loads; return how.
 
     Weights of MAE are written as ``ViTMAEForPreTraining`` unless the encoder
-    alone is asked for, all others as ``ViTModel``. The tensors have the names
-    of transformers 4, which later versions read too. Raises ValueError if
-    transformers has no such model.
+    alone is asked for, all others as ``ViTModel``.
     """
     if checkpoint.normalization.channels != 'RGB':
         raise ValueError('the model was trained on BGR images, which no image '
                          'processor of transformers gives: use another --to.')
     has_decoder = bool(checkpoint.decoder) and not encoder_only
-    state = encoder_state(checkpoint)
+    if checkpoint.vit.averages:
+        raise ValueError(
+            'its encoder ends in a norm of the averaged patches, which ViT of '
+            'transformers has not: --to timm has it.')
+    prefix = 'vit.' if has_decoder else ''
+    state = {prefix + rename(key, HF, HF_BLOCK, 'encoder.layer'): value
+             for key, value in checkpoint.encoder.items()}
     if has_decoder:
-        state = {f'vit.{key}': value for key, value in state.items()}
-        state.update(decoder_state(checkpoint))
+        state |= {'decoder.' + rename(key, {'ln1.': 'decoder_norm.'}, HF_BLOCK,
+                                      'decoder_layers'): value
+                  for key, value in checkpoint.decoder.items()}
     texts = {'preprocessor_config.json': processor_config(checkpoint),
              'config.json': model_config(checkpoint, has_decoder)}
-    save_tensors(state, out / 'model.safetensors')
+    save_tensors(split_qkv(state), out / 'model.safetensors')
     for name, content in texts.items():
         with replacing(out / name) as file:
             file.write((json.dumps(content, indent=2) + '\n').encode())
@@ -240,24 +239,6 @@ def to_hf(checkpoint: Checkpoint, out: Path,
         return MAE_USAGE.format(folder=str(out), num_patches=h * w)
     return (f'model = transformers.ViTModel.from_pretrained({str(out)!r}, '
             'add_pooling_layer=False)')
-
-
-def encoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Rename the encoder's tensors."""
-    if checkpoint.vit.averages:
-        raise ValueError(
-            'its encoder ends in a norm of the averaged patches, which ViT of '
-            'transformers has not: --to timm has it.')
-    return split_qkv({rename(key, HF, HF_BLOCK, 'encoder.layer'): value
-                      for key, value in checkpoint.encoder.items()})
-
-
-def decoder_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Rename the decoder's tensors."""
-    return split_qkv({
-        'decoder.' + rename(key, {'ln1.': 'decoder_norm.'}, HF_BLOCK,
-                            'decoder_layers'): value
-        for key, value in checkpoint.decoder.items()})
 
 
 def split_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -296,11 +277,7 @@ def model_config(checkpoint: Checkpoint, has_decoder: bool) -> dict[str, Any]:
 
 
 def decoder_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what ``config.json`` says of a decoder of MAE, or raise.
-
-    The config of the whole model tells its heads, and what the pixels are
-    normalised by.
-    """
+    """Return what ``config.json`` says of MAE's decoder, or raise."""
     vit, state = checkpoint.vit, checkpoint.decoder
     model = part(checkpoint.config, 'model')
     neck, head = part(model, 'neck'), part(model, 'head')
@@ -352,3 +329,19 @@ def processor_config(checkpoint: Checkpoint) -> dict[str, Any]:
         do_normalize=True,
         image_mean=mean,
         image_std=std)
+
+
+class Target(NamedTuple):
+    """How a name beside the checkpoint ends, and what writes to a path."""
+
+    ending: str
+    write: Callable[[Checkpoint, Path], str]  # returns how to load it
+
+
+TARGETS = {
+    'timm': Target('_timm.safetensors', to_timm),
+    'hf': Target('_hf', to_hf),
+    'mmpretrain': Target('_mmpretrain.pth', to_mmpretrain),
+    'safetensors': Target('_encoder.safetensors', to_safetensors),
+    'onnx': Target('.onnx', to_onnx),
+}

@@ -1,24 +1,74 @@
-"""Panels of training samples, and plans drawn from given maps.
+"""Pictures of what a model looks at, what is masked, and what it makes of it.
 
-Shape letters: N images, (h, w) token grid; pictures are uint8 RGB.
+Shape letters: N images, H heads, (h, w) token grid; pictures are uint8 RGB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, default_collate
 from torch import Tensor
 
 from amt_mm.masking.plan import MaskPlan
+from amt_mm.saliency import entropies
+from amt_mm.saliency.attention import vit_attention
 from amt_mm.saliency.geometry import WHOLE
 from amt_mm.saliency.pixels import min_max
 
-from .panels import Panel, draw_table, draw_tiles, legend_entries
+from .panels import (
+    Panel,
+    draw_saliency,
+    draw_table,
+    draw_tiles,
+    legend_entries,
+    scale_entry,
+)
+
+LONG_SIDE = 224
+SCALE = 'least to greatest attention of each picture'
+
+
+@torch.no_grad()
+def cls_attention_maps(vit: Any, inputs: Tensor) -> np.ndarray:
+    """Return the class token's attention in the last block, (N, H, h, w)."""
+    was_training = vit.training
+    vit.eval()
+    attention = vit_attention(vit, inputs)
+    vit.train(was_training)
+    return attention.float().cpu().numpy()
+
+
+def draw_attention(images: Sequence[np.ndarray],
+                   maps: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Draw a row an image: as it is, and under maps (N, h, w) by caption."""
+    rows = []
+    for number, image in enumerate(images):
+        factor = LONG_SIDE / max(image.shape[:2])
+        height, width = (max(1, round(factor * n)) for n in image.shape[:2])
+        shown = cv2.resize(image, (width, height), interpolation=(
+            cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST))
+        rows.append([shown, *(draw_saliency(shown, min_max(own[number], 1e-12))
+                              for own in maps.values())])
+    return draw_table(['image', *maps], rows, [scale_entry(SCALE)])
+
+
+def draw_heads(images: Sequence[np.ndarray],
+               attention: np.ndarray) -> np.ndarray:
+    """Draw a row an image: as it is, the mean of heads (N, H, h, w), each."""
+    heads = {f'head {number}': attention[:, number]
+             for number in range(attention.shape[1])}
+    return draw_attention(images, {'mean': attention.mean(1), **heads})
+
+
+def effective_num_patches(maps: np.ndarray) -> np.ndarray:
+    """Return e to the power of the entropy (N,) of maps (N, h, w)."""
+    return maps[0].size**entropies(maps)
 
 
 @torch.no_grad()
@@ -26,10 +76,7 @@ def training_panels(model: Any, dataset: BaseDataset,
                     indices: Sequence[int]) -> list[Panel]:
     """Draw samples through the train pipeline and reconstruct them.
 
-    The model has ``saliency`` and, if it predicts pixels, ``reconstruct``; the
-    pipeline is connected to a saliency store. A panel has the crop, P_A over
-    it (the saliency of the crop itself before the first update), the plan, and
-    the reconstruction where the model makes one.
+    Before the first update, a panel shows the saliency of the crop itself.
     """
     samples = [dataset[i] for i in indices]
     data = model.data_preprocessor(default_collate(samples))
@@ -65,11 +112,7 @@ def to_pixels(model: Any, inputs: Tensor) -> list[np.ndarray]:
 
 def sample_plans(generator: Any, maps: np.ndarray, number: int,
                  epoch: int) -> list[np.ndarray]:
-    """Draw a number of plans (N, h, w) int8 of whole images.
-
-    ``AMTMaskGenerator`` makes them of maps (N, h, w) in [0, 1], which take the
-    place of its store; its schedules go by the 0-based epoch.
-    """
+    """Draw plans (N, h, w) by a mask generator from maps (N, h, w)."""
     generator.store = SimpleNamespace(read=maps.__getitem__)
     return [
         np.stack([
@@ -81,11 +124,9 @@ def sample_plans(generator: Any, maps: np.ndarray, number: int,
 def draw_plans(images: Sequence[np.ndarray], maps: np.ndarray,
                plans: Sequence[np.ndarray],
                pictures: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Draw a row an image: image, saliency, then each plan and what came out.
+    """Draw a row an image: it, its saliency, each plan and what came out.
 
-    The N images are (H, W, 3), their maps (N, h, w) in [0, 1], and the plans
-    as :func:`sample_plans` gives them. ``pictures`` are the N reconstructions
-    for each plan, or none where the model makes none.
+    ``pictures`` are the N reconstructions by each plan, or empty.
     """
     captions = ['image', 'saliency']
     rows: list[list[np.ndarray]] = [[] for _ in images]

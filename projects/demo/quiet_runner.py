@@ -10,10 +10,7 @@ from mmengine.runner import Runner
 
 
 def build_quiet_runner(cfg: Config, shown: Sequence[str]) -> Runner:
-    """Build a runner whose terminal shows only lines with certain words.
-
-    Its log file gets all lines after the runner is built.
-    """
+    """Build a runner whose terminal shows only lines with certain words."""
     level, cfg.log_level = cfg.log_level, 'WARNING'
     runner = Runner.from_cfg(cfg)
     runner.logger.setLevel(level)
