@@ -59,8 +59,8 @@ ORIGINAL_TESTS = $(addprefix tests/, test_import.py test_mim.py test_masking \
 	test_saliency test_models test_weights test_golden test_datasets \
 	test_tools/test_train.py test_tools/test_demo.py \
 	$(addprefix test_engine/test_, mask_statistics_hook.py methods.py \
-	resumed_schedule.py saliency_maps.py saliency_update_hook.py \
-	schedules_in_runs.py sources starting_weights.py))
+	resumed_schedule.py saliency_update_hook.py schedules_in_runs.py \
+	sources starting_weights.py whole_images.py))
 test-original:
 	@$(PYTHON) -m setup_env original
 	@OMP_NUM_THREADS=1 .venv-original/bin/python -m pytest -n auto \

@@ -33,8 +33,8 @@ from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.fit_size import Pick, precision
 from amt_mm.engine.frozen_encoder import build_encoder, unlabelled_images
 from amt_mm.engine.hooks.atomic_checkpoint_hook import POINTER, find_checkpoint
-from amt_mm.engine.saliency_maps import loader_in_order
 from amt_mm.engine.train import run_config, set_loaders
+from amt_mm.engine.whole_images import loader_in_order
 from amt_mm.evaluation import pool_of, readable_features, write_features
 from amt_mm.recipe import (
     CHECKPOINTS,

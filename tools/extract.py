@@ -41,7 +41,7 @@ from amt_mm.engine.frozen_encoder import (
     build_encoder,
     unlabelled_images,
 )
-from amt_mm.engine.saliency_maps import loader_in_order
+from amt_mm.engine.whole_images import loader_in_order
 from amt_mm.evaluation import (
     POOLS,
     count_not_finite,

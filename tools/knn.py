@@ -33,7 +33,7 @@ from amt_mm.engine.frozen_encoder import (
     evaluation_loader,
     evaluation_pipeline,
 )
-from amt_mm.engine.saliency_maps import loader_in_order
+from amt_mm.engine.whole_images import loader_in_order
 from amt_mm.evaluation import (
     class_token_and_mean,
     draw_subsets,

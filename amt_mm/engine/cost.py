@@ -127,8 +127,7 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     generator = find_generator(cfg)
     source, updates, begin = _saliency_schedule(cfg, generator)
-    model = _build_on_meta(cfg)
-    images = _image_on_meta(model, generator.tokens)
+    model, images = _on_meta(cfg, generator.tokens)
 
     def macs(strategy: Strategy) -> tuple[int, int]:
         return _step_macs(model, images, generator.tokens, strategy)
@@ -172,14 +171,14 @@ def _saliency_schedule(
         cfg: Config,
         generator: AMTMaskGenerator) -> tuple[SaliencySource, range, int]:
     """Return the source, the update epochs and how many come before them."""
+    max_epochs = cfg.train_cfg.max_epochs
     for hook in cfg.get('custom_hooks', []):
         if generator.needs_saliency and \
                 str(hook.type).endswith('SaliencyUpdateHook'):
             built = HOOKS.build(
                 {k: v for k, v in hook.items() if k != 'priority'})
-            updates = built.schedule(cfg.train_cfg.max_epochs)
-            begin = min(updates.start, cfg.train_cfg.max_epochs)
-            return built.source, updates, begin
+            updates = built.schedule(max_epochs)
+            return built.source, updates, min(updates.start, max_epochs)
     return ModelSaliency(), range(0), 0
 
 
@@ -226,13 +225,16 @@ def count_macs(step: Callable[[], Any], part: Any = None) -> tuple[int, int]:
     return counter.get_total_flops() // 2, inside // 2
 
 
-def _build_on_meta(cfg: Config) -> Any:
-    """Build the model of a config without memory for its weights."""
-    model = cfg.model.to_dict()
-    model.pop('compile_loss', None)  # only counted
-    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+def _on_meta(cfg: Config, grid: tuple[int, int]) -> tuple[Any, torch.Tensor]:
+    """Build a model and an image (1, C, h p, w p) that take no memory."""
+    model_cfg = cfg.model.to_dict()
+    model_cfg.pop('compile_loss', None)  # only counted
+    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with torch.device('meta'):
-        return MODELS.build(model)
+        model = MODELS.build(model_cfg)
+        h, w = (n * model.backbone.patch_size for n in grid)
+        channels = model.backbone.patch_embed.projection.in_channels
+        return model, torch.zeros(1, channels, h, w)
 
 
 def _step_macs(model: Any, images: torch.Tensor, grid: tuple[int, int],
@@ -266,8 +268,8 @@ def step_bytes(cfg: Config) -> tuple[int, int]:
     first and last epochs, whichever is most. Counted on tensors without data.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    generator, model = find_generator(cfg), _build_on_meta(cfg)
-    images = _image_on_meta(model, generator.tokens)
+    generator = find_generator(cfg)
+    model, images = _on_meta(cfg, generator.tokens)
     epochs = 0, cfg.train_cfg.max_epochs - 1
     strategies = [generator.warmup, *map(generator.strategy_at, epochs)]
     weights = sum(p.nbytes for p in model.parameters())
@@ -275,13 +277,6 @@ def step_bytes(cfg: Config) -> tuple[int, int]:
         saved_bytes(model, partial(model.loss, images, [_planned_sample(
             generator.tokens, _per_token(generator, strategy))]))
         for strategy in strategies)
-
-
-def _image_on_meta(model: Any, grid: tuple[int, int]) -> torch.Tensor:
-    """Return an image (1, C, h p, w p) without data."""
-    h, w = (n * model.backbone.patch_size for n in grid)
-    channels = model.backbone.patch_embed.projection.in_channels
-    return torch.zeros((1, channels, h, w), device='meta')
 
 
 def saved_bytes(model: torch.nn.Module, forward: Callable[[], Any]) -> int:

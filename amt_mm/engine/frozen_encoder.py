@@ -14,7 +14,7 @@ from amt_mm.datasets.image_folder import EXTENSIONS
 from amt_mm.weights import Weights, load_encoder
 
 from .fit_config import without_wrappers
-from .saliency_maps import whole_images
+from .whole_images import whole_images
 
 LOADERS = ('LoadImageFromFile', 'mmcv.LoadImageFromFile',
            'mmpretrain.LoadImageFromFile')

@@ -101,21 +101,6 @@ def slurm_environment() -> dict[str, str]:
         MASTER_PORT=os.environ.get('MASTER_PORT', '29500'))
 
 
-def check_work_dir(folder: str) -> None:
-    """Exit if a folder cannot be created or written.
-
-    Raises:
-        SystemExit: With the reason in one sentence.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise SystemExit(f'work_dir must be a folder that can be written, got '
-                         f'{folder}: {error.strerror}.') from error
-
-
 @contextmanager
 def graceful_shutdown(work_dir: str) -> Iterator[None]:
     """Stop a run on SIGTERM or Ctrl-C and leave whole files.
@@ -125,9 +110,9 @@ def graceful_shutdown(work_dir: str) -> Iterator[None]:
     them. They and the launcher notice the end of the process.
 
     Raises:
-        SystemExit: With the status that a shell gives such a process.
+        SystemExit: If the folder cannot be created or written, or with the
+            status that a shell gives a process that was stopped.
     """
-
     asked: list[int] = []
 
     def stop(signum: int, frame: Any) -> None:
@@ -137,7 +122,13 @@ def graceful_shutdown(work_dir: str) -> Iterator[None]:
             f'the last checkpoint in {work_dir}.', logger='current')
         raise SystemExit(128 + signum)
 
-    check_work_dir(work_dir)
+    try:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir):
+            pass
+    except OSError as error:
+        raise SystemExit(f'work_dir must be a folder that can be written, got '
+                         f'{work_dir}: {error.strerror}.') from error
     before = {number: signal.signal(number, stop)
               for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -8,12 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.device import (
-    is_cuda_available,
-    is_mlu_available,
-    is_musa_available,
-    is_npu_available,
-)
+from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.engine.optimizers import (
     LearningRateDecayOptimWrapperConstructor,
@@ -29,13 +24,12 @@ __all__ = ['AutoPrecisionOptimWrapper', 'LayerDecayOptimWrapperConstructor']
 
 def has_accelerator() -> bool:
     """Whether mmengine trains in mixed precision on this machine."""
-    return (is_cuda_available() or is_npu_available() or is_mlu_available()
-            or is_musa_available())
+    return get_device() in ('cuda', 'npu', 'mlu', 'musa')
 
 
 def has_bfloat16() -> bool:
     """Whether the device computes in bfloat16, not merely emulates it."""
-    return is_cuda_available() and computes_bfloat16()
+    return torch.cuda.is_available() and computes_bfloat16()
 
 
 def fuse(optimizer: Optimizer) -> Optimizer:
@@ -62,7 +56,8 @@ class _AutoPrecision(AmpOptimWrapper):
         """Leave out that the optimiser is fused, which the device decides."""
         state = super().state_dict()
         for group in state['param_groups']:
-            group.update({key: None for key in ('fused',) if key in group})
+            if 'fused' in group:
+                group['fused'] = None
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -71,7 +66,8 @@ class _AutoPrecision(AmpOptimWrapper):
             state_dict.pop('loss_scaler', None)
         own = self.optimizer.param_groups
         for group, now in zip(state_dict['param_groups'], own, strict=False):
-            group.update({key: now[key] for key in ('fused',) if key in now})
+            if 'fused' in now:
+                group['fused'] = now['fused']
         super().load_state_dict(state_dict)
 
 

@@ -20,8 +20,9 @@ from amt_mm.evaluation import (
 )
 from amt_mm.saliency import SaliencyStore
 
-from .saliency_maps import loader_in_order, make_maps, whole_images
+from .hooks.saliency_update_hook import make_maps
 from .sources import SaliencySource
+from .whole_images import loader_in_order, whole_images
 
 
 def localize_source(

@@ -14,12 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from amt_mm.engine.cost import count_macs, estimate_cost
-from amt_mm.engine.saliency_maps import (
-    loader_in_order,
-    make_maps,
-    whole_images,
-)
+from amt_mm.engine.hooks.saliency_update_hook import make_maps
 from amt_mm.engine.sources import ModelSaliency
+from amt_mm.engine.whole_images import loader_in_order, whole_images
 from amt_mm.saliency.store import SaliencyStore
 
 from .comparison import compare

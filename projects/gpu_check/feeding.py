@@ -14,12 +14,9 @@ from mmengine.registry import DATASETS
 from record import Recorder, Setting, quartiles, read_lines
 from steps import timed
 
-from amt_mm.engine.saliency_maps import (
-    loader_in_order,
-    make_maps,
-    whole_images,
-)
+from amt_mm.engine.hooks.saliency_update_hook import make_maps
 from amt_mm.engine.sources import ModelSaliency
+from amt_mm.engine.whole_images import loader_in_order, whole_images
 from amt_mm.saliency.store import SaliencyStore
 from projects.benchmark.pipeline_items import reduced, whole, with_options
 from projects.benchmark.saliency_items import (

@@ -19,8 +19,8 @@ from mmengine.runner import Runner
 from record import Recorder, Setting
 
 from amt_mm.engine.fit_config import fit_machine
-from amt_mm.engine.saliency_maps import loader_in_order, whole_images
 from amt_mm.engine.sources import ModelSaliency
+from amt_mm.engine.whole_images import loader_in_order, whole_images
 from projects.benchmark.workload import TINY, read_config
 from projects.demo.demo_data import write_demo_data
 

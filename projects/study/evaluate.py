@@ -22,7 +22,7 @@ from mmengine.runner import Runner, load_checkpoint
 from amt_mm.arguments import check_dict, check_int, optional
 from amt_mm.datasets.training_set import parts_of
 from amt_mm.engine.fit_config import fit_machine, move_data_root
-from amt_mm.engine.saliency_maps import loader_in_order, whole_images
+from amt_mm.engine.whole_images import loader_in_order, whole_images
 from amt_mm.evaluation import (
     QUERIES_OF,
     Labelled,

@@ -97,11 +97,13 @@ def run():
 
     def train(cfg):
         runner = Runner.from_cfg(cfg)
-        runner.train()
-        iterator = runner.train_dataloader._iterator
-        if iterator is not None:
-            # left to the garbage collector, each worker costs 5 seconds
-            iterator._shutdown_workers()
+        try:
+            runner.train()
+        finally:
+            iterator = getattr(runner.train_dataloader, '_iterator', None)
+            if iterator is not None:
+                # left to the garbage collector, each worker costs 5 seconds
+                iterator._shutdown_workers()
         return runner
 
     return train

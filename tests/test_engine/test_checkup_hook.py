@@ -15,7 +15,7 @@ from tiny_run import WORKERS, hook_of, lines_of, log_of, loss_trace, scalars_of
 from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
 from amt_mm.engine.hooks import CheckupHook
-from amt_mm.engine.saliency_maps import whole_images
+from amt_mm.engine.whole_images import whole_images
 from amt_mm.evaluation import feature_spread, mean_of_patches, rank_me
 from amt_mm.masking import MaskPlan
 

@@ -19,8 +19,8 @@ from tiny_run import (
 )
 
 from amt_mm.datasets.training_set import unwrap
-from amt_mm.engine.saliency_maps import whole_images
 from amt_mm.engine.sources.model_saliency import unwrap_model
+from amt_mm.engine.whole_images import whole_images
 from amt_mm.masking.orderings import RandomOrdering
 from amt_mm.saliency.store import SaliencyStoreError
 
@@ -83,17 +83,12 @@ def test_resume_has_the_trace_of_an_uninterrupted_run(
 def test_resume_uses_the_map_in_use(tiny_cfg, run, finished):
     """A checkpoint from before the last update gets the older maps back."""
     work_dir, full = finished()
-    cfg = tiny_cfg(resume=True, load_from=f'{work_dir}/epoch_2.pth')
-    cfg.train_cfg.max_epochs = 3
-    runner = run(cfg)
+    runner = run(tiny_cfg(resume=True, **{
+        'load_from': f'{work_dir}/epoch_2.pth', 'train_cfg.max_epochs': 3}))
     assert store_of(runner).generation == 1
     np.testing.assert_array_equal(np.array(loss_trace(runner)), full[:18])
-
-
-def test_fresh_start_forgets_old_maps(tiny_cfg, run, finished):
-    finished()
-    cfg = tiny_cfg()
-    cfg.train_cfg.max_epochs = 1
+    # a fresh start forgets them
+    cfg = tiny_cfg(experiment_name='fresh', **{'train_cfg.max_epochs': 1})
     cfg.custom_hooks.append(dict(type='RecordPlans'))
     runner = run(cfg)
     assert recorded(runner) == [(0, 12, 0, 4)]
@@ -109,9 +104,7 @@ def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, finished,
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(content)
-    cfg = tiny_cfg(resume=True)
-    cfg.train_cfg.max_epochs = 3
-    runner = run(cfg)
+    runner = run(tiny_cfg(resume=True, **{'train_cfg.max_epochs': 3}))
     assert 'are lost' in log_of(runner)
     assert store_of(runner).generation == 1
     store_of(runner).verify(1)
@@ -159,9 +152,7 @@ WARM_UP, AMT = (12, 0, 4), (7, 6, 3)
     # before 5, then before 3: overdue, and made at once
     (10, 4, 6, [AMT, AMT], 4),
     # before 2, then before 3: those in use are too old
-    (4, 4, 6, [AMT, AMT], 4),
-    # before 2, and again before 2
-    (4, 3, 4, [AMT], 2)])
+    (4, 4, 6, [AMT, AMT], 4)])
 def test_a_share_of_the_run_follows_its_new_length(
         tiny_cfg, run, first, stop, second, plans, generation):
     def make(epochs, *hooks):

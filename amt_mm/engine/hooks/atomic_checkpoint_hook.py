@@ -6,10 +6,10 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from errno import EIO
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from mmengine.dist import (
     all_gather_object,
     barrier,
     broadcast_object_list,
-    get_rank,
     is_main_process,
 )
 from mmengine.fileio import LocalBackend, get_file_backend
@@ -65,8 +64,15 @@ def find_checkpoint(
     newer one that is missing or damaged. If none is whole, CheckpointLostError
     is raised.
     """
+    pointer = pointer or folder / POINTER
+    name = pointer.is_file() and Path(
+        pointer.read_text(errors='replace').strip()).name
+    newest = [folder / name] if name else []
+    others = [path for path in folder.glob('*_*.pth')
+              if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
+              and not (newest and _number(path) >= _number(newest[0]))]
     problems: list[str] = []
-    for path in _candidates(folder, pointer or folder / POINTER):
+    for path in newest + sorted(others, key=_number, reverse=True):
         problem = find_damage(path)
         if problem is None:
             return path, problems
@@ -78,22 +84,9 @@ def find_checkpoint(
     return None, []
 
 
-def _candidates(folder: Path, pointer: Path) -> Iterator[Path]:
-    name = pointer.is_file() and Path(
-        pointer.read_text(errors='replace').strip()).name
-    newest = float('inf')
-    if name:
-        yield folder / name
-        newest = _number(folder / name)
-    others = (p for p in folder.glob('*_*.pth')
-              if re.fullmatch(r'(epoch|iter)_\d+', p.stem)
-              and _number(p) < newest)
-    yield from sorted(others, key=_number, reverse=True)
-
-
 def _number(path: Path) -> float:
     digits = re.findall(r'\d+', path.stem)
-    return int(digits[-1]) if digits else float('inf')
+    return int(digits[-1]) if digits else inf
 
 
 def find_damage(path: Path) -> str | None:
@@ -170,34 +163,29 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Choose where to start, the same in each process."""
         folder = self._folder(runner)
-        is_local = self._is_local(folder)
+        is_local, is_training = self._is_local(folder), _is_training(runner)
         if is_local:
             if is_node_leader():
                 remove_parts(Path(folder))
             barrier()
-        is_open = runner._resume is None and not (
-            runner._load_from and not _is_training(runner))
+        is_open = runner._resume is None and (
+            is_training or not runner._load_from)
+        # FlexibleRunner has loaded by now, what last_checkpoint names
         if is_open or (runner._resume is True and runner._load_from is None
                        and not runner._has_loaded):
-            # FlexibleRunner has loaded by now, what last_checkpoint names
             path = _agree_on_checkpoint(runner, Path(folder)) if is_local \
                 else find_latest_checkpoint(runner.work_dir)
-            self._go_on(runner, path)
+            runner._resume = path is not None
+            if path is not None:
+                runner._load_from = path
+                if isinstance(runner, FlexibleRunner):
+                    runner._has_loaded = False
+                    runner.load_or_resume()
         runner._resume = bool(runner._resume)
-        if _is_training(runner) and not runner._resume and \
-                runner._load_from and not runner._has_loaded and \
+        if is_training and not runner._resume and runner._load_from and \
+                not runner._has_loaded and \
                 hasattr(unwrap_model(runner), 'backbone'):
             runner._load_from = SCHEME + str(runner._load_from)
-
-    def _go_on(self, runner: Runner, path: str | None) -> None:
-        """Have the runner resume from a checkpoint, if there is one."""
-        if path is None:
-            runner._resume = False
-            return
-        runner._load_from, runner._resume = path, True
-        if isinstance(runner, FlexibleRunner):
-            runner._has_loaded = False
-            runner.load_or_resume()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Fit what was read to the config, before it is loaded."""
@@ -265,7 +253,16 @@ class AtomicCheckpointHook(CheckpointHook):
         if not self._is_local(self.out_dir):
             super()._save_checkpoint_with_step(runner, step, meta)
             return
-        outdated = self._count_in(runner, step)
+        outdated = None
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            held = [*self.keep_ckpt_ids, step]
+            # saved with the one that is still there: if the run is killed
+            # before it goes, mmengine removes it on resume
+            runner.message_hub.update_info('keep_ckpt_ids', held)
+            self.keep_ckpt_ids.append(step)  # a deque of max_keep_ckpts
+            if len(held) > self.max_keep_ckpts:
+                outdated = Path(self.out_dir,
+                                self.filename_tmpl.format(held[0]))
         path = Path(self.out_dir, self.filename_tmpl.format(step))
         self.last_ckpt = str(path)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -274,18 +271,7 @@ class AtomicCheckpointHook(CheckpointHook):
             with replacing(Path(runner.work_dir, POINTER)) as file:
                 file.write(self.last_ckpt.encode())
         if is_node_leader() and outdated is not None:
-            remove(Path(self.out_dir, self.filename_tmpl.format(outdated)))
-
-    def _count_in(self, runner: Runner, step: int) -> int | None:
-        """Add a step to those kept and return the one that leaves."""
-        if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
-            return None
-        held = [*self.keep_ckpt_ids, step]
-        # saved with the one that is still there: if the run is killed before
-        # it goes, mmengine removes it on resume
-        runner.message_hub.update_info('keep_ckpt_ids', held)
-        self.keep_ckpt_ids.append(step)  # a deque of max_keep_ckpts
-        return held[0] if len(held) > self.max_keep_ckpts else None
+            remove(outdated)
 
     def _save(self, runner: Runner, path: Path, meta: dict[str, Any]) -> None:
         """Save under another name, and give it its own when on disk."""
@@ -345,13 +331,13 @@ def _agree_on_checkpoint(runner: Runner, folder: Path) -> str | None:
     if reason:
         raise CheckpointLostError(reason)
     path = name and str(folder / name)  # nodes may have folders of their own
-    missing = [rank for rank, has in all_gather_object(
-        (get_rank(), path is None or os.path.exists(path))) if not has]
-    if missing:
+    has_it = all_gather_object(path is None or os.path.exists(path))
+    if not all(has_it):
         raise CheckpointLostError(
             f'the main process resumes from {name}, which the processes '
-            f'{missing} do not have in their work_dir. Copy it to each node, '
-            'or use a work_dir that all of them see.')
+            f'{[rank for rank, has in enumerate(has_it) if not has]} do not '
+            'have in their work_dir. Copy it to each node, or use a work_dir '
+            'that all of them see.')
     runner.logger.info(f'resuming from {path}' if path else
                        f'nothing to resume in {folder}: starting afresh')
     return path

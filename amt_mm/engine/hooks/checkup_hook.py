@@ -24,8 +24,8 @@ from amt_mm.arguments import (
 from amt_mm.datasets.image_folder import EXTENSIONS, ImageFolder
 from amt_mm.datasets.training_set import find_transforms, parts_of, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
-from amt_mm.engine.saliency_maps import loader_like_training, whole_images
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
+from amt_mm.engine.whole_images import loader_like_training, whole_images
 from amt_mm.evaluation import (
     Checkup,
     PlannedImages,

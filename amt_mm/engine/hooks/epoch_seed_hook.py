@@ -22,9 +22,6 @@ class EpochSeedHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
-        self.transforms: list[SeedSample] = []
-
     def before_train(self, runner: Runner) -> None:
         """Find the transforms before any worker starts."""
         self.transforms = find_transforms(runner.train_dataloader.dataset,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce
@@ -24,20 +23,15 @@ from amt_mm.registry import HOOKS
 NUM_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class Iteration:
+class Iteration(NamedTuple):
     """An iteration whose numbers are being copied to the host."""
 
     epoch: int  # 0-based
     number: int  # 0-based, in the whole run
     is_step: bool  # whether the optimiser was due
-    samples: list[Any]  # the data samples of its batch
+    files: list[str]  # of its batch
     # returns the loss, and 1 if the step was skipped
     numbers: Callable[[], list[float]]
-
-    def files(self) -> list[str]:
-        """Name the files of the batch."""
-        return [str(sample.get('img_path')) for sample in self.samples]
 
 
 @HOOKS.register_module()
@@ -134,7 +128,8 @@ class NonFiniteHook(Hook):
         samples = data_batch.get('data_samples') \
             if isinstance(data_batch, dict) else None
         self.seen.append(Iteration(
-            runner.epoch, runner.iter, is_step, samples or [],
+            runner.epoch, runner.iter, is_step,
+            [str(sample.get('img_path')) for sample in samples or ()],
             _to_host(torch.stack([loss, is_bad]))))
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -147,10 +142,10 @@ class NonFiniteHook(Hook):
                if not weight.isfinite().all()]
         if bad:
             raise FloatingPointError(
-                f'the weights {bad[:NUM_SHOWN]}{_and_more(bad)} are not '
-                f'finite at epoch {runner.epoch + 1}, and are not saved. The '
-                'last checkpoint holds finite weights: resume from it with a '
-                'lower learning rate.')
+                f'the weights {_shown(bad)} are not finite at epoch '
+                f'{runner.epoch + 1}, and are not saved. The last checkpoint '
+                'holds finite weights: resume from it with a lower learning '
+                'rate.')
 
     def _report(self, runner: Runner) -> None:
         """Log the last step if it was skipped, or stop the run."""
@@ -160,32 +155,35 @@ class NonFiniteHook(Hook):
         if not seen[-1].numbers()[1]:  # the same in all processes
             return
         by_rank = all_gather_object({
-            each.number: each.files() for each in seen
+            each.number: each.files for each in seen
             if not math.isfinite(each.numbers()[0])
         })
         for each in seen:
-            found = [(rank, files[each.number])
-                     for rank, files in enumerate(by_rank)
-                     if each.number in files]
-            if found or (each is seen[-1] and not self.is_scaled):
-                self._count(runner, each, _describe(found, len(by_rank)))
+            where = '; '.join(
+                f'the loss of the batch of {_shown(files[each.number])}'
+                f'{f" on rank {rank}" if len(by_rank) > 1 else ""} is not '
+                'finite' for rank, files in enumerate(by_rank)
+                if each.number in files)
+            if where or (each is seen[-1] and not self.is_scaled):
+                self._count(runner, each, where or (
+                    'the gradients are not finite, though the loss is,'))
 
     def _count(self, runner: Runner, skipped: Iteration, what: str) -> None:
         """Log a skipped step, and stop the run after too many."""
         self.skipped_at.append(skipped.number)
         while self.skipped_at[0] <= skipped.number - self.window:
             self.skipped_at.popleft()
+        num_skips = len(self.skipped_at)
         what += (f' at epoch {skipped.epoch + 1}, '
                  f'iteration {skipped.number + 1}')
-        if len(self.skipped_at) > self.max_skips:
+        if num_skips > self.max_skips:
             raise FloatingPointError(
-                f'{what}. This happened {len(self.skipped_at)} '
-                f'times in {self.window:,} iterations, more than max_skips '
-                f'{self.max_skips}. The last checkpoint holds finite weights: '
-                'lower the learning rate, or look at the files.')
-        runner.logger.warning(
-            f'step skipped, {len(self.skipped_at)} of at most '
-            f'{self.max_skips}: {what}')
+                f'{what}. This happened {num_skips} times in {self.window:,} '
+                f'iterations, more than max_skips {self.max_skips}. The last '
+                'checkpoint holds finite weights: lower the learning rate, or '
+                'look at the files.')
+        runner.logger.warning(f'step skipped, {num_skips} of at most '
+                              f'{self.max_skips}: {what}')
 
 
 def _spread_to_gradients(module: nn.Module, args: Any, losses: Any) -> Any:
@@ -196,8 +194,7 @@ def _spread_to_gradients(module: nn.Module, args: Any, losses: Any) -> Any:
     def spread(loss: Any) -> Any:
         if isinstance(loss, list):
             return [spread(each) for each in loss]
-        # by one, or by NaN
-        return loss * (1 + 0 * loss.detach())
+        return loss * (1 + 0 * loss.detach())  # by one, or by NaN
 
     return {name: spread(loss) if 'loss' in name else loss
             for name, loss in losses.items()}
@@ -218,17 +215,7 @@ def _to_host(numbers: Tensor) -> Callable[[], list[float]]:
     return read
 
 
-def _describe(found: list[tuple[int, list[str]]], num_processes: int) -> str:
-    """Describe the ranks and files with a loss that is not finite."""
-    if not found:
-        return 'the gradients are not finite, though the loss is,'
-    parts = []
-    for rank, files in found:
-        where = f' on rank {rank}' if num_processes > 1 else ''
-        parts.append(f'the loss of the batch of {files[:NUM_SHOWN]}'
-                     f'{_and_more(files)}{where} is not finite')
-    return '; '.join(parts)
-
-
-def _and_more(names: list[str]) -> str:
-    return f' and {len(names) - NUM_SHOWN} more' * (len(names) > NUM_SHOWN)
+def _shown(names: list[str]) -> str:
+    """Format the first of some names."""
+    more = len(names) - NUM_SHOWN
+    return f'{names[:NUM_SHOWN]}' + (f' and {more} more' if more > 0 else '')

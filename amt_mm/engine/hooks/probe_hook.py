@@ -21,8 +21,8 @@ from amt_mm.arguments import (
     check_number,
 )
 from amt_mm.datasets.training_set import parts_of
-from amt_mm.engine.saliency_maps import loader_like_training, whole_images
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
+from amt_mm.engine.whole_images import loader_like_training, whole_images
 from amt_mm.evaluation import (
     QUERIES_OF,
     Labelled,
@@ -121,7 +121,14 @@ class ProbeHook(Hook):
                              f'{1 + len(others)} joined.')
         whole_images(train)  # raises an error if there is no crop
         self.bank, self.queries = self._split(train)
-        self.labels = [_labels(each) for each in (self.bank, self.queries)]
+        try:
+            self.labels = [labels_of(each)
+                           for each in (self.bank, self.queries)]
+        except ValueError as error:
+            raise ValueError(
+                f'ProbeHook needs labels: {error} Give it a folder with one '
+                'folder for each class, default_hooks.probe.dataset=DIR, or '
+                'the config of a labelled data set.') from error
         for images in (self.bank, self.queries):
             images.pipeline = train.pipeline
         if self.k > len(self.bank) or not len(self.queries):
@@ -148,12 +155,10 @@ class ProbeHook(Hook):
             num = min(len(images), self.max_images)
             num_queries = num // QUERIES_OF
             return draw_subsets(images, num - num_queries, num_queries)
+        others = _build('val_dataset', self.val_dataset)
         num_queries = self.max_images // QUERIES_OF
-        return [
-            *draw_subsets(images, self.max_images - num_queries),
-            *draw_subsets(
-                _build('val_dataset', self.val_dataset), num_queries)
-        ]
+        return [*draw_subsets(images, self.max_images - num_queries),
+                *draw_subsets(others, num_queries)]
 
     def probe(self, runner: Runner, epoch: int) -> None:
         """Report how well the current weights tell the classes apart."""
@@ -197,25 +202,14 @@ class ProbeHook(Hook):
         return features.to(model.data_preprocessor.device)
 
 
-def _labels(images: BaseDataset) -> Tensor:
-    """Return the classes of images, or raise ValueError with a remedy."""
-    try:
-        return labels_of(images)
-    except ValueError as error:
-        raise ValueError(
-            f'ProbeHook needs labels: {error} Give it a folder with one '
-            'folder for each class, default_hooks.probe.dataset=DIR, or '
-            'the config of a labelled data set.') from error
-
-
 def _summary(results: dict[str, float]) -> str:
     """Say top-1 by the class token, then by the mean of the patches."""
     titles = dict(knn='k-NN', linear='linear')
     tops = ', '.join(f'{title} top-1 {results[name]:.2f}'
                      for name, title in titles.items() if name in results)
-    means = [f'{results[key]:.2f}' for name in titles
-             if (key := f'{name}_mean') in results]
-    return f'{tops}; of the patch mean {", ".join(means)}' if means else tops
+    means = ', '.join(f'{results[f"{name}_mean"]:.2f}' for name in titles
+                      if f'{name}_mean' in results)
+    return f'{tops}; of the patch mean {means}' if means else tops
 
 
 def _build(name: str, dataset: str | dict[str, Any]) -> BaseDataset:

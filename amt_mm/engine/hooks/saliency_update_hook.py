@@ -1,4 +1,7 @@
-"""Update the saliency maps every few epochs."""
+"""Update the saliency maps every few epochs.
+
+Shape letters: N images, B batch, (h, w) token grid.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,16 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.dataset import BaseDataset
-from mmengine.dist import all_gather_object, barrier, is_main_process
+import torch
+from mmengine.dist import (
+    all_gather,
+    all_gather_object,
+    barrier,
+    is_main_process,
+)
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -36,11 +44,9 @@ from amt_mm.engine.launch import (
     is_node_leader,
     raise_on_all_ranks,
 )
-from amt_mm.engine.saliency_maps import (
-    loader_like_training,
-    make_maps,
-    whole_images,
-)
+from amt_mm.engine.sources import SaliencySource
+from amt_mm.engine.whole_images import loader_like_training, whole_images
+from amt_mm.progress import progress
 from amt_mm.registry import HOOKS, SALIENCY_SOURCES
 from amt_mm.saliency import (
     SaliencyMapsLostError,
@@ -53,6 +59,43 @@ from amt_mm.saliency import (
 GENERATION_KEY, DATA_KEY = 'saliency_generation', 'saliency_data_set'
 
 
+class Maps(NamedTuple):
+    """Saliency of a training set."""
+
+    # (N, h, w) float16 in [0, 1]; (0, h, w) in a process that does not write
+    values: np.ndarray
+    # (N,) bool, whether a map is finite and not constant; the others are set
+    # to zero, which counts as uniform
+    is_informative: np.ndarray
+
+
+def make_maps(source: SaliencySource, loader: DataLoader,
+              store: SaliencyStore, is_writer: bool) -> Maps:
+    """Make the maps of a loader's images on all processes together."""
+    # only one process of a node writes, and needs the memory
+    num_rows = store.num_images if is_writer else 0
+    maps = Maps(np.zeros((num_rows, *store.grid), np.float16),
+                np.zeros(store.num_images, bool))
+    for sample_idx, saliency in progress(
+            source.maps(loader), 'saliency maps', len(loader)):
+        if tuple(saliency.shape[1:]) != store.grid:
+            raise ValueError(
+                'input_size and patch_size of AMTMaskGenerator, and the scale '
+                'of the crop, must give the grid of the maps of '
+                f'{type(source).__name__}, {tuple(saliency.shape[1:])}, got '
+                f'{store.grid}.')
+        index = torch.cat(all_gather(sample_idx)).numpy()
+        values = torch.cat(
+            all_gather(saliency.half().contiguous())).cpu().numpy()
+        is_informative = np.isfinite(values).all((1, 2)) & (
+            values.max((1, 2)) > 0)
+        values[~is_informative] = 0
+        maps.is_informative[index] = is_informative
+        if num_rows:
+            maps.values[index] = values
+    return maps
+
+
 @dataclass
 class MapState:
     """Which generations of maps a run uses."""
@@ -60,8 +103,7 @@ class MapState:
     is_resumed: bool = False  # whether the run goes on from a checkpoint
     current: int | None = None  # the one in use, None in the warm-up
     dataset_id: str | None = None  # the fingerprint in the checkpoint
-    # whether the current generation is missing or damaged on any node
-    needs_rebuild: bool = False
+    is_lost: bool = False  # whether the current maps must be made anew
     # those of the last two checkpoints: the last may not be on the disk yet
     checkpointed: deque[int | None] = field(
         default_factory=lambda: deque(maxlen=2))
@@ -142,8 +184,6 @@ class SaliencyUpdateHook(Hook):
         """Return the epoch of the last update up to a 0-based epoch."""
         return max((e for e in self.epochs if e <= epoch), default=None)
 
-    # ---- the run
-
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Read which maps the resumed run used."""
         if runner._resume:
@@ -154,10 +194,8 @@ class SaliencyUpdateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Open the store and connect it to the pipeline."""
         dataset = unwrap(runner.train_dataloader.dataset)
-        generators = [
-            g for g in find_transforms(dataset, AMTMaskGenerator)
-            if g.needs_saliency
-        ]
+        generators = [g for g in find_transforms(dataset, AMTMaskGenerator)
+                      if g.needs_saliency]
         _check_run(runner, generators)
         whole_images(dataset)  # raises an error if the pipeline has no crop
         self.epochs = self.schedule(runner.max_epochs)
@@ -188,17 +226,17 @@ class SaliencyUpdateHook(Hook):
         if is_node_leader():
             self.store.clean()
         barrier()  # nodes may share the folder
-        is_lost = is_node_leader() and not self._restore(runner)
-        self.state.needs_rebuild = any_rank(is_lost)
+        self.state.is_lost = any_rank(
+            is_node_leader() and not self._restore(runner))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Update the maps if they are due or lost."""
         due, current = self.due(runner.epoch), self.state.current
         if due is not None and (current is None or current < due):
             self.update(runner, runner.epoch)
-        elif current is not None and self.state.needs_rebuild:
+        elif current is not None and self.state.is_lost:
             self.update(runner, current)
-        self.state.needs_rebuild = False
+        self.state.is_lost = False
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write into the checkpoint which maps are in use."""
@@ -208,16 +246,16 @@ class SaliencyUpdateHook(Hook):
 
     def _restore(self, runner: Runner) -> bool:
         """Make the maps of the run the current ones; False if lost."""
+        current, begun_with = self.state.current, self.state.dataset_id
         if not self.state.is_resumed:
             self.store.reset()
             return True
-        current = self.state.current
         try:
             if current is not None:
                 self.store.verify(current)
             self.store.activate(current)
+            return True
         except SaliencyMapsLostError as error:
-            begun_with = self.state.dataset_id
             if begun_with not in (None, self.store.dataset_id):
                 # a store that is lost cannot say so
                 raise SaliencyStoreError(
@@ -227,16 +265,14 @@ class SaliencyUpdateHook(Hook):
                     f'{self.store.dataset_id[:12]}... Use the data set that '
                     'the run began with, or start afresh.') from error
             self.store.reset()
-            if current is None:
-                return True
-            how = '' if self.source.is_static else (
-                ' with the resumed weights, so training differs from the run '
-                'that was stopped')
-            runner.logger.warning(
-                f'the saliency maps of the resumed run are lost: {error} '
-                f'They are made anew{how}.')
-            return False
-        return True
+            if current is not None:
+                how = '' if self.source.is_static else (
+                    ' with the resumed weights, so training differs from the '
+                    'run that was stopped')
+                runner.logger.warning(
+                    f'the saliency maps of the resumed run are lost: {error} '
+                    f'They are made anew{how}.')
+            return current is None
 
     def update(self, runner: Runner, generation: int) -> None:
         """Make all maps with the present weights and use them.
@@ -245,35 +281,36 @@ class SaliencyUpdateHook(Hook):
         the number of uniform maps, and the seconds.
         """
         start = time.perf_counter()
-        num_images = self.store.num_images
+        num_images, epoch = self.store.num_images, runner.epoch
         runner.logger.info(
-            f'updating saliency: epoch {runner.epoch}, {num_images:,} images')
-        maps = make_maps(self.source, self.loader(runner), self.store,
-                         is_node_leader())
+            f'updating saliency: epoch {epoch}, {num_images:,} images')
+        whole = whole_images(unwrap(runner.train_dataloader.dataset),
+                             self.source.prepare)
+        maps = make_maps(
+            self.source,
+            loader_like_training(runner, whole, self.batch_size,
+                                 self.num_workers),
+            self.store, is_node_leader())
         num_uniform = num_images - int(maps.is_informative.sum())
         if num_uniform > self.max_uniform_share * num_images:
             raise RuntimeError(
-                f'saliency update before epoch {runner.epoch}: {num_uniform:,}'
-                f' of {num_images:,} maps are constant or not finite, more '
-                f'than max_uniform_share {self.max_uniform_share}. '
-                + _why_uniform(parts_of(runner.train_dataloader.dataset)))
+                f'saliency update before epoch {epoch}: {num_uniform:,} of '
+                f'{num_images:,} maps are constant or not finite, more than '
+                f'max_uniform_share {self.max_uniform_share}. '
+                + _why_uniform(runner))
         self._write(generation, maps.values)
         seconds = time.perf_counter() - start
         runner.logger.info(
-            f'saliency updated: epoch {runner.epoch}, {num_images:,} images, '
+            f'saliency updated: epoch {epoch}, {num_images:,} images, '
             f'{num_uniform:,} uniform, {seconds:.0f} s')
         if is_main_process():
             entropy = mean_entropy(maps.values)
             runner.message_hub.update_info(ENTROPY_KEY, entropy)
-            scalars = {
-                'saliency/entropy': entropy,
-                'saliency/uniform': num_uniform,
-                'saliency/seconds': seconds,
-                'epoch': runner.epoch,
-            }
             runner.visualizer.add_scalars(
-                scalars, step=runner.epoch,
-                file_path=f'{runner.timestamp}.json')
+                {'saliency/entropy': entropy,
+                 'saliency/uniform': num_uniform,
+                 'saliency/seconds': seconds, 'epoch': epoch},
+                step=epoch, file_path=f'{runner.timestamp}.json')
 
     def _write(self, generation: int, maps: np.ndarray) -> None:
         """Write new maps on each node, or raise an error on all ranks."""
@@ -291,13 +328,6 @@ class SaliencyUpdateHook(Hook):
                 self.store.write(generation, maps, self.keep,
                                  self.state.checkpointed)
         self.state.current = generation
-
-    def loader(self, runner: Runner) -> DataLoader:
-        """Load every whole image once, split over the processes."""
-        dataset = unwrap(runner.train_dataloader.dataset)
-        return loader_like_training(
-            runner, whole_images(dataset, self.source.prepare),
-            self.batch_size, self.num_workers)
 
 
 def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
@@ -317,10 +347,12 @@ def _check_run(runner: Runner, generators: list[AMTMaskGenerator]) -> None:
                          f'{[g.tokens for g in generators]}.')
 
 
-def _why_uniform(datasets: list[BaseDataset]) -> str:
+def _why_uniform(runner: Runner) -> str:
     """Name the most likely cause of many uniform maps."""
-    num_unreadable = sum(int(dataset.unreadable.sum()) for dataset in datasets
-                         if hasattr(dataset, 'unreadable'))
+    num_unreadable = sum(
+        int(dataset.unreadable.sum())
+        for dataset in parts_of(runner.train_dataloader.dataset)
+        if hasattr(dataset, 'unreadable'))
     if num_unreadable:
         return (f'{num_unreadable:,} of the images cannot be read, '
                 'which makes their maps uniform.')

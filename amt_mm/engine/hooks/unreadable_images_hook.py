@@ -21,9 +21,6 @@ class UnreadableImagesHook(Hook):
 
     priority = 'LOW'
 
-    def __init__(self) -> None:
-        self.reported = torch.zeros(0)
-
     def before_train(self, runner: Runner) -> None:
         """Start with nothing reported."""
         self.reported = torch.zeros(0)

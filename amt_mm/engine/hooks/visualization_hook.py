@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 
 from amt_mm.arguments import check_bool, check_int, check_str
 from amt_mm.datasets.training_set import JoinedDataset, unwrap
-from amt_mm.engine.saliency_maps import CROPS, whole_images
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
+from amt_mm.engine.whole_images import CROPS, whole_images
 from amt_mm.registry import HOOKS
 from amt_mm.visualization import draw_sheet, training_panels
 

@@ -19,25 +19,9 @@ from amt_mm.arguments import check_choice, check_number
 from amt_mm.masking.schedules import Scheduled
 from amt_mm.registry import SALIENCY_SOURCES
 
-from .model_saliency import ModelSaliency
-from .saliency_source import SaliencySource
+from .model_saliency import ModelSaliency, SaliencySource
 
-Prepare = Callable[[dict], Tensor]
-
-
-def product(maps: list[Tensor], weights: list[float]) -> Tensor:
-    """Multiply maps (B, h, w), each to the power of its weight."""
-    powers = [m**w for m, w in zip(maps, weights, strict=True)]
-    return torch.stack(powers).prod(0)
-
-
-def mixture(maps: list[Tensor], weights: list[float]) -> Tensor:
-    """Average maps (B, h, w) by their weights."""
-    shares = [m * w for m, w in zip(maps, weights, strict=True)]
-    return torch.stack(shares).sum(0) / max(sum(weights), 1e-6)
-
-
-COMBINATIONS = dict(product=product, mixture=mixture)
+COMBINATIONS = 'product', 'mixture'
 
 
 @SALIENCY_SOURCES.register_module()
@@ -66,7 +50,8 @@ class MixedSaliency(SaliencySource):
             raise ValueError('sources must be two configs or more, got '
                              f'{sources!r}.')
         self.sources = [SALIENCY_SOURCES.build(cfg) for cfg in sources]
-        if sum(isinstance(s, ModelSaliency) for s in self.sources) > 1:
+        if sum(isinstance(s, ModelSaliency) and not s.is_static
+               for s in self.sources) > 1:
             raise ValueError(
                 'at most one of the sources may use the model in training, '
                 f'got {[type(s).__name__ for s in self.sources]}.')
@@ -79,8 +64,7 @@ class MixedSaliency(SaliencySource):
             {str(number): weight for number, weight in enumerate(weights)})
         for epoch in self.scheduled.boundary_epochs | {0}:
             self.weights_at(epoch)
-        self.combine = COMBINATIONS[check_choice('combine', combine,
-                                                 COMBINATIONS)]
+        self.combine = check_choice('combine', combine, COMBINATIONS)
         self.is_static = self.scheduled.is_constant and all(
             source.is_static for source in self.sources)
         self.knows_any_image = all(
@@ -115,9 +99,17 @@ class MixedSaliency(SaliencySource):
         for parts in zip(*found, strict=True):
             device = next((saliency.device for _, saliency in parts
                            if not saliency.is_cpu), torch.device('cpu'))
-            maps = [_scale(saliency.to(device).float())
-                    for _, saliency in parts]
-            yield parts[0][0], _scale(self.combine(maps, weights))
+            scaled = [_scale(saliency.to(device).float())
+                      for _, saliency in parts]
+            if self.combine == 'product':
+                maps = torch.stack([
+                    m**w for m, w in zip(scaled, weights, strict=True)
+                ]).prod(0)
+            else:
+                maps = torch.stack([
+                    m * w for m, w in zip(scaled, weights, strict=True)
+                ]).sum(0) / max(sum(weights), 1e-6)
+            yield parts[0][0], _scale(maps)
 
     def forward_for_flops(self, model: Any, images: Tensor) -> None:
         """Run the forward passes of each source."""
@@ -125,7 +117,7 @@ class MixedSaliency(SaliencySource):
             source.forward_for_flops(model, images)
 
 
-def _prepare(parts: list[Prepare], results: dict) -> list[Tensor]:
+def _prepare(parts: list[Callable], results: dict) -> list[Tensor]:
     return [prepare(results) for prepare in parts]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +36,9 @@ def write_maps(images: Path, root: Path) -> dict[str, np.ndarray]:
     return maps
 
 
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_run_with_a_folder(tiny_cfg, run, images, tmp_path, context):
+def test_run_with_a_folder(tiny_cfg, run, images, tmp_path):
     maps = write_maps(images, tmp_path / 'maps')
-    cfg = tiny_cfg(**WORKERS, **{
-        'train_dataloader.multiprocessing_context': context,
-        'train_cfg.max_epochs': 2})
+    cfg = tiny_cfg(**WORKERS, **{'train_cfg.max_epochs': 2})
     cfg.custom_hooks[1] = dict(
         type='amt_mm.SaliencyUpdateHook', source=dict(
             type='amt_mm.FolderSaliency', root=str(tmp_path / 'maps')))
@@ -104,12 +100,9 @@ def test_a_map_is_averaged_over_each_token(one):
 
 @pytest.mark.parametrize('size', [(6, 8), (24, 32), (480, 640), (37, 49)])
 def test_scales_of_the_image(one, size):
-    assert one('a/b.npy', np.ones(size)) == pytest.approx(np.ones((6, 8)))
-
-
-def test_the_floor_of_a_map_is_kept(one):
-    halves = np.full((6, 8), 0.2)
-    halves[:, 4:] = 0.8
+    """The floor of a map is kept."""
+    halves = np.full(size, 0.2)
+    halves[:, (size[1] + 1) // 2:] = 0.8
     np.testing.assert_allclose(one('a/b.npy', halves)[0, [0, 7]], [.25, 1.])
 
 
@@ -123,35 +116,16 @@ def test_grey_formats(tmp_path, mode, value):
     assert read_map(path).max() == (value[0] if mode == 'RGB' else value)
 
 
-WRONG_MAPS = {
-    'colour': ('a/b.png', Image.new('RGB', (64, 48), (9, 0, 0)), 'be grey'),
-    'alpha': ('a/b.png', Image.new('RGBA', (64, 48)), 'be grey'),
-    'transposed': ('a/b.npy', np.ones((64, 48)), r'got \(64, 48\)'),
-    'square': ('a/b.npy', np.ones((48, 48)), r'its image \(48, 64\)'),
-    'too small': ('a/b.npy', np.ones((3, 4)), r'tokens \(6, 8\), got \(3, 4'),
-    'three axes': ('a/b.npy', np.ones((1, 6, 8)), r'shape \(1, 6, 8\)'),
-    'text': ('a/b.npy', np.full((6, 8), 'x'), 'of <U1'),
-    'pickled': ('a/b.npy', np.full((6, 8), None), 'cannot read'),
-    'NaN': ('a/b.npy', np.full((6, 8), np.nan), 'finite and >= 0'),
-    'negative': ('a/b.npy', np.full((6, 8), -1.), r'values in \[-1.0, -1.0'),
-    'no image': ('a/b.png', b'no image', 'cannot read'),
-    'empty': ('a/b.npy', b'', 'cannot read'),
-    'cut off': ('a/b.png', b'\x89PNG\r\n\x1a\n\0\0', 'cannot read'),
-}
-
-
-def test_missing_maps_are_named(one):
-    with pytest.raises(FileNotFoundError, match=(
-            r'1 of 1 images have no saliency map below .*maps: expected '
-            r'.*maps/a/b with the ending .png, .jpg, .npy.$')):
-        one()
-
-
-@pytest.mark.parametrize('name', ['a/B.npy', 'b.npy', 'a/b.jpg.npy'])
-def test_a_wrong_name_is_named(one, name):
-    with pytest.raises(FileNotFoundError, match=(
-            rf'1 files fit no image, such as .*maps/{name}')):
-        one(name, np.ones((6, 8)))
+@pytest.mark.parametrize('args, message', [
+    ((), r'1 of 1 images have no saliency map below .*maps: expected '
+     r'.*maps/a/b with the ending .png, .jpg, .npy.$'),
+    (('a/B.npy', np.ones((6, 8))),
+     r'1 files fit no image, such as .*maps/a/B.npy'),
+    (('a/b.jpg.npy', np.ones((6, 8))),
+     r'1 files fit no image, such as .*maps/a/b.jpg.npy')])
+def test_missing_maps_and_wrong_names_are_named(one, args, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        one(*args)
 
 
 def test_two_maps_of_an_image(one):
@@ -184,18 +158,12 @@ def test_maps_beside_the_images(one, tmp_path):
 # ---- maps of strangers
 
 
-def header_of(shape, descr="'<f8'", order='False'):
+def header_of(shape, descr="'<f8'"):
     """Return a .npy file that claims a shape and holds 48 numbers."""
-    text = (f"{{'descr': {descr}, 'fortran_order': {order}, "
+    text = (f"{{'descr': {descr}, 'fortran_order': False, "
             f"'shape': {shape}, }}").ljust(117) + '\n'
     return b'\x93NUMPY\x01\x00' + len(text).to_bytes(
         2, 'little') + text.encode() + bytes(384)
-
-
-def zipped():
-    buffer = io.BytesIO()
-    np.savez(buffer, np.ones((6, 8)))
-    return buffer.getvalue()
 
 
 def whole_png():
@@ -205,37 +173,45 @@ def whole_png():
     return buffer.getvalue()
 
 
-HOSTILE = {
-    'pickle': ('a/b.npy', pickle.dumps({'x': 1}), 'cannot read'),
-    'code': ('a/b.npy', b"cos\nsystem\n(S'touch pwned'\ntR.", 'cannot read'),
-    'objects': ('a/b.npy', header_of('(6, 8)', "'|O'"), 'Python objects'),
-    'huge': ('a/b.npy', header_of('(1000000, 1000000)'), 'greater than file'),
-    'huge, one side': ('a/b.npy', header_of(f'({10**12},)'), 'greater than'),
-    'overflow': ('a/b.npy', header_of(f'({2**62}, {2**62})'), 'cannot read'),
-    'negative shape': ('a/b.npy', header_of('(-6, 8)'), 'cannot read'),
-    'expression': ('a/b.npy', header_of("__import__('os').getcwd()"),
+WRONG_MAPS = {
+    'colour': (Image.new('RGB', (64, 48), (9, 0, 0)), 'be grey'),
+    'alpha': (Image.new('RGBA', (64, 48)), 'be grey'),
+    'transposed': (np.ones((64, 48)), r'got \(64, 48\)'),
+    'square': (np.ones((48, 48)), r'its image \(48, 64\)'),
+    'too small': (np.ones((3, 4)), r'tokens \(6, 8\), got \(3, 4'),
+    'three axes': (np.ones((1, 6, 8)), r'shape \(1, 6, 8\)'),
+    'text': (np.full((6, 8), 'x'), 'of <U1'),
+    'NaN': (np.full((6, 8), np.nan), 'finite and >= 0'),
+    'negative': (np.full((6, 8), -1.), r'values in \[-1.0, -1.0'),
+    'empty': (b'', 'cannot read'),
+    'code': (b"cos\nsystem\n(S'touch pwned'\ntR.", 'cannot read'),
+    'objects': (header_of('(6, 8)', "'|O'"), 'Python objects'),
+    'huge': (header_of('(1000000, 1000000)'), 'greater than file'),
+    'overflow': (header_of(f'({2**62}, {2**62})'), 'cannot read'),
+    'negative shape': (header_of('(-6, 8)'), 'cannot read'),
+    'expression': (header_of("__import__('os').getcwd()"),
                    'malformed|Cannot parse'),
-    'records': ('a/b.npy', header_of('(6,)', "[('x', '<f8'), ('y', '<f8')]"),
+    'records': (header_of('(6,)', "[('x', '<f8'), ('y', '<f8')]"),
                 r'be grey \(h, w\), got shape \(6,\)'),
-    'complex': ('a/b.npy', header_of('(6, 4)', "'<c16'"), 'of complex128'),
-    'dates': ('a/b.npy', header_of('(6, 8)', "'<M8[s]'"), 'of datetime64'),
-    'none': ('a/b.npy', header_of('(0, 8)'), r'got \(0, 8\)'),
-    'archive': ('a/b.npy', zipped(), 'cannot read'),
-    'bomb': ('a/b.png', png(30_000, 30_000), 'max_pixels 89,478,485'),
+    'complex': (header_of('(6, 4)', "'<c16'"), 'of complex128'),
+    'none': (header_of('(0, 8)'), r'got \(0, 8\)'),
     'bomb of which Pillow only warns': (
-        'a/b.png', png(10_000, 17_000), 'max_pixels 89,478,485'),
-    'cut': ('a/b.png', whole_png()[:-30], 'cut off'),
-    'flipped': ('a/b.png', whole_png()[:50] + b'?' + whole_png()[51:],
+        png(10_000, 17_000), 'max_pixels 89,478,485'),
+    'cut': (whole_png()[:-30], 'cut off'),
+    'flipped': (whole_png()[:50] + b'?' + whole_png()[51:],
                 'checksum|cut off'),
-    'script': ('a/b.png', b'%!PS-Adobe-3.0 EPSF-3.0\n', 'no image'),
+    'script': (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'no image'),
 }
+PICTURES = (
+    'colour', 'alpha', 'bomb of which Pillow only warns', 'cut', 'flipped',
+    'script')
 
 
-@pytest.mark.parametrize('name, content, message', [
-    *WRONG_MAPS.values(), *HOSTILE.values()], ids=[*WRONG_MAPS, *HOSTILE])
-def test_a_wrong_or_hostile_map_is_named(one, name, content, message,
-                                         tmp_path, monkeypatch):
+@pytest.mark.parametrize('kind', WRONG_MAPS)
+def test_a_wrong_or_hostile_map_is_named(one, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    content, message = WRONG_MAPS[kind]
+    name = 'a/b.png' if kind in PICTURES else 'a/b.npy'
     with pytest.raises(ValueError, match=message) as caught:
         one(name, content)
     assert f'maps/{name}' in str(caught.value)
@@ -261,12 +237,16 @@ def test_a_palette_holds_no_levels(one):
         one('a/b.png', image)
 
 
-def test_a_link_out_of_the_folder(source_of, tmp_path):
+def test_a_link_or_name_out_of_the_folder(source_of, tmp_path):
     source, sample = source_of('a/b.npy', np.ones((6, 8)))
+    np.save(tmp_path / 'secret.npy', np.ones((6, 8)))
+    # as in the list of another data set than ImageFolder
+    with pytest.raises(ValueError, match='must lie below'):
+        source.prepare(dict(
+            sample, img_path=f'{tmp_path}/data/../secret.jpg'))
     path = tmp_path / 'maps' / 'a' / 'b.npy'
     for target in (tmp_path / 'secret.npy', '/dev/zero', 'nowhere'):
         path.unlink()
-        np.save(tmp_path / 'secret.npy', np.ones((6, 8)))
         path.symlink_to(target)
         with pytest.raises(ValueError, match=r'maps/a/b.npy'):
             source.prepare(sample)
@@ -284,18 +264,4 @@ def test_what_is_no_file(source_of, tmp_path):
         source.prepare(sample)
     os.mkfifo(path)
     with pytest.raises(ValueError, match=r'maps/a/b.npy: .*no regular file'):
-        source.prepare(sample)
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(ValueError, match=r'maps/a/b.npy: .*no regular file'):
-        source.prepare(sample)
-
-
-def test_a_name_that_leaves_the_folder(source_of, tmp_path):
-    """As in the list of another data set than ImageFolder."""
-    source, _ = source_of('a/b.npy', np.ones((6, 8)))
-    np.save(tmp_path / 'secret.npy', np.ones((6, 8)))
-    sample = dict(img_path=f'{tmp_path}/data/../secret.jpg',
-                  ori_shape=(48, 64))
-    with pytest.raises(ValueError, match='must lie below'):
         source.prepare(sample)

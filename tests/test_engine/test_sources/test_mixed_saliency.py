@@ -63,30 +63,25 @@ def test_weights_follow_a_schedule():
         middle, expected / expected.amax((1, 2), keepdim=True))
 
 
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_pixels_first_and_features_later(tiny_cfg, run, context):
+def test_pixels_first_and_features_later(tiny_cfg, run):
     """Each source prepares its own inputs, in workers."""
-    cfg = tiny_cfg(**WORKERS, **{
-        'train_dataloader.multiprocessing_context': context})
-
-    def use(source):
+    def use(source, name, **options):
+        cfg = tiny_cfg(name, **options)
         cfg.custom_hooks[1] = ConfigDict(
             type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
             source=source, keep=9)
+        return run(cfg)
 
-    use(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES],
-             weights=[FADING, RISING], combine='mixture'))
-    cfg.experiment_name += 'mixed'
-    runner = run(cfg)
+    runner = use(
+        dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES],
+             weights=[FADING, RISING], combine='mixture'), 'mixed', **WORKERS,
+        **{'train_dataloader.multiprocessing_context': 'forkserver'})
     store = store_of(runner)
     assert store.generations == [0, 2, 4]
     assert np.isfinite(loss_trace(runner)).all() and runner.model.training
     first, *_, last = (_maps(store, n) for n in store.generations)
-    use(PIXELS)
-    cfg.experiment_name += 'pixels'
-    cfg.work_dir += '-pixels'
-    cfg.train_cfg.max_epochs = 1
-    pixels = _maps(store_of(run(cfg)), 0)
+    pixels = _maps(store_of(use(
+        PIXELS, 'pixels', **{'train_cfg.max_epochs': 1})), 0)
     np.testing.assert_allclose(
         first, pixels / pixels.max((1, 2), keepdims=True), atol=2e-3)
     assert np.abs(last - first).max() > .1
@@ -99,19 +94,22 @@ def _maps(store, generation):
 
 
 def test_the_plan_counts_each_source(tiny_cfg):
-    def plan(source):
+    def plan(**source):
         cfg = tiny_cfg()
         cfg.custom_hooks[1] = ConfigDict(
             type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
             source=source)
         return estimate_cost(cfg)
 
-    alone = plan(FEATURES)
-    both = plan(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES]))
-    assert both.saliency_macs == alone.saliency_macs > 0
+    first, last = (plan(**FEATURES, block=block) for block in (0, -1))
+    both, none = (plan(type='amt_mm.MixedSaliency', sources=[PIXELS, other])
+                  for other in (FEATURES, CENTRE))
+    assert 0 < first.saliency_macs < last.saliency_macs
+    assert both.saliency_macs == last.saliency_macs
     assert list(both.updates) == [0, 2, 4]
-    none = plan(dict(type='amt_mm.MixedSaliency', sources=[PIXELS, CENTRE]))
     assert none.saliency_macs == 0 and list(none.updates) == [0]
+    assert '(0-based): 0; 0 GMACs an image' in str(none)
+    assert 'warm-up' not in str(none)
 
 
 @pytest.mark.parametrize('options, error, message', [

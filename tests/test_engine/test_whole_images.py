@@ -9,7 +9,7 @@ from image_bytes import encode, noise
 from mmcv.transforms import LoadImageFromFile, Resize
 
 from amt_mm.datasets import ImageFolder
-from amt_mm.engine.saliency_maps import whole_images
+from amt_mm.engine.whole_images import whole_images
 
 CROP = dict(scale=(24, 32), backend='pillow', interpolation='bicubic')
 TAIL = [dict(type='RandomFlip', prob=0.5),

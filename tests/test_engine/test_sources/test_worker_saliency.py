@@ -1,15 +1,22 @@
-"""Maps of the pixels in a run."""
+"""Maps of the pixels, and those to compare with."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import ConfigDict
+from PIL import Image
 from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
 
-from amt_mm.engine.cost import estimate_cost
-from amt_mm.engine.sources import PixelSaliency
+from amt_mm.datasets import ImageFolder
+from amt_mm.engine.sources import (
+    BoxSaliency,
+    CentreSaliency,
+    PixelSaliency,
+    RandomSaliency,
+)
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency import pixel_saliency
 
@@ -43,30 +50,21 @@ def test_run(tiny_cfg, run, images):
 def test_a_loss_weighted_by_the_maps(tiny_cfg, run):
     traces = []
     for weight in (0., 1., None):
-        options = {'train_cfg.max_epochs': 1}
-        if weight is not None:
-            options['model.head.saliency_weight'] = weight
-        cfg = tiny_cfg(f'run{weight}', **options)
-        cfg.randomness = dict(seed=0)
+        cfg = tiny_cfg(f'run{weight}', randomness=dict(seed=0),
+                       **{'train_cfg.max_epochs': 1})
         generator = cfg.train_dataloader.dataset.pipeline[4]
         generator.update(mask_ratio=.75, throw_ratio=0.,
                          ordering=dict(type='amt_mm.RandomOrdering'))
         if weight is None:
             del cfg.custom_hooks[1:3]
         else:
+            cfg.model.head.saliency_weight = weight
             generator.update(with_saliency=True)
             use_pixels(cfg)
         traces.append(loss_trace(run(cfg)))
     # the same masks; the loss differs where it is weighted
     assert traces[0].tolist() == traces[2].tolist()
     assert np.abs(traces[0] - traces[1]).max() > 1e-4
-
-
-def test_no_multiply_accumulates_of_the_model(tiny_cfg):
-    plan = estimate_cost(use_pixels(tiny_cfg()))
-    assert plan.saliency_macs == 0 and list(plan.updates) == [0]
-    assert '(0-based): 0; 0 GMACs an image' in str(plan)
-    assert 'warm-up' not in str(plan)
 
 
 @pytest.mark.parametrize('options, error, message', [
@@ -89,3 +87,54 @@ def test_methods_differ():
         maps.append(source.prepare(dict(img=image)).numpy())
         assert maps[-1].shape == (8, 8)
     assert len(np.unique(np.round(maps, 6), axis=0)) == 3
+
+
+# ---- controls
+
+
+def maps_of(source, dataset, grid=(4, 6), number=3):
+    source.setup(None, dataset, grid)
+    batch = dict(sample_idx=torch.arange(number))
+    (index, maps), = source.maps([batch])
+    assert index.tolist() == list(range(number))
+    assert maps.shape == (number, *grid)
+    return maps
+
+
+def test_the_centre_is_that_of_the_map():
+    maps = maps_of(CentreSaliency(), None, (5, 7))
+    assert (maps == maps[0]).all()
+    assert np.unravel_index(maps[0].argmax(), (5, 7)) == (2, 3)
+
+
+def test_noise_stays_and_differs_by_image_and_seed():
+    maps = maps_of(RandomSaliency(), None)
+    assert torch.equal(maps, maps_of(RandomSaliency(), None))
+    assert not torch.equal(maps[0], maps[1])
+    assert not torch.equal(maps, maps_of(RandomSaliency(1), None))
+    assert maps.min() >= 0 and maps.max() < 1
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ('a.png', 'b.png'):
+        Image.new('RGB', (60, 40)).save(tmp_path / name)
+    (tmp_path / 'boxes.txt').write_text('a.png 10 0 25 20\n')
+    return ImageFolder(str(tmp_path))
+
+
+def test_boxes_count_as_far_as_they_reach(photos, tmp_path):
+    source = BoxSaliency(str(tmp_path / 'boxes.txt'), outside=.2)
+    boxed, without = maps_of(source, photos, (4, 6), 2)
+    expected = torch.full((4, 6), .2)
+    expected[:2, 1] = 1.
+    expected[:2, 2] = .6  # half of the token
+    torch.testing.assert_close(boxed, expected)
+    assert (without == 1).all()
+
+
+def test_boxes_of_other_images_are_refused(photos, tmp_path):
+    (tmp_path / 'list.txt').write_text('b.png')
+    others = ImageFolder(str(tmp_path), ann_file=str(tmp_path / 'list.txt'))
+    with pytest.raises(ValueError, match=r'boxes of .*b.png'):
+        maps_of(BoxSaliency(str(tmp_path / 'boxes.txt')), others, number=1)
