@@ -65,7 +65,7 @@ RUNS = {
 # what is drawn: name in the log -> title
 CURVES = {
     'loss': 'training loss',
-    'checkup/heldout_loss': 'held-out loss, fixed plans',
+    'checkup/heldout_loss': 'held-out loss',
     'checkup/spread': 'spread of the features',
     'p_masked_salient': 'P(masked | salient)',
     'saliency/entropy': 'entropy of the maps',

@@ -89,7 +89,7 @@ def _results(run: Run) -> Column:
         _number(_last(run.epochs, 'probe/knn_top1'), '.2f'),
         ('Linear accuracy', '%, top-1'):
         _number(_last(run.epochs, 'probe/linear_top1'), '.2f'),
-        ('Held-out loss', 'under fixed plans'):
+        ('Held-out loss', 'at the last checkup'):
         _number(_last(run.epochs, 'checkup/heldout_loss'), '.4g'),
         ('RankMe', 'dimensions'):
         _number(_last(run.epochs, 'checkup/rank_me'), '.1f'),

@@ -128,9 +128,9 @@ def _probes(sources: Sequence[Source]) -> list[Chart]:
 
 def _checkups(sources: Sequence[Source]) -> list[Chart]:
     return [
-        Chart('Loss under fixed plans', 'as the method defines it',
-              'Of the same whole images under the same random plans. Dotted: '
-              'of images that are not trained on.',
+        Chart('Loss of a fixed sample', 'as the method defines it',
+              'Of the same whole images, under plans as training makes them. '
+              'Dotted: of images that are not trained on.',
               _all(s.epoch('checkup/loss') for s in sources)
               + _all(s.epoch('checkup/heldout_loss', True)
                      for s in sources)),
