@@ -174,7 +174,7 @@ class CheckupHook(Hook):
             f'({" and ".join(f"{len(i):,}" for _, i in self.samples)} images, '
             f'{time.perf_counter() - begin:.0f} s)'
             + (f'; {judge(history)}' if epoch else ''))
-        scalars = {f'checkup/{name}': value for name, value in
+        scalars = {f'checkup/{name}': float(value) for name, value in
                    asdict(now).items() if value is not None}
         scalars.pop('checkup/epoch')
         hub.update_scalars(scalars)
