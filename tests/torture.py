@@ -7,8 +7,7 @@ A small run is killed again and again, each time `--resume` goes on, and its
 end must equal, bit for bit, that of a run that was never killed. After each
 kill the saliency maps and the checkpoints on disk must be whole. Kills come
 
-- from outside at a random moment, during an update of the maps, or during a
-  checkpoint: to the process alone or with its workers;
+- from outside at a random moment: to the process alone or with its workers;
 - from inside before the n-th operation on a file of the work dir, for every n;
 - as SIGTERM and as Ctrl-C, which must end in order.
 
@@ -56,11 +55,6 @@ OPTIONS = [
     'default_hooks.checkpoint.interval=1',
     'default_hooks.checkpoint.max_keep_ckpts=2',
 ]
-# what the log says when something begins -> what it is
-MARKS = {
-    'Epoch(train)': 'training', 'updating saliency': 'refresh',
-    'saliency updated': 'training', 'Saving checkpoint': 'checkpoint',
-}
 
 
 class Lost(AssertionError):
@@ -76,12 +70,10 @@ class Run:
         world_size (int): Processes of an attempt.
     """
 
-    def __init__(self, work_dir: Path, images: Path,
-                 world_size: int = 1) -> None:
+    def __init__(self, work_dir: Path, images: Path, world_size: int) -> None:
         self.work_dir, self.images = work_dir, images
         self.world_size = world_size
         self.log = work_dir.with_suffix('.log')
-        self.seconds = 0.
         self.pids: list[int] = []
 
     def start(self, kill_before: int | None = None) -> None:
@@ -103,9 +95,15 @@ class Run:
             os.environ.update(
                 RANK=str(rank), LOCAL_RANK=str(rank), MASTER_PORT=port,
                 MASTER_ADDR='127.0.0.1', WORLD_SIZE=str(self.world_size))
-            if kill_before is not None and rank == 0:
+            if kill_before is not None:
                 sys.addaudithook(Suicide(self.work_dir, kill_before))
-            self._train()
+            launcher = 'none' if self.world_size == 1 else 'pytorch'
+            sys.argv = [
+                'train.py', str(CONFIG), '--work-dir', str(self.work_dir),
+                '--resume', '--launcher', launcher, '--cfg-options',
+                *OPTIONS, f'data_root={self.images}']
+            runpy.run_path(str(ROOT / 'tools' / 'train.py'),
+                           run_name='__main__')
             status = 0
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
@@ -113,22 +111,9 @@ class Run:
             sys.stdout.flush()
             os._exit(status)
 
-    def _train(self) -> None:
-        launcher = 'none' if self.world_size == 1 else 'pytorch'
-        sys.argv = ['train.py', str(CONFIG), '--work-dir', str(self.work_dir),
-                    '--resume', '--launcher', launcher, '--cfg-options',
-                    *OPTIONS, f'data_root={self.images}']
-        runpy.run_path(str(ROOT / 'tools' / 'train.py'), run_name='__main__')
-
-    def count(self, mark: str) -> int:
-        """Count the lines of the log with a mark."""
-        return self.log.read_text(errors='replace').count(mark)
-
-    def moment(self) -> str:
-        """Say what it was doing last, from its log."""
-        text = self.log.read_text(errors='replace')
-        last = max(MARKS, key=text.rfind)
-        return MARKS[last] if last in text else 'start'
+    def count(self, text: str) -> int:
+        """Count a text in the log."""
+        return self.log.read_text(errors='replace').count(text)
 
     def wait(self, until: Callable[[], bool] = lambda: False,
              seconds: float = 120) -> int | None:
@@ -137,18 +122,15 @@ class Run:
         while not until():
             pid, status = os.waitpid(self.pids[0], os.WNOHANG)
             if pid:
-                self._end_the_others()
+                for other in self.pids[1:]:  # as a launcher does
+                    with suppress(ProcessLookupError):
+                        os.killpg(other, signal.SIGKILL)
+                    os.waitpid(other, 0)
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > end:
                 raise Lost(f'hangs: {self.log.read_text()[-2000:]}')
             time.sleep(0.001)
         return None
-
-    def _end_the_others(self) -> None:
-        for pid in self.pids[1:]:  # as a launcher does
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
 
 
 class Suicide:
@@ -176,7 +158,9 @@ def check_whole(run: Run) -> None:
     """See that what lies in the work dir of a killed run is whole."""
     root = run.work_dir / 'saliency'
     if (root / 'manifest.json').exists():
-        store = open_store(root)
+        found = json.loads((root / 'manifest.json').read_text())
+        store = SaliencyStore(root, found['num_images'], found['grid'],
+                              found['dataset_id'])
         for generation in store.generations:
             store.verify(generation)
         if store.generation not in (None, *store.generations):
@@ -187,13 +171,6 @@ def check_whole(run: Run) -> None:
     pointer = run.work_dir / 'last_checkpoint'
     if pointer.exists() and not Path(pointer.read_text()).is_file():
         raise Lost(f'last_checkpoint names {pointer.read_text()!r}')
-
-
-def open_store(root: Path) -> SaliencyStore:
-    """Open the store of any data set, as its manifest describes it."""
-    found = json.loads((root / 'manifest.json').read_text())
-    return SaliencyStore(root, found['num_images'], found['grid'],
-                         found['dataset_id'])
 
 
 def files(run: Run) -> list[str]:
@@ -247,19 +224,17 @@ class Torture:
         self.kills: Counter[str] = Counter()
         self.num_runs = self.num_finished = 0
         write_demo_data(folder / 'data', NUM_IMAGES, 2, 64)
-        self.references = {}
+        # by the number of processes, a run that is not killed, and its seconds
+        self.references: dict[int, tuple[Run, float]] = {}
 
     def new_run(self, world_size: int = 1) -> Run:
-        """Begin in a folder of its own; the first of its size is not killed.
-        """
+        """Begin in a folder of its own."""
         if world_size not in self.references:
-            run = self._make_run(world_size)
-            start = time.monotonic()
+            start, run = time.monotonic(), self._make_run(world_size)
             run.start()
             if run.wait():
                 raise Lost(run.log.read_text()[-3000:])
-            run.seconds = time.monotonic() - start
-            self.references[world_size] = run
+            self.references[world_size] = run, time.monotonic() - start
         return self._make_run(world_size)
 
     def _make_run(self, world_size: int) -> Run:
@@ -267,40 +242,25 @@ class Torture:
         return Run(self.folder / f'run{self.num_runs}',
                    self.folder / 'data' / 'train', world_size)
 
-    def kill_at(self, num: int, aim: str, world_size: int = 1) -> None:
-        """Kill so many times at random moments, all or of one kind."""
-        run = self.new_run(world_size)
-        done, goal = 0, num
-        while done < goal:
+    def kill_at_random(self, num: int, world_size: int = 1) -> None:
+        """Kill so many times at random moments."""
+        run, done = self.new_run(world_size), 0
+        while done < num:
             run.start()
-            status = self._wait_for_moment(run, aim)
+            end = time.monotonic() + self.random.uniform(
+                0, self.references[world_size][1])
+            status = run.wait(lambda end=end: time.monotonic() > end)
             if status is None:
                 status = self._kill(run)
-            if self._look(run, status):
+            if self._look(run, status, 'random'):
                 run = self.new_run(world_size)
-            elif aim in ('random', run.moment()):
+            else:
                 done += 1
         self.finish(run)
 
-    def _wait_for_moment(self, run: Run, aim: str) -> int | None:
-        reference = self.references[run.world_size]
-        if aim == 'random':
-            until = time.monotonic() + self.random.uniform(
-                0, reference.seconds)
-        else:
-            mark = next(m for m, moment in MARKS.items() if moment == aim)
-            number = self.random.randrange(3)
-            status = run.wait(lambda: run.count(mark) > number)
-            if status is not None:
-                return status
-            longest = dict(refresh=0.06, checkpoint=0.02)[aim]
-            until = time.monotonic() + self.random.uniform(0, longest)
-        return run.wait(lambda: time.monotonic() > until)
-
     def _kill(self, run: Run) -> int:
         victim = self.random.choice(run.pids)
-        kill = self.random.choice([os.kill, os.killpg])
-        kill(victim, signal.SIGKILL)
+        self.random.choice([os.kill, os.killpg])(victim, signal.SIGKILL)
         if victim != run.pids[0]:
             # the first one has lost its peer; a launcher ends it soon
             soon = time.monotonic() + self.random.uniform(0, 0.5)
@@ -315,16 +275,15 @@ class Torture:
         for number in numbers:
             run = self.new_run()
             run.start(kill_before=number)
-            if self._look(run, run.wait()):
-                continue  # it has fewer operations
-            self.kills['operation'] += 1
-            self.finish(run)
+            # unless it has fewer operations
+            if not self._look(run, run.wait(), 'operation'):
+                self.finish(run)
 
     def count_operations(self) -> int:
         """Count the operations on files of an uninterrupted run."""
         run = self.new_run()
         run.start(kill_before=10**9)
-        self._look(run, run.wait())
+        self._look(run, run.wait(), 'none')
         return run.count('operation on')
 
     def stop_in_order(self, signum: signal.Signals) -> None:
@@ -346,64 +305,53 @@ class Torture:
     def finish(self, run: Run) -> None:
         """Resume to the end, undisturbed, and compare."""
         run.start()
-        if not self._look(run, run.wait()):
+        if not self._look(run, run.wait(), 'nobody'):
             raise Lost(f'killed by nobody: {run.log.read_text()[-3000:]}')
 
-    def _look(self, run: Run, status: int) -> bool:
+    def _look(self, run: Run, status: int, kind: str) -> bool:
         """Check what an attempt left; return whether it reached the end."""
         if status not in (0, -signal.SIGKILL):
             raise Lost(f'status {status}: {run.log.read_text()[-3000:]}')
         check_whole(run)
         if status:
-            self.kills[run.moment()] += 1
+            self.kills[kind] += 1
             return False
-        compare(run, self.references[run.world_size])
+        compare(run, self.references[run.world_size][0])
         self.num_finished += 1
         return True
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kills', type=int, default=40,
-                        help='at random moments (default: %(default)s)')
-    parser.add_argument('--refreshes', type=int, default=20,
-                        help='during updates of the maps')
-    parser.add_argument('--checkpoints', type=int, default=15,
-                        help='during checkpoints')
-    parser.add_argument('--operations', type=int, default=10**9,
-                        help='before so many operations (default: all)')
-    parser.add_argument('--two-processes', type=int, default=10,
-                        help='of runs in two processes')
-    parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args()
 
 
 def torture(args: argparse.Namespace, folder: Path) -> str:
     """Do all of it and say what was done."""
     start = time.monotonic()
     tests = Torture(folder, args.seed)
-    tests.kill_at(args.kills, 'random')
-    tests.kill_at(args.refreshes, 'refresh')
-    tests.kill_at(args.checkpoints, 'checkpoint')
+    tests.kill_at_random(args.kills)
     total = tests.count_operations()
     step = max(1, -(-total // max(args.operations, 1)))
     tests.kill_before_operations(range(0, total, step))
-    tests.kill_at(args.two_processes, 'random', world_size=2)
+    tests.kill_at_random(args.two_processes, world_size=2)
     for signum in (signal.SIGTERM, signal.SIGINT):
         tests.stop_in_order(signum)
     kills = ', '.join(f'{n} {what}' for what, n in sorted(tests.kills.items()))
     return (f'{tests.num_runs} runs, {tests.num_finished} finished and bit '
             f'for bit as those never killed, in {time.monotonic() - start:.0f}'
-            f' s; kills by moment: {kills} (operations on files, '
-            f'{total} in a run, are counted in the moments, too)')
+            f' s; kills by kind: {kills}; {total} operations on files in a '
+            'run')
 
 
 def main() -> None:
     """Run in a folder that goes afterwards, unless something was lost."""
-    args = parse_args()
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kills', type=int, default=75,
+                        help='at random moments (default: %(default)s)')
+    parser.add_argument('--operations', type=int, default=10**9,
+                        help='before so many operations (default: all)')
+    parser.add_argument('--two-processes', type=int, default=10,
+                        help='of runs in two processes')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix='torture'))
     try:
         sys.stdout.write(torture(args, folder) + '\n')

@@ -31,10 +31,10 @@ class CountGraphs(Hook):
         self.found.append(counters['stats']['unique_graphs'])
 
 
-def fifty_steps(tiny_cfg, name, num, **options):
+def fifty_steps(tiny_cfg, name, **options):
     cfg = tiny_cfg(name, **options, **{
         'train_cfg.max_epochs': 10, 'train_dataloader.dataset.indices': 20,
-        'train_dataloader.batch_size': 4 // num,
+        'train_dataloader.batch_size': 2,
         'default_hooks.checkpoint.interval': 99})
     cfg.custom_hooks.append(dict(type='CountGraphs'))
     return cfg
@@ -48,8 +48,7 @@ def _save_run(rank, runner):
         f'{runner.work_dir}/{rank}.pth')
 
 
-@pytest.mark.parametrize('num', [1, 2])
-def test_one_graph_for_all_plans_of_the_same_counts(tiny_cfg, num):
+def test_one_graph_for_all_plans_of_the_same_counts(tiny_cfg):
     """5 steps at the ratios of the warm-up and 45 at others.
 
     What is compiled runs in new processes: torch cannot fork afterwards.
@@ -58,11 +57,11 @@ def test_one_graph_for_all_plans_of_the_same_counts(tiny_cfg, num):
     for name, start_method, options in (
             ('plain', 'fork', {}),
             ('compiled', 'forkserver', {'model.compile_loss': BACKEND})):
-        cfg = fifty_steps(tiny_cfg, name, num, **options)
-        assert train_together([cfg] * num, inspect=_save_run,
-                              start_method=start_method) == [None] * num
+        cfg = fifty_steps(tiny_cfg, name, **options)
+        assert train_together([cfg] * 2, inspect=_save_run,
+                              start_method=start_method) == [None] * 2
         found[name] = [torch.load(f'{cfg.work_dir}/{rank}.pth')
-                       for rank in range(num)]
+                       for rank in (0, 1)]
     for plain, compiled in zip(*found.values(), strict=True):
         assert compiled['losses'] == pytest.approx(plain['losses'], rel=1e-5)
         assert plain['graphs'] == [0] * 50

@@ -118,22 +118,19 @@ def test_gradients_are_those_of_the_joint_batch(tiny_cfg, run):
                 found[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-def test_two_nodes_that_share_no_files(tiny_cfg):
-    options = {**ALONE, 'train_cfg.max_epochs': 4}
-    nodes = [tiny_cfg(f'node{n}', **options) for n in (0, 0, 1, 1)]
-    assert train_together(nodes, [0, 1, 0, 1], _save) == [None] * 4
-    maps = [np.load(f'{nodes[rank].work_dir}/maps_{rank}.npy')
-            for rank in range(4)]
+@pytest.mark.parametrize('names, local_ranks', [
+    (['node0', 'node0', 'node1', 'node1'], [0, 1, 0, 1]),
+    (['shared', 'shared'], [0, 0])])
+def test_two_nodes_have_the_same_maps(tiny_cfg, names, local_ranks):
+    """Whether they share files or not."""
+    nodes = [tiny_cfg(name, **ALONE, **{'train_cfg.max_epochs': 4})
+             for name in names]
+    assert train_together(nodes, local_ranks, _save) == [None] * len(names)
+    maps = [np.load(f'{cfg.work_dir}/maps_{rank}.npy')
+            for rank, cfg in enumerate(nodes)]
     assert (maps[0] != 0).any((1, 2)).all()
     for other in maps[1:]:
         np.testing.assert_array_equal(other, maps[0])
-
-
-def test_two_nodes_that_share_a_folder(tiny_cfg):
-    cfg = tiny_cfg('shared', **ALONE, **{'train_cfg.max_epochs': 4})
-    assert train_together([cfg] * 2, [0, 0], _save) == [None] * 2
-    maps = [np.load(f'{cfg.work_dir}/maps_{rank}.npy') for rank in (0, 1)]
-    np.testing.assert_array_equal(*maps)
 
 
 def test_resume_with_another_number_of_processes(tiny_cfg, run):
@@ -159,29 +156,20 @@ def test_resume_with_another_number_of_processes(tiny_cfg, run):
             second['state_dict'][name], weight, rtol=1e-3, atol=1e-5)
 
 
-def test_a_node_without_the_checkpoint_is_told(tiny_cfg, finished):
-    finished(1, 'node0')
+def test_nodes_that_differ_are_refused(tiny_cfg, finished):
+    finished(2, 'node0')
     nodes = [tiny_cfg(f'node{n}', resume=True, **ALONE) for n in (0, 1)]
     for text in train_together(nodes, [0, 0]):
-        assert 'resumes from epoch_1.pth, which the processes [1] do not' in \
+        assert 'resumes from epoch_2.pth, which the processes [1] do not' in \
             text
-
-
-def test_processes_that_resume_apart_are_refused(tiny_cfg, finished):
-    work_dir, _ = finished(2)
-    configs = [
-        tiny_cfg('both', resume=True, experiment_name=f'both{epoch}',
-                 load_from=f'{work_dir}/epoch_{epoch}.pth', **ALONE)
-        for epoch in (1, 2)
-    ]
-    for text in train_together(configs):
+    for cfg, epoch in zip(nodes, (1, 2), strict=True):
+        cfg.load_from = f'{nodes[0].work_dir}/epoch_{epoch}.pth'
+    for text in train_together(nodes, [0, 0]):
         assert '(epoch, iter) [(1, 3), (2, 6)]' in text
-
-
-def test_nodes_with_other_images_are_refused(tiny_cfg):
-    configs = [tiny_cfg(f'node{n}', **ALONE) for n in (0, 1)]
-    configs[1].train_dataloader.dataset.indices = NUM_IMAGES - 1
-    for text in train_together(configs, [0, 0]):
+    for cfg in nodes:
+        cfg.update(resume=False, load_from=None)
+    nodes[1].train_dataloader.dataset.indices = NUM_IMAGES - 1
+    for text in train_together(nodes, [0, 0]):
         assert 'train on the same images in the same order' in text
         assert f'({NUM_IMAGES}, ' in text and f'({NUM_IMAGES - 1}, ' in text
 
@@ -203,30 +191,6 @@ def test_a_disk_that_fails_on_one_node_stops_all(tiny_cfg, monkeypatch):
     for cfg, current in zip(nodes, (3, 1), strict=True):
         manifest = Path(cfg.work_dir, 'saliency', 'manifest.json')
         assert json.loads(manifest.read_text())['current'] == current
-
-
-def test_the_log_names_the_files_of_each_rank(tiny_cfg):
-    """A loss that is not finite on one rank is skipped on both."""
-    cfg = tiny_cfg('nan', **ALONE, **{'train_cfg.max_epochs': 1})
-    cfg.custom_hooks.append(dict(type='SpoilLoss', rank=1, at=[1]))
-    assert train_together([cfg] * 2, inspect=_save) == [None] * 2
-    one, two = (_weights(f'{cfg.work_dir}/weights_{n}.pth') for n in (0, 1))
-    for name, weight in one.items():
-        assert weight.isfinite().all()
-        torch.testing.assert_close(weight, two[name], rtol=0, atol=0)
-
-
-@HOOKS.register_module(force=True)
-class SpoilLoss(Hook):
-    """Make the input of some iterations infinite on one rank."""
-
-    def __init__(self, rank, at):
-        self.rank, self.at = rank, at
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.rank == self.rank and runner.iter in self.at:
-            data_batch['inputs'] = data_batch['inputs'] * float('inf')
-
 
 
 def _save_whole(rank, runner):

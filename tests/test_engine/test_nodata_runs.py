@@ -69,9 +69,10 @@ def test_the_loss_does_not_see_what_is_missing(run, tmp_path, method):
         losses.append(found)
     assert len(losses[0]) == 10 and np.isfinite(losses[0]).all()
     np.testing.assert_array_equal(*losses)
-    _, plain = losses_of(run, tmp_path / 'plain', tmp_path / 'tiles_255',
-                         dict(type='amt_mm.LoadImage'), method)
-    assert np.abs(plain - losses[1]).max() > 1e-3
+    if method == 'mae':
+        _, plain = losses_of(run, tmp_path / 'plain', tmp_path / 'tiles_255',
+                             dict(type='amt_mm.LoadImage'))
+        assert np.abs(plain - losses[1]).max() > 1e-3
 
 
 def test_arrays_of_nan(run, tmp_path):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from mmengine._strategy import FSDPStrategy
 from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from processes import train_together
@@ -79,32 +80,27 @@ def spoiled(tiny_cfg, at, what='inputs', name='run', **options):
     ('inputs', True), ('loss', None), ('gradients', None),
     ('gradients', True)])
 def test_a_bad_step_is_skipped_and_named(tiny_cfg, run, what, fused):
-    runner = run(spoiled(tiny_cfg, [3, 7], what, **{
+    """Also the last one of a run."""
+    runner = run(spoiled(tiny_cfg, [3, 11], what, **{
         'train_cfg.max_epochs': 2, 'optim_wrapper.optimizer.fused': fused}))
     weights = hook_of(runner, Spoil).weights
     assert all(w.isfinite().all() for w in weights)
     moved = [not torch.equal(a, b)
              for a, b in zip(weights, weights[1:], strict=False)]
     # weights[i] is after iteration i
-    assert moved == [i not in (2, 6) for i in range(len(weights) - 1)]
+    assert moved == [i not in (2, 10) for i in range(len(weights) - 1)]
+    # the optimiser knows nothing of the two
+    assert {float(state['step']) for state in
+            runner.optim_wrapper.optimizer.state.values()} == {10.}
     log = log_of(runner)
     assert 'step skipped, 1 of at most 10' in log
     assert 'step skipped, 2 of at most 10' in log
-    assert 'at epoch 1, iteration 4' in log and 'iteration 8' in log
+    assert 'at epoch 1, iteration 4' in log
+    assert 'at epoch 2, iteration 12' in log
     if what != 'gradients':
-        assert log.count('.jpg') >= 8  # two batches of four files
+        assert log.count('.jpg') >= 6  # batches of four files and of two
     else:
         assert 'the gradients are not finite, though the loss is' in log
-
-
-@pytest.mark.parametrize('fused', [None, True])
-def test_the_optimizer_knows_nothing_of_a_skipped_step(tiny_cfg, run, fused):
-    """A first step that is skipped leaves the second as the first."""
-    runner = run(spoiled(tiny_cfg, [0], **{
-        'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.fused': fused}))
-    steps = {float(state['step'])
-             for state in runner.optim_wrapper.optimizer.state.values()}
-    assert steps == {5.}  # of six iterations
 
 
 def test_too_many_stop_the_run_with_the_files(tiny_cfg, run):
@@ -123,12 +119,12 @@ def test_too_many_stop_the_run_with_the_files(tiny_cfg, run):
 
 
 def test_old_skips_are_forgotten(tiny_cfg, run):
-    cfg = spoiled(tiny_cfg, range(0, 30, 6))
+    cfg = spoiled(tiny_cfg, [0, 6, 12], **{'train_cfg.max_epochs': 3})
     cfg.custom_hooks[4].update(max_skips=2, window=12)
     assert cfg.custom_hooks[4].type == 'amt_mm.NonFiniteHook'
     runner = run(cfg)
-    assert runner.iter == 30
-    assert list(hook_of(runner, NonFiniteHook).skipped_at) == [18, 24]
+    assert runner.iter == 18
+    assert list(hook_of(runner, NonFiniteHook).skipped_at) == [6, 12]
 
 
 def test_accumulated_gradients_are_skipped_whole(tiny_cfg, run):
@@ -141,33 +137,21 @@ def test_accumulated_gradients_are_skipped_whole(tiny_cfg, run):
     assert log_of(runner).count('step skipped') == 2  # loss, then gradients
 
 
-def test_nothing_changes_where_all_is_finite(tiny_cfg, run):
-    with_hook, without = (tiny_cfg(name, **{'train_cfg.max_epochs': 1})
-                          for name in 'ab')
-    assert without.custom_hooks.pop(4).type == 'amt_mm.NonFiniteHook'
-    one, two = (run(cfg).model.state_dict() for cfg in (with_hook, without))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=0, atol=0)
+def test_nothing_changes_where_all_is_finite(tiny_cfg, run, finished):
+    cfg = tiny_cfg('without', **{'train_cfg.max_epochs': 1})
+    assert cfg.custom_hooks.pop(4).type == 'amt_mm.NonFiniteHook'
+    plain = run(cfg).model.state_dict()
+    checkpoint = torch.load(finished(1)[0] / 'epoch_1.pth',
+                            weights_only=False)
+    for name, value in checkpoint['state_dict'].items():
+        assert torch.equal(plain[name], value), name
 
 
-def test_the_last_step_of_a_run_is_reported(tiny_cfg, run):
-    runner = run(spoiled(tiny_cfg, [5], **{'train_cfg.max_epochs': 1}))
-    assert 'is not finite at epoch 1, iteration 6' in log_of(runner)
-
-
-def test_weights_that_are_not_finite_are_not_saved(tiny_cfg, run):
+def test_weights_that_are_not_finite_are_not_saved(tiny_cfg):
     """An update overflows, with loss and gradients that are finite."""
-    cfg = spoiled(tiny_cfg, [5], 'weights', **{'train_cfg.max_epochs': 1})
-    with pytest.raises(FloatingPointError, match='cls_token.*are not finite '
-                       'at epoch 1, and are not saved'):
-        run(cfg)
-    assert not list(Path(cfg.work_dir).glob('epoch_1.pth*'))
-
-
-def test_all_processes_stop_at_weights_that_are_not_finite(tiny_cfg):
-    cfg = spoiled(tiny_cfg, [2], 'weights', **{
-        'train_cfg.max_epochs': 1})
+    cfg = spoiled(tiny_cfg, [2], 'weights', **{'train_cfg.max_epochs': 1})
     first, second = train_together([cfg] * 2)
+    assert 'cls_token' in first
     assert 'are not finite at epoch 1, and are not saved' in first
     assert 'cannot save the checkpoint' in second
     assert not list(Path(cfg.work_dir).glob('epoch_1.pth*'))
@@ -235,6 +219,8 @@ def test_processes_skip_together(tiny_cfg, sharded):
         found = waits_of(cfg, rank)
         assert sum('allreduce' in name for name in found) == 3 * sharded
         assert not any('aten' in name for name in found)
+    log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
+    assert re.search(r"\.jpg'] on rank 1 is not finite", log)
 
 
 def save_moves(rank, runner):
@@ -248,26 +234,24 @@ def save_moves(rank, runner):
 # ---- maps
 
 
-@pytest.mark.parametrize('value', [math.nan, math.inf, 0.])
-def test_maps_that_say_nothing_are_counted(tiny_cfg, run, value):
-    cfg = tiny_cfg('run', log_level='INFO', **{
-        'train_cfg.max_epochs': 2})
+def test_maps_that_say_nothing_are_counted(tiny_cfg):
+    cfg = tiny_cfg(log_level='INFO', **{'train_cfg.max_epochs': 2})
     runner = Runner.from_cfg(cfg)
     model = unwrap_model(runner)
-    genuine, number = model.saliency, iter(range(99))
+    genuine, values = model.saliency, iter([math.nan, math.inf, 0.])
 
     def saliency(inputs):
         maps = genuine(inputs)
-        if next(number) == 1:
-            maps[:] = value
+        maps[0] = next(values, maps[0])
         return maps
 
     model.saliency = saliency
     runner.train()
-    assert f'saliency updated: epoch 1, {NUM_IMAGES} images, 4 uniform' in \
+    assert f'saliency updated: epoch 1, {NUM_IMAGES} images, 3 uniform' in \
         log_of(runner)
     maps = np.load(store_of(runner).path(1))['map']
-    assert np.isfinite(maps).all() and (maps == 0).all((1, 2)).sum() == 4
+    assert np.isfinite(maps).all()
+    assert np.flatnonzero((maps == 0).all((1, 2))).tolist() == [0, 4, 8]
     assert all(math.isfinite(line['loss'])
                for line in lines_of(scalars_of(runner), 'loss'))
 
@@ -287,11 +271,8 @@ def device(monkeypatch):
     """Pretend to have a device that has, or has not, bfloat16."""
 
     def pretend(bfloat16):
-        for name in ('is_cuda_available', 'is_bf16_supported'):
-            owner = optimizers if name == 'is_cuda_available' else \
-                torch.cuda
-            result = bfloat16 if name == 'is_bf16_supported' else True
-            monkeypatch.setattr(owner, name, lambda *_, r=result, **__: r)
+        monkeypatch.setattr(optimizers, 'has_accelerator', lambda: True)
+        monkeypatch.setattr(optimizers, 'has_bfloat16', lambda: bfloat16)
         monkeypatch.setattr(
             'mmengine.optim.optimizer.amp_optimizer_wrapper'
             '.is_cuda_available', lambda: True)
@@ -299,46 +280,40 @@ def device(monkeypatch):
     return pretend
 
 
-def test_float32_without_an_accelerator():
-    wrapper = build(loss_scale='dynamic', dtype='float16',
-                    clip_grad=dict(max_norm=5.))
-    assert type(wrapper) is OptimWrapper
-    assert wrapper.clip_grad_kwargs == dict(max_norm=5.)
-    assert build().clip_grad_kwargs is None
-
-
-def test_bfloat16_where_the_device_has_it(device):
-    device(bfloat16=True)
-    wrapper = build(loss_scale='dynamic')
-    assert isinstance(wrapper, AmpOptimWrapper)
-    assert wrapper.cast_dtype is torch.bfloat16
-    assert not wrapper.loss_scaler.is_enabled()
-    assert not wrapper.clip_grad_kwargs
-
-
 # torch warns that there is no device for the scaler
-@pytest.mark.filterwarnings('ignore:torch.cuda.amp.GradScaler is enabled')
-@pytest.mark.filterwarnings('ignore:.*GradScaler is enabled')
-def test_float16_is_scaled_and_clipped(device):
-    device(bfloat16=False)
-    wrapper = build(loss_scale='dynamic')
-    assert wrapper.cast_dtype is torch.float16
-    assert wrapper.clip_grad_kwargs == dict(max_norm=3.)
-    assert build(clip_grad=dict(max_norm=5.)).clip_grad_kwargs == dict(
-        max_norm=5.)
+no_scaler = pytest.mark.filterwarnings(
+    'ignore:.*GradScaler is enabled')
 
 
-@pytest.mark.filterwarnings('ignore:torch.cuda.amp.GradScaler is enabled')
-@pytest.mark.filterwarnings('ignore:.*GradScaler is enabled')
+@no_scaler
+@pytest.mark.parametrize('bfloat16, options, dtype, max_norm', [
+    (None, dict(dtype='float16', clip_grad=dict(max_norm=5.)), None, 5.),
+    (None, {}, None, None),
+    (True, {}, torch.bfloat16, None),
+    (False, {}, torch.float16, 3.),
+    (False, dict(clip_grad=dict(max_norm=5.)), torch.float16, 5.)])
+def test_precision_follows_the_device(device, bfloat16, options, dtype,
+                                      max_norm):
+    """That of the maps, too; ``bfloat16`` is None without an accelerator."""
+    if bfloat16 is not None:
+        device(bfloat16)
+    wrapper = build(loss_scale='dynamic', **options)
+    assert type(wrapper) is OptimWrapper or dtype is not None
+    assert (wrapper.clip_grad_kwargs or {}).get('max_norm') == max_norm
+    assert precision_of(SimpleNamespace(optim_wrapper=wrapper)) == dict(
+        enabled=dtype is not None, dtype=dtype)
+    if bfloat16:
+        assert not wrapper.loss_scaler.is_enabled()
+
+
+@no_scaler
 def test_sharded_processes_have_a_common_loss_scale(device):
     device(bfloat16=False)
-    cfg = dict(type='amt_mm.AutoPrecisionOptimWrapper',
-               optimizer=dict(type='AdamW', lr=0.1))
-    for strategy, is_common in ((FSDPStrategy(), False),
-                                (AMTFSDPStrategy(), True)):
-        wrapper = strategy.build_optim_wrapper(
-            ConfigDict(cfg), torch.nn.Linear(2, 2))
-        assert isinstance(wrapper.loss_scaler, ShardedGradScaler) is is_common
+    wrapper = AMTFSDPStrategy().build_optim_wrapper(
+        ConfigDict(type='amt_mm.AutoPrecisionOptimWrapper',
+                   optimizer=dict(type='AdamW', lr=0.1)),
+        torch.nn.Linear(2, 2))
+    assert isinstance(wrapper.loss_scaler, ShardedGradScaler)
 
 
 @pytest.mark.parametrize('first', [True, False])
@@ -373,14 +348,3 @@ def test_the_optimizer_is_fused_on_a_gpu(asked):
     _, other = make()
     other.load_state_dict(state)
     assert bool(other.optimizer.param_groups[0]['fused']) is is_fused
-
-
-def test_maps_are_made_in_the_precision_of_the_run(device):
-    class Fake:
-        optim_wrapper = None
-
-    Fake.optim_wrapper = build()
-    assert precision_of(Fake) == dict(enabled=False, dtype=None)
-    device(bfloat16=True)
-    Fake.optim_wrapper = build()
-    assert precision_of(Fake) == dict(enabled=True, dtype=torch.bfloat16)

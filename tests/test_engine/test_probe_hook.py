@@ -23,7 +23,7 @@ from tiny_run import (
 
 from amt_mm.engine.hooks import ProbeHook
 
-NUM_CLASSES, NUM_OF_CLASS = 3, 15
+NUM_OF_CLASS = 15
 PROBE = 'default_hooks.probe.'
 HUES = ((220, 30, 30), (30, 220, 30), (30, 30, 220))
 
@@ -65,28 +65,21 @@ def probed_cfg(tiny_cfg, classes):
     return make
 
 
-@HOOKS.register_module()
-class MuteClassToken(Hook):
-    """Make the model's class token the same for all images."""
+@HOOKS.register_module(force=True)
+class ChangeTokens(Hook):
+    """Make the class token the same for all images, or average the others."""
+
+    def __init__(self, average=False):
+        self.average = average
 
     def before_run(self, runner):
-        def mute(backbone, args, tokens):
+        def change(backbone, args, tokens):
             first = tokens[-1]
-            if first.ndim == 3 and not backbone.training:
-                return torch.cat([
-                    torch.ones_like(first[:, :1]), first[:, 1:]], 1),
-        runner.model.backbone.register_forward_hook(mute)
-
-
-@HOOKS.register_module()
-class AverageTokens(Hook):
-    """Make the model give the mean of its patches alone."""
-
-    def before_run(self, runner):
-        def average(backbone, args, tokens):
-            if not backbone.training:
-                return tokens[-1][:, 1:].mean(1),
-        runner.model.backbone.register_forward_hook(average)
+            if backbone.training or first.ndim != 3:
+                return None
+            return first[:, 1:].mean(1) if self.average else torch.cat([
+                torch.ones_like(first[:, :1]), first[:, 1:]], 1),
+        runner.model.backbone.register_forward_hook(change)
 
 
 def probes_of(runner):
@@ -109,66 +102,7 @@ def test_separable_classes_are_told_apart(probed_cfg, run):
     for name in ('knn', 'linear', 'knn_mean', 'linear_mean'):
         history = runner.message_hub.get_scalar(f'probe/{name}_top1').data[0]
         assert history.tolist() == [100] * 3
-
-
-def test_class_token_and_mean_are_told_apart(probed_cfg, run):
-    """A class token that is always the same tells nothing, the mean all."""
-    cfg = probed_cfg(**{'train_cfg.max_epochs': 1})
-    cfg.custom_hooks.append(dict(type='MuteClassToken', priority=0))
-    runner = run(cfg)
-    (_, knn, linear), *_ = probes_of(runner)
-    hub = runner.message_hub
-    means = [hub.get_scalar(f'probe/{name}_mean_top1').data[0][0]
-             for name in ('knn', 'linear')]
-    assert means == [100, 100] and knn < 70 and linear < 70
-
-
-def test_features_without_tokens_are_reported_once(probed_cfg, run):
-    """Those of a backbone that averages its patches itself."""
-    cfg = probed_cfg(**{'train_cfg.max_epochs': 1})
-    cfg.custom_hooks.append(dict(type='AverageTokens', priority=0))
-    runner = run(cfg)
-    assert probes_of(runner) == [(0, 100., 100.), (1, 100., 100.)]
-    assert {name for name in runner.message_hub.log_scalars
-            if name.startswith('probe/')} == {
-                'probe/knn_top1', 'probe/linear_top1'}
-
-
-def test_shuffled_labels_are_chance(probed_cfg, run, classes, tmp_path):
-    paths = sorted(p.relative_to(classes) for p in classes.rglob('*.jpg'))
-    labels = np.random.default_rng(0).permutation(len(paths)) % NUM_CLASSES
-    listed = tmp_path / 'list.txt'
-    listed.write_text('\n'.join(
-        f'{p} {n}' for p, n in zip(paths, labels, strict=True)))
-    data = dict(type='CustomDataset', data_root=str(classes))
-    runner = run(probed_cfg(**{
-        f'{PROBE}dataset': dict(data, ann_file=str(listed)),
-        f'{PROBE}val_dataset': dict(data, ann_file=str(listed)),
-        f'{PROBE}max_images': 200,
-        f'{PROBE}k': 45,
-        f'{PROBE}temperature': 100.,
-        f'{PROBE}linear': False,
-        'train_cfg.max_epochs': 1,
-    }))
-    # every query sees the same votes, 15 of each class, its own included
-    assert all(20 < knn < 60 and linear is None
-               for _, knn, linear in probes_of(runner))
-
-
-def test_the_run_is_the_one_without_the_probe(probed_cfg, run):
-    options = {**WORKERS, 'train_cfg.max_epochs': 3}
-    probed = run(probed_cfg('probed', **options))
-    plain = probed_cfg('plain', **options)
-    plain.default_hooks.pop('probe')
-    plain = run(plain)
-    assert len(probes_of(probed)) == 4
-    assert loss_trace(probed).tolist() == loss_trace(plain).tolist()
-    for name, weight in plain.model.state_dict().items():
-        assert torch.equal(weight, probed.model.state_dict()[name]), name
-
-
-def test_a_probe_leaves_no_trace(probed_cfg, run):
-    runner = run(probed_cfg())
+    # a probe leaves no trace
     model = runner.model.train()
     before = (torch.get_rng_state(), np.random.get_state()[1].tolist(),
               {k: v.clone() for k, v in model.state_dict().items()},
@@ -181,17 +115,53 @@ def test_a_probe_leaves_no_trace(probed_cfg, run):
     assert all(p.grad is g for p, g in zip(
         model.parameters(), before[3], strict=True))
     assert all(m.training for m in model.modules())
+    # a diverged model is told, not scored
+    model.backbone.cls_token.data.fill_(float('nan'))
+    hook_of(runner, ProbeHook).probe(runner, 9)
+    assert ('probe: epoch 9, none, as the features of 45 of 45 images are '
+            'not finite') in log_of(runner)
 
 
-@pytest.mark.parametrize(('options', 'epochs'), [
-    ({'interval': 2}, [0, 2, 4, 5]),
-    ({'interval': 3, 'at_start': False}, [3, 5]),
-])
-def test_interval(probed_cfg, run, options, epochs):
+def test_class_token_and_mean_are_told_apart(probed_cfg, run):
+    """A class token that is always the same tells nothing, the mean all."""
+    cfg = probed_cfg(**{'train_cfg.max_epochs': 1})
+    cfg.custom_hooks.append(dict(type='ChangeTokens', priority=0))
+    runner = run(cfg)
+    (_, knn, linear), *_ = probes_of(runner)
+    hub = runner.message_hub
+    means = [hub.get_scalar(f'probe/{name}_mean_top1').data[0][0]
+             for name in ('knn', 'linear')]
+    assert means == [100, 100] and knn < 70 and linear < 70
+
+
+def test_features_without_tokens_are_reported_once(probed_cfg, run):
+    """Those of a backbone that averages its patches itself."""
+    cfg = probed_cfg(**{'train_cfg.max_epochs': 1})
+    cfg.custom_hooks.append(
+        dict(type='ChangeTokens', average=True, priority=0))
+    runner = run(cfg)
+    assert probes_of(runner) == [(0, 100., 100.), (1, 100., 100.)]
+    assert {name for name in runner.message_hub.log_scalars
+            if name.startswith('probe/')} == {
+                'probe/knn_top1', 'probe/linear_top1'}
+
+
+def test_the_run_is_the_one_without_the_probe(probed_cfg, run):
+    probed = run(probed_cfg('probed', **WORKERS))
+    plain = probed_cfg('plain', **WORKERS)
+    plain.default_hooks.pop('probe')
+    plain = run(plain)
+    assert len(probes_of(probed)) == 3
+    assert loss_trace(probed).tolist() == loss_trace(plain).tolist()
+    for name, weight in plain.model.state_dict().items():
+        assert torch.equal(weight, probed.model.state_dict()[name]), name
+
+
+def test_interval_and_start(probed_cfg, run):
     runner = run(probed_cfg(**{
-        'train_cfg.max_epochs': 5, f'{PROBE}linear': False,
-        **{PROBE + name: value for name, value in options.items()}}))
-    assert [epoch for epoch, *_ in probes_of(runner)] == epochs
+        'train_cfg.max_epochs': 4, f'{PROBE}interval': 3,
+        f'{PROBE}at_start': False, f'{PROBE}linear': False}))
+    assert [epoch for epoch, *_ in probes_of(runner)] == [3, 4]
 
 
 def test_resumed_run_reports_the_same(probed_cfg, run):
@@ -208,8 +178,9 @@ def test_resumed_run_reports_the_same(probed_cfg, run):
 def test_labels_of_any_data_set(probed_cfg, run, classes, images, tmp_path,
                                 kind):
     """The run itself trains on a folder without labels."""
-    dataset = str(classes)
+    dataset, val_dataset = str(classes), str(classes)
     if kind != 'folder':
+        val_dataset = None
         shutil.copytree(classes, tmp_path / 'data' / 'train')
         (tmp_path / 'data' / 'list.txt').write_text('\n'.join(
             f'{p.relative_to(classes)} {p.parent.name[-1]}'
@@ -219,28 +190,33 @@ def test_labels_of_any_data_set(probed_cfg, run, classes, images, tmp_path,
                 type='mmpretrain.ImageNet', data_root=str(tmp_path / 'data'),
                 split='train', ann_file='list.txt'))
     cfg = probed_cfg(**{f'{PROBE}dataset': dataset,
+                        f'{PROBE}val_dataset': val_dataset,
                         'train_cfg.max_epochs': 1})
     cfg.train_dataloader.dataset = dict(
         type='amt_mm.ImageFolder', data_root=str(images),
         pipeline=cfg.train_dataloader.dataset.pipeline)
-    assert probes_of(run(cfg)) == [(0, 100., 100.), (1, 100., 100.)]
+    np.testing.assert_allclose(
+        probes_of(run(cfg)), [(0, 100, 100), (1, 100, 100)])
 
 
-def test_images_without_labels_are_refused(tiny_cfg):
-    cfg = tiny_cfg(**{f'{PROBE}type': 'amt_mm.ProbeHook'})
-    with pytest.raises(ValueError, match='ImageFolder must have one class.*'
-                       r'default_hooks\.probe\.dataset=DIR'):
-        Runner.from_cfg(cfg).train()
-
-
-def test_too_few_images_are_refused(probed_cfg, classes, tmp_path):
-    cfg = probed_cfg(**{f'{PROBE}k': 37})
-    with pytest.raises(ValueError, match='at least k=37 .* got 36 and 9'):
-        Runner.from_cfg(cfg).train()
+def test_wrong_data_and_loops_are_refused(tiny_cfg, probed_cfg, classes,
+                                          tmp_path):
     shutil.copytree(classes / 'class0', tmp_path / 'alone' / 'class0')
-    cfg = probed_cfg('alone', **{f'{PROBE}dataset': str(tmp_path / 'alone')})
-    with pytest.raises(ValueError, match='one class of 12 images'):
-        Runner.from_cfg(cfg).train()
+    iterations = probed_cfg('iterations')
+    iterations.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+    iterations.custom_hooks = []
+    for cfg, message in (
+            (tiny_cfg(**{f'{PROBE}type': 'amt_mm.ProbeHook'}),
+             'ImageFolder must have one class.*'
+             r'default_hooks\.probe\.dataset=DIR'),
+            (probed_cfg('few', **{f'{PROBE}k': 37}),
+             'at least k=37 .* got 36 and 9'),
+            (probed_cfg('alone', **{
+                f'{PROBE}dataset': str(tmp_path / 'alone')}),
+             'one class of 12 images'),
+            (iterations, 'ProbeHook counts epochs')):
+        with pytest.raises(ValueError, match=message):
+            Runner.from_cfg(cfg).train()
 
 
 def test_arguments_are_checked():
@@ -248,23 +224,6 @@ def test_arguments_are_checked():
                             batch_size=0, num_workers=-1).items():
         with pytest.raises(ValueError, match=name):
             ProbeHook(**{name: value})
-
-
-def test_iterations_are_refused(probed_cfg):
-    cfg = probed_cfg()
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
-    cfg.custom_hooks = []
-    with pytest.raises(ValueError, match='ProbeHook counts epochs'):
-        Runner.from_cfg(cfg).train()
-
-
-def test_a_diverged_model_is_told_not_scored(probed_cfg, run):
-    cfg = probed_cfg(**{'train_cfg.max_epochs': 1, f'{PROBE}at_start': False})
-    runner = run(cfg)
-    runner.model.backbone.cls_token.data.fill_(float('nan'))
-    hook_of(runner, ProbeHook).probe(runner, 9)
-    assert ('probe: epoch 9, none, as the features of 45 of 45 images are '
-            'not finite') in log_of(runner)
 
 
 def test_two_processes_report_what_one_does(probed_cfg, run, classes,

@@ -36,7 +36,6 @@ OTHERS = {
     'by iteration': [dict(type='CosineAnnealingLR', by_epoch=False)],
     'plateau': [dict(type='ReduceOnPlateauLR', monitor='x')],
 }
-SCALED = dict(base_batch_size=8, enable=True)
 NUM_SAMPLES = 24
 
 
@@ -141,65 +140,48 @@ def test_an_unchanged_run_is_bit_equal_and_says_nothing(trained):
     assert 'the schedule follows' not in log_of(resumed)
 
 
-@pytest.mark.parametrize('batch_size', [2, 8])
-@pytest.mark.parametrize(('schedule', 'said'), [
-    ('as in the configs', '; end of CosineAnnealingLR 12 -> '),
-    ('by epoch', 'base_values of LinearLR 0.05 -> '),
-    ('constant', ': lr 0.05 -> ')])
-def test_another_batch_size(trained, batch_size, schedule, said):
+SCALED = dict(auto_scale_lr=dict(base_batch_size=8, enable=True))
+PARAMWISE = dict(optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(
+    bias=dict(lr_mult=.5, decay_mult=0.)))))
+ITERATIONS = dict(schedule='by iteration', by_epoch=False)
+
+
+def iterations(number):
+    return dict(train_cfg=dict(by_epoch=False, max_iters=number))
+
+
+@pytest.mark.parametrize('both, first, second, begin, said', [
+    (SCALED, {}, dict(batch_size=2), 24,
+     '; end of CosineAnnealingLR 12 -> '),
+    (SCALED, {}, dict(batch_size=8), 6,
+     'base_values of LinearLR 0.05 -> 0.1'),
+    (dict(SCALED, schedule='by epoch'), {}, dict(batch_size=8), 6,
+     'base_values of LinearLR 0.05 -> '),
+    (dict(SCALED, schedule='constant'), {}, dict(batch_size=2), 24,
+     ': lr 0.05 -> '),
+    ({}, {}, dict(lr=.3), 12, 'base_values of LinearLR 0.1 -> 0.3'),
+    # the schedule has the same end, and the run another place in it
+    ({}, dict(epochs=2), dict(epochs=4, batch_size=8), 6,
+     'iterations of 2 epochs 12 -> 6'),
+    (PARAMWISE, {}, {}, 12, 'end of CosineAnnealingLR 12 -> 24'),
+    (ITERATIONS, iterations(10), dict(iterations(20), batch_size=2), 10, ''),
+], ids=['smaller batch', 'larger batch', 'by epoch', 'constant', 'rate',
+        'same end', 'groups of parameters', 'iterations'])
+def test_another_config(trained, both, first, second, begin, said):
     """Rates and iterations are those of a run that had it all along."""
-    options = dict(batch_size=batch_size, auto_scale_lr=SCALED)
-    whole = rates_of(trained('whole', 5, schedule, **options))
-    trained('run', 2, schedule, auto_scale_lr=SCALED)
-    resumed = trained('run', 5, schedule, **options)
-    begin = 2 * NUM_SAMPLES // batch_size
+    first, second = dict(epochs=2) | first, dict(epochs=4) | second
+    whole = rates_of(trained('whole', **both, **second))
+    trained('run', **both, **first)
+    resumed = trained('run', **both, **second)
     np.testing.assert_array_equal(rates_of(resumed), whole[begin:])
-    assert resumed.iter == len(whole) == 5 * NUM_SAMPLES // batch_size
-    log = log_of(resumed)
-    assert 'the schedule follows the config, which differs from the ' \
-        f'checkpoint, from epoch 2 (iteration {begin}) on: ' in log
-    assert said in log
-
-
-def test_another_rate(trained):
-    whole = rates_of(trained('whole', 4, lr=.3))
-    trained('run', 2)
-    resumed = trained('run', 4, lr=.3)
-    np.testing.assert_array_equal(rates_of(resumed), whole[12:])
-    assert 'base_values of LinearLR 0.1 -> 0.3' in log_of(resumed)
-
-
-def test_groups_of_parameters_keep_their_own_rates(trained):
-    options = dict(optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(
-        bias=dict(lr_mult=.5, decay_mult=0.)))))
-    whole = rates_of(trained('whole', 4, **options))
-    trained('run', 2, **options)
-    resumed = rates_of(trained('run', 4, **options))
-    np.testing.assert_array_equal(resumed, whole[12:])
-    weight, bias, _ = resumed[0, :, 0]
-    assert bias == pytest.approx(weight / 2)
-
-
-def test_twice_the_epochs_of_half_the_iterations(trained):
-    """The schedule has the same end, and the run another place in it."""
-    whole = rates_of(trained('whole', 4, batch_size=8))
-    trained('run', 2)
-    resumed = trained('run', 4, batch_size=8)
-    np.testing.assert_array_equal(rates_of(resumed)[:, :, 0],
-                                  whole[6:, :, 0])
-    assert 'iterations of 2 epochs 12 -> 6' in log_of(resumed)
-
-
-def test_a_loop_of_iterations_goes_on_at_its_iteration(trained):
-    def options(iterations):
-        return dict(
-            train_cfg=dict(by_epoch=False, max_iters=iterations),
-            schedule='by iteration', by_epoch=False)
-
-    whole = rates_of(trained('whole', **options(20)))
-    trained('run', **options(10))
-    resumed = trained('run', batch_size=2, **options(20))
-    np.testing.assert_array_equal(rates_of(resumed), whole[10:])
+    assert resumed.iter == len(whole)
+    assert said in log_of(resumed)
+    assert ('the schedule follows the config, which differs from the '
+            f'checkpoint, from epoch 2 (iteration {begin}) on: '
+            in log_of(resumed)) == (both is not ITERATIONS)
+    if both is PARAMWISE:
+        weight, bias, _ = whole[-1, :, 0]
+        assert bias == pytest.approx(weight / 2)
 
 
 def test_a_schedule_that_depends_on_results_is_kept(trained):

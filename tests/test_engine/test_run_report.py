@@ -124,29 +124,8 @@ def test_numbers_are_those_of_the_run(tiny_cfg, run, page_of, images):
     assert page.row('Loss') == f'{loss_trace(runner)[-1]:.4g}'
 
 
-def test_a_resumed_run_is_one_curve(tiny_cfg, run, page_of, tmp_path):
-    first = run(tiny_cfg(**ONE_VALUE, **{'train_cfg.max_epochs': 3}))
-    # as after a crash: the last epoch is trained anew
-    (tmp_path / 'run' / 'epoch_3.pth').unlink()
-    second = tiny_cfg(**ONE_VALUE, **{
-        'train_cfg.max_epochs': 4, 'resume': True,
-        'load_from': str(tmp_path / 'run' / 'epoch_2.pth'),
-        'experiment_name': f'{tmp_path.name}-again'})
-    runner = run(second)
-    assert len(loss_trace(runner)) == 4 * BATCHES
-    page = page_of('run')
-    loss, = page.curves['Loss']
-    assert loss['x'] == pytest.approx(
-        np.arange(1, 4 * BATCHES + 1) / BATCHES, rel=1e-5)
-    assert np.allclose(loss['y'][:2 * BATCHES],
-                       loss_trace(first)[:2 * BATCHES], rtol=1e-5)
-    assert np.allclose(loss['y'], loss_trace(runner), rtol=1e-5)
-    assert page.curves['Entropy of the maps'][0]['x'] == [1, 3]
-    assert page.row('Starts the first and each resumption') == '2'
-
-
-def test_a_stock_run_beside_ours(tiny_cfg, run, page_of):
-    run(tiny_cfg('ours', **{'train_cfg.max_epochs': 2}))
+def test_a_stock_run_beside_ours(tiny_cfg, run, finished, page_of):
+    finished(2, 'ours')
     cfg = tiny_cfg('stock', **{'train_cfg.max_epochs': 2})
     cfg.model = Config(dict(model=stock_config(cfg.model.to_dict()))).model
     cfg.custom_hooks = cfg.custom_hooks[:1]
@@ -164,9 +143,8 @@ def test_a_stock_run_beside_ours(tiny_cfg, run, page_of):
     assert 0 < ours < stock
 
 
-def test_what_is_missing_is_left_out(tiny_cfg, run, page_of, tmp_path):
-    runner = run(tiny_cfg(**{'train_cfg.max_epochs': 1}))
-    scalars = scalars_of(runner)
+def test_what_is_missing_is_left_out(finished, page_of, tmp_path):
+    scalars = next(finished(1)[0].glob('*/vis_data/scalars.json'))
     with open(scalars, 'a') as file:  # as the machine stops amid a line
         file.write('{"loss": 0.5, "st')
     assert len(page_of('run').curves['Loss'][0]['y']) == BATCHES

@@ -13,11 +13,9 @@ def linear(start, end, until, begin=0):
                 begin=begin, until=until)
 
 
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_persistent_workers_follow_schedule_and_updates(
-        tiny_cfg, run, context):
+def test_persistent_workers_follow_schedule_and_updates(tiny_cfg, run):
     cfg = tiny_cfg(**WORKERS, **{
-        'train_dataloader.multiprocessing_context': context})
+        'train_dataloader.multiprocessing_context': 'forkserver'})
     cfg.train_dataloader.dataset.pipeline[4].update(
         mask_ratio=linear(.75, .375, until=4, begin=1),
         throw_ratio=linear(0., .375, until=4, begin=1),

@@ -19,6 +19,11 @@ from amt_mm.weights import open_weights
 from amt_mm.weights.layouts import TIMM, TIMM_BLOCK, rename
 from amt_mm.weights.load import start_from
 
+NEW_NECK = 'The neck is new, as that of the file does not fit: '
+PATCHES_OF_16 = {
+    'model.backbone.patch_size': 16, 'model.neck.num_patches': 4,
+    'model.neck.patch_size': 16, 'model.head.patch_size': 16}
+
 
 @HOOKS.register_module(force=True)
 class RecordStart(Hook):
@@ -37,7 +42,7 @@ def started(tiny_cfg, run):
     """Return a function that trains a run; its start and its log."""
     number = count()
 
-    def train(name, epochs=1, **options):
+    def train(name='run', epochs=1, **options):
         cfg = tiny_cfg(name, **{
             'train_cfg.max_epochs': epochs, 'log_level': 'INFO',
             'resume': None, 'train_dataloader.dataset.indices': 4, **options})
@@ -56,76 +61,74 @@ def started(tiny_cfg, run):
 
 
 @pytest.fixture
-def weights(started, tmp_path):
+def weights(finished):
     """Path and tensors of a run that has been trained."""
-    started('before')
-    path = str(tmp_path / 'before' / 'epoch_1.pth')
+    path = str(finished(1, 'before')[0] / 'epoch_1.pth')
     return path, torch.load(path, weights_only=False)['state_dict']
 
 
-def assert_loaded(hook, state, but=()):
-    changed = {key for key, value in state.items()
-               if not torch.equal(hook.state[key], value)}
-    assert changed == set(but)
+def encoder_of(state):
+    return {key: value for key, value in state.items()
+            if key.startswith('backbone.')}
+
+
+def assert_loaded(hook, state):
+    assert not {key for key, value in state.items()
+                if not torch.equal(hook.state[key], value)}
 
 
 def test_a_run_begins_from_weights_and_goes_on(started, weights):
     path, state = weights
-    hook, log = started('run', load_from=path)
+    hook, log = started(load_from=path)
     assert hook.epoch == 0
     assert_loaded(hook, state)
     assert f'a new run begins: encoder loaded from {path}: ' in log
     assert 'The neck is taken, too: 32 keys.' in log
     assert 'do not match exactly' not in log  # mmengine's warning
-    # the same command, and one with a longer run
-    hook, log = started('run', epochs=2, load_from=path)
+    # the same command says so, and one with a longer run goes on
+    assert 'nothing to train: the run is at epoch 1 of ' in started(
+        load_from=path)[1]
+    hook, log = started(epochs=2, load_from=path)
     assert hook.epoch == 1 and 'resuming from' in log
     assert 'a new run' not in log
+    assert started(epochs=3)[0].epoch == 2
     # without resume it begins again
-    hook, _ = started('run', load_from=path, resume=False)
+    hook, _ = started(load_from=path, resume=False)
     assert hook.epoch == 0
     assert_loaded(hook, state)
 
 
-def test_a_second_call_goes_on(started):
-    assert started('run')[0].epoch == 0
-    assert started('run', epochs=2)[0].epoch == 1
-    assert started('run', resume=False)[0].epoch == 0
-
-
-@pytest.mark.parametrize('options', [
-    {'model.neck.decoder_depth': 1}, {'model.neck.decoder_embed_dim': 16}])
-def test_another_decoder_is_new(started, weights, options):
+@pytest.mark.parametrize('options, said', [
+    ({'model.neck.decoder_depth': 1}, [NEW_NECK]),
+    ({'model.neck.decoder_embed_dim': 16}, [NEW_NECK]),
+    # fixed positions of the decoder belong to the config's size
+    ({'model.backbone.img_size': 48, 'model.neck.num_patches': 36,
+      'train_dataloader.dataset.pipeline.2.scale': 48,
+      'train_dataloader.dataset.pipeline.4.input_size': 48},
+     ['The neck is taken, too: ']),
+    ({**PATCHES_OF_16, 'default_hooks.checkpoint.adapt': ['patch_size'],
+      'train_dataloader.dataset.pipeline.4.patch_size': 16},
+     ['patches 8 x 8 -> 16 x 16', 'grid 4 x 4 -> 2 x 2', NEW_NECK]),
+], ids=['depth', 'width', 'image size', 'patch size'])
+def test_another_model(started, weights, options, said):
     path, state = weights
-    hook, log = started('run', load_from=path, **options)
-    assert_loaded(hook, {key: value for key, value in state.items()
-                         if key.startswith('backbone.')})
-    assert 'The neck is new, as that of the file does not fit: ' in log
+    hook, log = started(load_from=path, **options)
+    assert all(line in log for line in said)
+    is_new = NEW_NECK in said
     key = 'neck.decoder_embed.weight'
-    assert not torch.equal(hook.state[key], state[key])
-
-
-def test_another_size_of_image(started, weights):
-    """Fixed positions of the decoder belong to the config's size."""
-    path, state = weights
-    hook, log = started('run', load_from=path, **{
-        'model.backbone.img_size': 48, 'model.neck.num_patches': 36,
-        'train_dataloader.dataset.pipeline.2.scale': 48,
-        'train_dataloader.dataset.pipeline.4.input_size': 48})
-    assert_loaded(hook, {key: value for key, value in state.items()
-                         if 'pos_embed' not in key})
-    assert 'The neck is taken, too: ' in log
-    assert hook.state['neck.decoder_pos_embed'].shape == (1, 37, 32)
+    assert torch.equal(hook.state[key], state[key]) != is_new
+    assert_loaded(hook, {
+        key: value for key, value in encoder_of(state).items()
+        if 'embed' not in key or hook.state[key].shape == value.shape})
 
 
 def test_an_encoder_alone(started, weights, tmp_path):
-    _, state = weights
-    encoder = {key.removeprefix('backbone.'): value
-               for key, value in state.items() if key.startswith('backbone.')}
-    save_file(encoder, tmp_path / 'encoder.safetensors')
-    hook, log = started('run', load_from=f'{tmp_path}/encoder.safetensors')
-    assert_loaded(hook, {key: value for key, value in state.items()
-                         if key.startswith('backbone.')})
+    encoder = encoder_of(weights[1])
+    save_file({key.removeprefix('backbone.'): value
+               for key, value in encoder.items()},
+              tmp_path / 'encoder.safetensors')
+    hook, log = started(load_from=f'{tmp_path}/encoder.safetensors')
+    assert_loaded(hook, encoder)
     assert 'file does not fit: the file lacks ' in log
 
 
@@ -140,48 +143,24 @@ def test_a_release_with_its_decoder(started, weights, tmp_path):
         release[rename(name, names, TIMM_BLOCK, blocks)] = value
     path = str(tmp_path / 'mae_pretrain.pth')
     torch.save(dict(model=release, args=Namespace(lr=1.), epoch=800), path)
-    hook, log = started('run', load_from=path)
+    hook, log = started(load_from=path)
     assert hook.epoch == 0
     assert_loaded(hook, state)
     assert f'loaded from {path} (names of timm): took 30 keys' in log
     assert 'The neck is taken, too: 32 keys.' in log
 
 
-def test_an_encoder_that_does_not_fit_stops_the_run(
-        started, weights, tmp_path):
-    path, _ = weights
+def test_files_that_do_not_fit_stop_the_run(started, weights, tmp_path):
+    path, state = weights
+    other = str(tmp_path / 'x.pth')
     with pytest.raises(ValueError, match='is not that of the config'):
-        started('run', load_from=path, **{'model.backbone.patch_size': 16,
-                                          'model.neck.num_patches': 4,
-                                          'model.neck.patch_size': 16,
-                                          'model.head.patch_size': 16})
-    torch.save({'state_dict': {'x.y': torch.zeros(2)}}, tmp_path / 'x.pth')
+        started(load_from=path, **PATCHES_OF_16)
+    torch.save({'state_dict': {'x.y': torch.zeros(2)}}, other)
     with pytest.raises(ValueError, match='holds no encoder'):
-        started('run', load_from=f'{tmp_path}/x.pth')
-
-
-def test_other_patches_on_request(started, weights):
-    path, _ = weights
-    _, log = started('run', load_from=path, **{
-        'default_hooks.checkpoint.adapt': ['patch_size'],
-        'model.backbone.patch_size': 16, 'model.neck.num_patches': 4,
-        'model.neck.patch_size': 16, 'model.head.patch_size': 16,
-        'train_dataloader.dataset.pipeline.4.patch_size': 16})
-    assert 'patches 8 x 8 -> 16 x 16' in log and 'grid 4 x 4 -> 2 x 2' in log
-    assert 'The neck is new, as that of the file does not fit: ' in log
-
-
-def test_weights_alone_are_no_run_to_resume(started, weights, tmp_path):
-    _, state = weights
-    torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
+        started(load_from=other)
+    torch.save(dict(state_dict=state), other)
     with pytest.raises(ValueError, match='holds no run to resume'):
-        started('run', resume=True, load_from=f'{tmp_path}/weights.pth')
-
-
-def test_a_finished_run_says_so(started):
-    started('run')
-    _, log = started('run')
-    assert 'nothing to train: the run is at epoch 1 of ' in log
+        started(resume=True, load_from=other)
 
 
 def test_of_another_model_the_rest_is_left_to_mmengine(weights, tiny_arch):

@@ -47,9 +47,7 @@ def test_number_of_workers_changes_nothing(tiny_cfg, run, change):
     np.testing.assert_array_equal(loss_trace(alone), losses)
 
 
-@pytest.mark.parametrize('context', ['fork', 'forkserver'])
-def test_a_run_on_odd_damaged_and_hostile_files(tiny_cfg, run, tmp_path,
-                                                context):
+def test_a_run_on_odd_damaged_and_hostile_files(tiny_cfg, run, tmp_path):
     data = tmp_path / 'data'
     data.mkdir()
     for name, content in {**UNUSUAL, **BROKEN}.items():
@@ -62,7 +60,6 @@ def test_a_run_on_odd_damaged_and_hostile_files(tiny_cfg, run, tmp_path,
     runner = run(tiny_cfg(**WORKERS, **{
         'train_dataloader.dataset.data_root': str(data),
         'train_dataloader.dataset.extensions': endings,
-        'train_dataloader.multiprocessing_context': context,
         'train_cfg.max_epochs': 3}))
     dataset = unwrap(runner.train_dataloader.dataset)
     assert isinstance(dataset, ImageFolder)
