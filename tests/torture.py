@@ -224,17 +224,16 @@ class Torture:
         self.kills: Counter[str] = Counter()
         self.num_runs = self.num_finished = 0
         write_demo_data(folder / 'data', NUM_IMAGES, 2, 64)
-        # by the number of processes, a run that is not killed, and its seconds
-        self.references: dict[int, tuple[Run, float]] = {}
+        # by the number of processes, a run that is not killed
+        self.references: dict[int, Run] = {}
 
     def new_run(self, world_size: int = 1) -> Run:
         """Begin in a folder of its own."""
         if world_size not in self.references:
-            start, run = time.monotonic(), self._make_run(world_size)
+            run = self.references[world_size] = self._make_run(world_size)
             run.start()
             if run.wait():
                 raise Lost(run.log.read_text()[-3000:])
-            self.references[world_size] = run, time.monotonic() - start
         return self._make_run(world_size)
 
     def _make_run(self, world_size: int) -> Run:
@@ -247,9 +246,7 @@ class Torture:
         run, done = self.new_run(world_size), 0
         while done < num:
             run.start()
-            end = time.monotonic() + self.random.uniform(
-                0, self.references[world_size][1])
-            status = run.wait(lambda end=end: time.monotonic() > end)
+            status = self._wait_for_moment(run)
             if status is None:
                 status = self._kill(run)
             if self._look(run, status, 'random'):
@@ -257,6 +254,16 @@ class Torture:
             else:
                 done += 1
         self.finish(run)
+
+    def _wait_for_moment(self, run: Run) -> int | None:
+        # by the lines of its log, as a busy machine takes longer for them
+        lines = self.references[run.world_size].count('\n')
+        number = self.random.randrange(lines)
+        status = run.wait(lambda: run.count('\n') >= number)
+        if status is not None:
+            return status
+        until = time.monotonic() + self.random.uniform(0, 0.2)
+        return run.wait(lambda: time.monotonic() > until)
 
     def _kill(self, run: Run) -> int:
         victim = self.random.choice(run.pids)
@@ -316,7 +323,7 @@ class Torture:
         if status:
             self.kills[kind] += 1
             return False
-        compare(run, self.references[run.world_size][0])
+        compare(run, self.references[run.world_size])
         self.num_finished += 1
         return True
 
