@@ -51,8 +51,8 @@ from amt_mm.weights.export import TARGETS, open_checkpoint
 CONFIG = 'config.py'
 EXPORTED = 'exported'
 # of a run that goes on, they stay as they are
-FIXED = ('model', 'method', 'masking', 'init', 'image_size', 'heldout',
-         'seed')
+FIXED = ('model', 'method', 'masking', 'init', 'recipe', 'image_size',
+         'heldout', 'seed')
 
 
 def pretrain(out: str | os.PathLike,
@@ -62,6 +62,7 @@ def pretrain(out: str | os.PathLike,
              method: str | None = None,
              masking: str | None = None,
              init: str | None = None,
+             recipe: str | None = None,
              image_size: int | None = None,
              epochs: int | None = None,
              batch_size: int | None = None,
@@ -86,6 +87,9 @@ def pretrain(out: str | os.PathLike,
             Defaults to ``'amt'``.
         init (str, optional): Weights to begin from: a file or URL, a folder of
             transformers, ``'timm:NAME'`` or ``'hf:NAME'``. Defaults to none.
+        recipe (str, optional): ``'scratch'``, or ``'continue'``: a quarter of
+            the rate, and saliency of the given encoder from the first epoch.
+            Defaults to ``'continue'`` with ``init``.
         image_size (int, optional): Height and width. Defaults to 224.
         epochs (int, optional): By default they follow from the images.
         batch_size (int, optional): Of one process. By default it follows from
@@ -109,8 +113,9 @@ def pretrain(out: str | os.PathLike,
     """
     check_known(pretrain, unknown)
     words = dict(data=data, model=model, method=method, masking=masking,
-                 init=init, image_size=image_size, epochs=epochs,
-                 batch_size=batch_size, workers=workers, seed=seed)
+                 init=init, recipe=recipe, image_size=image_size,
+                 epochs=epochs, batch_size=batch_size, workers=workers,
+                 heldout=heldout, seed=seed)
     return pretrain_by(Path(os.path.abspath(Path(out).expanduser())), {
         name: value for name, value in words.items() if value is not None},
         resume)
@@ -183,7 +188,8 @@ def words_of_run(folder: Path, resume: bool) -> dict[str, Any]:
     if not stored:
         raise ValueError(f'{config} is not of amt_mm.pretrain: go on with its '
                          f'run by tools/train.py {config} --resume.')
-    return dict(heldout=0) | dict(stored)  # older runs kept none back
+    # as runs were before there were these words
+    return dict(heldout=0, recipe='scratch') | dict(stored)
 
 
 def check_same_run(folder: Path, words: Words,

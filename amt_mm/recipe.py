@@ -43,6 +43,8 @@ PRESETS = {
 }
 LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
 MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt')
+RECIPES = ('scratch', 'continue')
+CONTINUE_RATE = 0.25  # of the recipe's: docs/study.md has what was tried
 PATCH_SIZE = 16
 CHECKPOINTS = 'checkpoints'
 CHECKUPS = 20  # of a run
@@ -57,6 +59,7 @@ class Words:
     method: str = 'mae'
     masking: str = 'amt'
     init: str | None = None
+    recipe: str | None = None
     image_size: int = 224
     epochs: int | None = None
     batch_size: int | None = None
@@ -69,6 +72,10 @@ class Words:
         check_choice('model', self.model, MODELS)
         check_choice('method', self.method, PRESETS)
         check_choice('masking', self.masking, MASKINGS)
+        optional(partial(check_choice, choices=RECIPES))('recipe', self.recipe)
+        if self.recipe == 'continue' and self.init is None:
+            raise ValueError("recipe='continue' needs init, the weights to go "
+                             'on from, got none.')
         optional(partial(check_int, low=1))('epochs', self.epochs)
         check_batch_size('batch_size', self.batch_size)
         check_num_workers('workers', self.workers)
@@ -109,7 +116,7 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
                              f'a URL, timm:NAME or hf:NAME, got {words.init!r}'
                              ', which is nowhere.')
     return replace(words, data=paths if len(paths) > 1 else paths[0],
-                   init=init)
+                   init=init, recipe=recipe_of(words))
 
 
 def base_config(words: Words) -> Config:
@@ -129,6 +136,8 @@ def base_config(words: Words) -> Config:
     generator = steps['amt_mm.AMTMaskGenerator']
     generator.input_size = words.image_size
     set_masking(cfg, generator, words.masking)
+    if recipe_of(words) == 'continue':
+        set_continue(cfg)
     cfg.train_pipeline = pipeline_of(cfg)
     return cfg
 
@@ -154,6 +163,19 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
             source=dict(type='amt_mm.PixelSaliency'))
         cfg.custom_hooks = [once if hook['type'] == once.type else hook
                             for hook in cfg.custom_hooks]
+
+
+def recipe_of(words: Words) -> str:
+    """Return the recipe: that of the words, or what ``init`` asks for."""
+    return words.recipe or ('continue' if words.init else 'scratch')
+
+
+def set_continue(cfg: Config) -> None:
+    """Go on from an encoder that is there, which knows where to look."""
+    cfg.optim_wrapper.optimizer.lr *= CONTINUE_RATE
+    for hook in cfg.custom_hooks:
+        if hook['type'] == 'amt_mm.SaliencyUpdateHook':
+            hook.begin = 0
 
 
 def run_folder_config(words: Words, folder: Path, world_size: int = 1

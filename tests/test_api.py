@@ -165,6 +165,27 @@ def test_two_processes(photos, tmp_path):
     assert (tmp_path / 'a/exported/model.safetensors').is_file()
 
 
+def test_to_go_on_from_weights(finished, photos, tmp_path):
+    weights = str(finished / 'checkpoints/epoch_2.pth')
+    words = dict(model='vit-tiny', image_size=32)
+    scratch, given, as_new = (
+        amt_mm.estimate_cost(epochs=20, **words, **more) for more in (
+            {}, dict(init=weights), dict(init=weights, recipe='scratch')))
+    assert given.lr == scratch.lr / 4 and as_new == scratch
+    assert list(given.updates) == list(range(0, 20, 2))
+    assert list(scratch.updates) == list(range(2, 20, 2))
+    out = amt_mm.pretrain(tmp_path / 'b', photos, init=weights, epochs=1,
+                          heldout=2, **TINY)
+    cfg = Config.fromfile(out / 'config.py')
+    assert (cfg.pretrain.recipe, cfg.pretrain.heldout) == ('continue', 2)
+    log = next(out.glob('2*/*.log')).read_text()
+    assert 'Load checkpoint from' in log or 'loaded from' in log
+    assert 'saliency updated: epoch 0, 6 images' in log
+    assert '(6 and 2 images, ' in log
+    with pytest.raises(ValueError, match="recipe='continue' needs init"):
+        amt_mm.pretrain(tmp_path / 'c', photos, recipe='continue')
+
+
 def test_a_report_that_fails_is_an_error(run, photos, monkeypatch):
     real = subprocess.run
     monkeypatch.setattr(subprocess, 'run', lambda command, **kwargs: real(

@@ -205,8 +205,8 @@ def test_image_folder(changes, error, message, tmp_path):
     (dict(source=dict(type='amt_mm.FolderSaliency', root='nowhere')),
      FileNotFoundError, 'root of FolderSaliency must be a folder, got '),
     (dict(source=dict(type='amt_mm.TeacherSaliency', checkpoint='x.pth',
-                      backbone={}, head_reduction='max')), ValueError,
-     'head_reduction must be one of'),
+                      backbone=dict(type='X'), head_reduction='max')),
+     ValueError, 'head_reduction must be one of'),
 ])
 def test_hook(changes, error, message):
     told(lambda: HOOKS.build({

@@ -125,6 +125,7 @@ def refresher(cfg: Any, model: Any, setting: Setting, folder: str,
     dataset = dataset.get_subset([*range(num_images)])
     source = ModelSaliency()
     source.model = source.wrapped = model
+    source.preprocess = model.data_preprocessor
     source.precision = dict(enabled=False)
     store = SaliencyStore(Path(folder, 'maps'), num_images, (14, 14), 'bench')
     store.reset()

@@ -99,6 +99,7 @@ def update(setting: Setting) -> dict[str, Any]:
         pipeline=cfg.train_dataloader.dataset.pipeline))
     source = ModelSaliency()
     source.model = source.wrapped = ours
+    source.preprocess = ours.data_preprocessor
     source.precision = dict(enabled=not setting.toy, dtype=torch.bfloat16,
                             device_type=setting.device)
     number = len(dataset)

@@ -98,7 +98,8 @@ def test_features_by_a_config_of_pretraining(
     expected = POOLS[pool](tokens_of(model, images))
     assert features.dtype == torch.float32
     assert features.shape == expected.shape and expected.std() > 0.1
-    assert (features - expected).abs().max() < 1e-4
+    # resized by torch in place of Pillow
+    assert (features - expected).abs().max() < 2e-2
     assert 'encoder loaded from' in text
     assert re.search(r'left out 1 of 9 images .*\n  .*/3\.jpg', text)
     assert '7 thumbnails at places by pca' in text  # 3.jpg is an eighth
@@ -143,7 +144,8 @@ def test_feature_extractor_as_documented(
     found = {}
     exec(program, found)
     assert found['class_tokens'].shape == (2, WIDTH)
-    assert (found['class_tokens'] - features[[0, 7]]).abs().max() < 1e-4
+    # resized by torch in place of Pillow
+    assert (found['class_tokens'] - features[[0, 7]]).abs().max() < 2e-2
 
 
 @pytest.mark.parametrize(('options', 'words'), [
