@@ -87,9 +87,9 @@ def pretrain(out: str | os.PathLike,
             Defaults to ``'amt'``.
         init (str, optional): Weights to begin from: a file or URL, a folder of
             transformers, ``'timm:NAME'`` or ``'hf:NAME'``. Defaults to none.
-        recipe (str, optional): ``'scratch'``, or ``'continue'``: a quarter of
-            the rate, and saliency of the given encoder from the first epoch.
-            Defaults to ``'continue'`` with ``init``.
+        recipe (str, optional): ``'continue'`` uses the saliency of ``init``
+            from the first epoch; docs/study.md has what is known of it.
+            Defaults to ``'scratch'``, the warm-up of a new model.
         image_size (int, optional): Height and width. Defaults to 224.
         epochs (int, optional): By default they follow from the images.
         batch_size (int, optional): Of one process. By default it follows from

@@ -44,7 +44,6 @@ PRESETS = {
 LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
 MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt')
 RECIPES = ('scratch', 'continue')
-CONTINUE_RATE = 0.25  # of the recipe's: docs/study.md has what was tried
 PATCH_SIZE = 16
 CHECKPOINTS = 'checkpoints'
 CHECKUPS = 20  # of a run
@@ -59,7 +58,7 @@ class Words:
     method: str = 'mae'
     masking: str = 'amt'
     init: str | None = None
-    recipe: str | None = None
+    recipe: str = 'scratch'
     image_size: int = 224
     epochs: int | None = None
     batch_size: int | None = None
@@ -72,7 +71,7 @@ class Words:
         check_choice('model', self.model, MODELS)
         check_choice('method', self.method, PRESETS)
         check_choice('masking', self.masking, MASKINGS)
-        optional(partial(check_choice, choices=RECIPES))('recipe', self.recipe)
+        check_choice('recipe', self.recipe, RECIPES)
         if self.recipe == 'continue' and self.init is None:
             raise ValueError("recipe='continue' needs init, the weights to go "
                              'on from, got none.')
@@ -116,7 +115,7 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
                              f'a URL, timm:NAME or hf:NAME, got {words.init!r}'
                              ', which is nowhere.')
     return replace(words, data=paths if len(paths) > 1 else paths[0],
-                   init=init, recipe=recipe_of(words))
+                   init=init)
 
 
 def base_config(words: Words) -> Config:
@@ -136,7 +135,7 @@ def base_config(words: Words) -> Config:
     generator = steps['amt_mm.AMTMaskGenerator']
     generator.input_size = words.image_size
     set_masking(cfg, generator, words.masking)
-    if recipe_of(words) == 'continue':
+    if words.recipe == 'continue':
         set_continue(cfg)
     cfg.train_pipeline = pipeline_of(cfg)
     return cfg
@@ -165,14 +164,8 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
                             for hook in cfg.custom_hooks]
 
 
-def recipe_of(words: Words) -> str:
-    """Return the recipe: that of the words, or what ``init`` asks for."""
-    return words.recipe or ('continue' if words.init else 'scratch')
-
-
 def set_continue(cfg: Config) -> None:
-    """Go on from an encoder that is there, which knows where to look."""
-    cfg.optim_wrapper.optimizer.lr *= CONTINUE_RATE
+    """Use the saliency of the given encoder from the first epoch."""
     for hook in cfg.custom_hooks:
         if hook['type'] == 'amt_mm.SaliencyUpdateHook':
             hook.begin = 0
