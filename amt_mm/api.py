@@ -79,24 +79,20 @@ def pretrain(out: str | os.PathLike,
         out (str | PathLike): Folder of the run, new or empty.
         data (str | Sequence[str]): Folder of images, however nested, or
             several. Not needed to go on with a run.
-        model (str, optional): A name of :data:`amt_mm.recipe.MODELS`. Defaults
-            to ``'vit-small'``.
-        method (str, optional): ``'mae'``, ``'simmim'`` or ``'maskfeat'``.
-            Defaults to ``'mae'``.
-        masking (str, optional): A name of :data:`amt_mm.recipe.MASKINGS`.
-            Defaults to ``'amt'``.
-        init (str, optional): Weights to begin from: a file or URL, a folder of
+        model (str): Of :data:`amt_mm.recipe.MODELS`. Default ``'vit-small'``.
+        method (str): ``'mae'``, ``'simmim'`` or ``'maskfeat'``. Default mae.
+        masking (str): Of :data:`amt_mm.recipe.MASKINGS`. Default ``'amt'``.
+        init (str, optional): Weights to begin from: a file, URL, folder of
             transformers, ``'timm:NAME'`` or ``'hf:NAME'``. Defaults to none.
         recipe (str, optional): ``'continue'`` uses the saliency of ``init``
-            from the first epoch; docs/study.md has what is known of it.
-            Defaults to ``'scratch'``, the warm-up of a new model.
+            from the first epoch. Defaults to ``'scratch'``.
         image_size (int, optional): Height and width. Defaults to 224.
         epochs (int, optional): By default they follow from the images.
         batch_size (int, optional): Of one process. By default it follows from
             the memory, the images and the recipe.
         workers (int, optional): Processes that load. By default the cores.
-        heldout (int, optional): Images that are not trained on, to see
-            whether the run learns. By default 1 in 20, 256 at most.
+        heldout (int, optional): Images kept back for the checkups. By default
+            1 in 20, 256 at most.
         seed (int, optional): Of weights, masks and crops. Defaults to 0.
         resume (bool): Whether a run in ``out`` goes on; words that are not
             given are those of that run. Defaults to False.
