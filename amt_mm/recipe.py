@@ -75,6 +75,10 @@ class Words:
         if self.recipe == 'continue' and self.init is None:
             raise ValueError("recipe='continue' needs init, the weights to go "
                              'on from, got none.')
+        if self.recipe == 'continue' and self.masking not in ('amt', 'am'):
+            raise ValueError("recipe='continue' needs masking='amt' or 'am', "
+                             'which ask the encoder for saliency, got '
+                             f'{self.masking!r}.')
         optional(partial(check_int, low=1))('epochs', self.epochs)
         check_batch_size('batch_size', self.batch_size)
         check_num_workers('workers', self.workers)

@@ -184,6 +184,8 @@ def test_to_go_on_from_weights(finished, photos, tmp_path):
     assert '(6 and 2 images, ' in log
     with pytest.raises(ValueError, match="recipe='continue' needs init"):
         amt_mm.pretrain(tmp_path / 'c', photos, recipe='continue')
+    with pytest.raises(ValueError, match="masking='amt' or 'am', .*'random'"):
+        amt_mm.estimate_cost(init=weights, recipe='continue', masking='random')
 
 
 def test_a_report_that_fails_is_an_error(run, photos, monkeypatch):
