@@ -32,6 +32,9 @@ class Checkup:
         heldout_loss (float, optional): The loss of images not trained on.
         entropy (float, optional): Of the saliency in use, see
             :func:`amt_mm.saliency.mean_entropy`.
+        scale (float, optional): The standard deviation of the values of an
+            image as the model gets them, the mean over the images; near 1 if
+            they are normalised by their own statistics.
         is_informed (bool): Whether the plans were made by saliency; losses
             compare between checkups that are alike in it.
     """
@@ -42,6 +45,7 @@ class Checkup:
     spread: float
     heldout_loss: float | None = None
     entropy: float | None = None
+    scale: float | None = None
     is_informed: bool = False
 
     def compare(self, start: Checkup) -> str:
@@ -77,7 +81,7 @@ class PlannedImages(Dataset):
 
 
 @torch.no_grad()
-def examine(model: Any, loader: DataLoader) -> tuple[Tensor, Tensor]:
+def examine(model: Any, loader: DataLoader) -> tuple[Tensor, Tensor, Tensor]:
     """Encode images whole, and predict them under their plans, in one pass.
 
     In a distributed run each process does its share, and all get all; see
@@ -85,12 +89,13 @@ def examine(model: Any, loader: DataLoader) -> tuple[Tensor, Tensor]:
     :class:`PlannedImages`, and the model, which has a ``loss_given_plan`` too.
 
     Returns:
-        tuple: Features (N, D), the mean of the patch tokens, and losses (N,),
-        each the mean of its batch; float32 on the CPU.
+        tuple: Features (N, D), the mean of the patch tokens; losses (N,), each
+        the mean of its batch; and standard deviations (N,) of the normalised
+        values of each image; float32 on the CPU.
     """
     was_training = model.training
     model.eval()
-    features, losses = [], []
+    features, losses, scales = [], [], []
     for batch in progress(loader, 'checkup'):
         data = dict(inputs=batch['inputs'], data_samples=None)
         images = model.data_preprocessor(data)['inputs']
@@ -99,7 +104,9 @@ def examine(model: Any, loader: DataLoader) -> tuple[Tensor, Tensor]:
         plan = MaskPlan.from_flags(batch['flags'].numpy(), images.device)
         loss = model.loss_given_plan(images, plan)
         losses.append(loss.float().cpu().expand(len(images)))
+        scales.append(images.float().flatten(1).std(1).cpu())
     model.train(was_training)
     number = len(loader.dataset)  # type: ignore[arg-type]
     return (gather_in_order(torch.cat(features), number),
-            gather_in_order(torch.cat(losses), number))
+            gather_in_order(torch.cat(losses), number),
+            gather_in_order(torch.cat(scales), number))

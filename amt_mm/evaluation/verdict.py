@@ -13,10 +13,14 @@ from math import isfinite
 from .checkup import Checkup
 
 LEARNING, STOPPED, SICK = 'learning', 'no longer learning', 'sick'
+SCALES = 0.1, 10.  # of normalised images, from and to
 MAX_RISE = 0.25  # of the loss, over its lowest
 MIN_RANK, MIN_SPREAD = 1.7, 0.027  # below one of them, all features are one
+RANK_LEFT, SPREAD_LEFT = 0.15, 0.2  # of those at first, below both
 MAX_ENTROPY = 0.999  # of maps that tell patches apart
-MAX_GAP = 0.02  # of the losses, over that at first, of what they fell
+MAX_LAG = 0.07  # of the held-out loss, over that at first, of the other
+HELDOUT_SHARE = 0.5  # of what trained images gain
+GAIN_SINCE = 1 / 3  # of the run
 MIN_FALL = 0.002  # of the loss, for a new lowest
 PATIENCE, QUIET_SHARE = 4, 0.25  # checkups, and epochs, without one
 Rule = Callable[[Sequence[Checkup]], str]
@@ -72,24 +76,31 @@ def diverging(checkups: Sequence[Checkup]) -> str:
 
 def collapsed(checkups: Sequence[Checkup]) -> str:
     """Say so if the features of all images point the same way, twice."""
-    last = checkups[-1]
+    first, last = checkups[0], checkups[-1]
     return (f'the features of all images are nearly the same, RankMe '
-            f'{last.rank_me:.2f}, spread {last.spread:.3f}') \
-        if all(c.rank_me < MIN_RANK or c.spread < MIN_SPREAD
-               for c in checkups[-2:]) else ''
+            f'{last.rank_me:.2f}, {first.rank_me:.2f} at first, spread '
+            f'{last.spread:.3f}, {first.spread:.3f}') if all(
+        c.rank_me < MIN_RANK or c.spread < MIN_SPREAD
+        or (c.rank_me < RANK_LEFT * first.rank_me
+            and c.spread < SPREAD_LEFT * first.spread)
+        for c in checkups[-2:]) else ''
 
 
 def memorising(checkups: Sequence[Checkup]) -> str:
-    """Say so if images that are not trained on no longer gain, and lag."""
-    name, losses, lowest = _lowest(checkups)
+    """Say so if images that are not trained on lag, and gain far less."""
     first, last = checkups[0], checkups[-1]
+    since = next(c for c in _alike(checkups)
+                 if c.epoch >= GAIN_SINCE * last.epoch)
     if last.heldout_loss is None or first.heldout_loss is None \
-            or not _is_quiet(checkups, lowest):
+            or since.heldout_loss is None:
         return ''
-    gap = last.heldout_loss - last.loss - (first.heldout_loss - first.loss)
-    return (f'{name} has been above {losses[lowest.epoch]:.4g} since epoch '
-            f'{lowest.epoch}, that of trained images is {last.loss:.4g}'
-            ) if gap > MAX_GAP * (first.loss - last.loss) else ''
+    lag = last.heldout_loss - last.loss - (first.heldout_loss - first.loss)
+    gain = since.heldout_loss - last.heldout_loss
+    return (f'the held-out loss went from {since.heldout_loss:.4g} in epoch '
+            f'{since.epoch} to {last.heldout_loss:.4g}, that of trained '
+            f'images from {since.loss:.4g} to {last.loss:.4g}'
+            ) if lag > MAX_LAG * last.loss and \
+        gain < HELDOUT_SHARE * (since.loss - last.loss) else ''
 
 
 def uniform(checkups: Sequence[Checkup]) -> str:
@@ -99,7 +110,17 @@ def uniform(checkups: Sequence[Checkup]) -> str:
         if entropy is not None and entropy > MAX_ENTROPY else ''
 
 
+def unnormalised(checkups: Sequence[Checkup]) -> str:
+    """Say so if mean and standard deviation are not those of the images."""
+    scale = checkups[-1].scale
+    return '' if scale is None or SCALES[0] <= scale <= SCALES[1] else (
+        f'their standard deviation is {scale:.3g}, and should be near 1: '
+        'compare mean and std of data_preprocessor with the values of the '
+        'images')
+
+
 SICKNESSES: dict[str, Rule] = {
+    'images not normalised': unnormalised,
     'diverging': diverging,
     'collapsed': collapsed,
     'memorising': memorising,

@@ -62,7 +62,8 @@ def _progress(run: Run) -> Column:
 
 def verdict_of(run: Run) -> str:
     """Say whether a run learns, where its checkups tell."""
-    measured = 'loss', 'rank_me', 'spread', 'heldout_loss', 'entropy'
+    measured = ('loss', 'rank_me', 'spread', 'heldout_loss', 'entropy',
+                'scale')
     checkups = [
         Checkup(int(record['epoch']), **{
             name: record[key] for name in measured

@@ -21,7 +21,7 @@ from amt_mm.masking import MaskPlan
 
 CHECKUP = 'default_hooks.checkup.'
 NAMES = ('epoch', 'checkup/loss', 'checkup/heldout_loss', 'checkup/rank_me',
-         'checkup/spread')
+         'checkup/spread', 'checkup/scale')
 
 
 @pytest.fixture
@@ -74,7 +74,9 @@ def test_numbers_are_those_of_the_weights(checked_cfg, run):
     with torch.no_grad():
         features = mean_of_patches(model.extract_feat(inputs)[-1])
         loss = model.loss_given_plan(inputs, MaskPlan.from_flags(flags))
-    expected = loss, rank_me(features), feature_spread(features)
+    scale = inputs.flatten(1).std(1).mean()
+    assert .3 < scale < 3
+    expected = loss, rank_me(features), feature_spread(features), scale
     assert (last[1], *last[3:]) == pytest.approx(
         tuple(map(float, expected)), rel=1e-4)
     assert (f'checkup: epoch 2, loss {last[1]:.4f} (at first {first[1]:.4f}), '
@@ -168,7 +170,7 @@ def test_weights_that_are_not_finite(checked_cfg, run):
     runner.model.backbone.pos_embed.data.fill_(float('nan'))
     hook_of(runner, CheckupHook).check(runner, 9)
     last = checkups_of(runner)[-1]
-    assert last[0] == 9 and all(map(math.isnan, last[1:]))
+    assert last[0] == 9 and all(map(math.isnan, last[1:5]))
 
 
 def test_what_it_needs(checked_cfg):

@@ -13,7 +13,7 @@ def checkups(losses, *, heldout=None, **last):
     """Return checkups of a run, healthy but for what the last two have."""
     made = []
     for epoch, loss in enumerate(losses):
-        values = dict(rank_me=9., spread=.4, entropy=.95)
+        values = dict(rank_me=9., spread=.4, entropy=.95, scale=1.1)
         if epoch >= len(losses) - 2:
             values.update(last)
         made.append(Checkup(epoch, loss, heldout_loss=heldout and
@@ -24,9 +24,11 @@ def checkups(losses, *, heldout=None, **last):
 FALLING = [1.6, 1.2, 1., .9, .85, .82, .80, .79]
 
 
+LEARNING = 'learning: the loss is 0.79, after 1.6 at first and 0.79 in epoch 7'
+
+
 @pytest.mark.parametrize(('run', 'sentence'), [
-    (checkups(FALLING),
-     'learning: the loss is 0.79, after 1.6 at first and 0.79 in epoch 7'),
+    (checkups(FALLING), LEARNING),
     (checkups(FALLING, heldout=[1.6, 1.3, 1.1, 1., .93, .91, .89, .86]),
      'learning: the held-out loss is 0.86, after 1.6 at first and 0.86 in '
      'epoch 7'),
@@ -39,10 +41,20 @@ FALLING = [1.6, 1.2, 1., .9, .85, .82, .80, .79]
      'sick, diverging: the loss is 1, after 0.79'),
     (checkups(FALLING, spread=.009),
      'sick, collapsed: the features of all images are nearly the same, RankMe '
-     '9.00, spread 0.009'),
+     '9.00, 9.00 at first, spread 0.009, 0.400'),
     (checkups(FALLING, rank_me=1.15),
      'sick, collapsed: the features of all images are nearly the same, RankMe '
-     '1.15, spread 0.400'),
+     '1.15, 9.00 at first, spread 0.400, 0.400'),
+    (checkups(FALLING, rank_me=1.8, spread=.07), LEARNING),
+    (checkups(FALLING, scale=70.),
+     'sick, images not normalised: their standard deviation is 70, and should '
+     'be near 1: compare mean and std of data_preprocessor with the values of '
+     'the images'),
+    (checkups(FALLING, scale=.005),
+     'sick, images not normalised: their standard deviation is 0.005, and '
+     'should be near 1: compare mean and std of data_preprocessor with the '
+     'values of the images'),
+    (checkups(FALLING, scale=None), LEARNING),
     (checkups(FALLING, entropy=1.),
      'sick, saliency uniform: the entropy of the maps is 1.0000, of 1 at '
      'most'),
@@ -55,13 +67,29 @@ def test_images_learnt_by_heart():
     lagging = [1.6, 1.2, 1., .9, .95, .95, .96, .97]
     verdict = judge(checkups(FALLING, heldout=lagging))
     assert (verdict.kind, verdict.sickness) == ('sick', 'memorising')
-    assert verdict.why == (': the held-out loss has been above 0.9 since epoch'
-                           ' 3, that of trained images is 0.79')
-    # while they gain, too, it learns; and if neither does, it is at its end
+    assert verdict.why == (
+        ': the held-out loss went from 0.9 in epoch 3 to 0.97, that of '
+        'trained images from 0.9 to 0.79')
+    # they lag, but gain as much since epoch 3; or lag no more than at first
     gaining = [1.6, 1.3, 1.1, 1.05, 1., .97, .96, .95]
     assert judge(checkups(FALLING, heldout=gaining)).kind == 'learning'
+    harder = [1.8, 1.4, 1.2, 1.0, 1., 1., .99, .98]
+    assert judge(checkups(FALLING, heldout=harder)).kind == 'learning'
+    # neither gains: it is at its end
     ended = [1.6, 1.2, .9, .801, .8, .8, .8, .8]
     assert judge(checkups(ended, heldout=ended)).kind == 'no longer learning'
+
+
+def test_features_far_below_those_at_first():
+    """A collapse that is not complete: both fell, and not one alone."""
+    run = [Checkup(epoch, loss, 24., .64)
+           for epoch, loss in enumerate(FALLING[:6])]
+    both = [Checkup(epoch, .98, 2.3, .08) for epoch in (6, 7)]
+    assert judge([*run, *both]).sickness == 'collapsed'
+    rank = [Checkup(epoch, .79, 2.3, .4) for epoch in (6, 7)]
+    assert judge([*run, *rank]).kind == 'learning'
+    spread = [Checkup(epoch, .79, 7., .08) for epoch in (6, 7)]
+    assert judge([*run, *spread]).kind == 'learning'
 
 
 def test_one_bad_checkup_is_no_collapse():

@@ -65,7 +65,8 @@ class CheckupHook(Hook):
 
     The numbers go to the log, to the visualizer and to the message hub, as
     ``checkup/loss``, ``checkup/heldout_loss``, ``checkup/rank_me``,
-    ``checkup/spread`` and ``checkup/entropy``, that of the saliency.
+    ``checkup/spread``, ``checkup/scale`` (see :class:`Checkup`) and
+    ``checkup/entropy``, that of the saliency.
 
     Args:
         interval (int): Epochs between two checkups; there is one more before
@@ -149,7 +150,7 @@ class CheckupHook(Hook):
             update is not None and self.generator.needs_saliency and
             update.state.current is not None and
             update.source.knows_any_image)
-        (features, losses), *others = (
+        (features, losses, scales), *others = (
             self._examine(runner, dataset, indices, max(0, epoch - 1),
                           is_informed)
             for dataset, indices in self.samples)
@@ -164,6 +165,7 @@ class CheckupHook(Hook):
             spread=feature_spread(features) if is_finite else float('nan'),
             heldout_loss=float(others[0][1].mean()) if others else None,
             entropy=hub.runtime_info.get(ENTROPY_KEY),
+            scale=float(scales.mean()),
             is_informed=is_informed)
         # a checkpoint of a run without the hook has none
         history = [Checkup(**each) for each in
@@ -184,8 +186,8 @@ class CheckupHook(Hook):
 
     def _examine(self, runner: Runner, dataset: BaseDataset,
                  indices: list[int], epoch: int, is_informed: bool
-                 ) -> tuple[Tensor, Tensor]:
-        """Return features and losses of a sample, as the run computes."""
+                 ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look at a sample as the run computes, see :func:`examine`."""
 
         def load(images: Dataset) -> DataLoader:
             return loader_like_training(
