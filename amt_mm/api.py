@@ -176,7 +176,7 @@ def words_of_run(folder: Path, resume: bool) -> dict[str, Any]:
     what = f'out must be a new or an empty folder, got {folder}, which'
     config = folder / CONFIG
     if not config.is_file():
-        raise ValueError(f'{what} holds other things and no run.')
+        raise ValueError(f'{what} is not empty and holds no run.')
     if not resume:
         raise ValueError(f'{what} holds a run: pass resume=True to go on with '
                          'it, or name another folder.')
@@ -227,7 +227,7 @@ def leave_results(folder: Path) -> None:
             [str(package), os.environ.get('PYTHONPATH', '')])})
     if done.returncode:
         raise OSError(
-            f'{folder} is whole but for report.html, which was not written: '
+            f'{folder} is complete except for report.html: '
             f'{done.stderr.strip()[-500:]}')
     print_log(done.stdout.strip())
 

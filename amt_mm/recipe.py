@@ -99,7 +99,7 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
             from are no longer needed. Defaults to False.
 
     Raises:
-        ValueError: If ``data`` is no folder, or ``init`` is nowhere.
+        ValueError: If ``data`` is no folder, or ``init`` does not exist.
     """
     given = words.data
     folders = [given] if isinstance(given, (str, os.PathLike)) else given or ()
@@ -107,7 +107,7 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
     wrong = [path for path in paths if not os.path.isdir(path)]
     if wrong or not paths:
         raise ValueError('data must be a folder of images, or several, got '
-                         f'{[*wrong, given][0]!r}, which is none.')
+                         f'{[*wrong, given][0]!r}, which is not a folder.')
     init = words.init
     if init is not None and init.startswith(SCHEMES):
         if not has_begun:  # tells what cannot be had before it starts
@@ -117,7 +117,7 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
         if not has_begun and not os.path.exists(init):
             raise ValueError('init must be a file, a folder of transformers, '
                              f'a URL, timm:NAME or hf:NAME, got {words.init!r}'
-                             ', which is nowhere.')
+                             ', which does not exist.')
     return replace(words, data=paths if len(paths) > 1 else paths[0],
                    init=init)
 

@@ -118,7 +118,7 @@ def test_a_folder_in_use_is_refused(run, photos):
                        "b'"):
         amt_mm.pretrain(run, resume=True, init='hf:a/b')
     assert sorted(run.rglob('*')) == before
-    with pytest.raises(ValueError, match='holds other things and no run'):
+    with pytest.raises(ValueError, match='is not empty and holds no run'):
         amt_mm.pretrain(photos, photos, resume=True)
 
 
@@ -193,8 +193,8 @@ def test_a_report_that_fails_is_an_error(run, photos, monkeypatch):
     monkeypatch.setattr(subprocess, 'run', lambda command, **kwargs: real(
         [sys.executable, '-c', 'raise SystemExit("no space")'], **kwargs))
     shutil.rmtree(run / 'exported')
-    with pytest.raises(OSError, match=f'{run} is whole but for report.html, '
-                       'which was not written: no space'):
+    with pytest.raises(OSError, match=f'{run} is complete except for '
+                       'report.html: no space'):
         amt_mm.pretrain(run, resume=True, epochs=3)
     assert (run / 'exported/model.safetensors').is_file()
 

@@ -170,7 +170,7 @@ def test_saliency():
 @cases([
     (dict(pipeline=[dict(CROP, scale=0)]), ValueError,
      'scale must be an int or (height, width), got 0; a side is in [2, '),
-    (dict(data_root=__file__), FileNotFoundError, 'which is no folder'),
+    (dict(data_root=__file__), FileNotFoundError, 'which is not a folder'),
     (dict(data_root=''), FileNotFoundError, "folder of images, got ''"),
     (dict(extensions=['.x']), FileNotFoundError,
      "holds no image: no file below it ends in ['.x']"),

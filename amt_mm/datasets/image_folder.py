@@ -80,7 +80,7 @@ class ImageFolder(CustomDataset):
             if not (isinstance(root, str) and os.path.isdir(root)):
                 raise FileNotFoundError(
                     f'data_root must be a folder of images, got {root!r}, '
-                    'which is no folder.')
+                    'which is not a folder.')
         self.roots = [*map(os.path.normpath, roots)]
         super().__init__(
             data_root=roots[0] if len(roots) == 1 else _common_folder(

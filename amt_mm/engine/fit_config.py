@@ -36,7 +36,7 @@ def move_data_root(cfg: Config, old_root: str | None) -> None:
     if datasets and not moved:
         roots = sorted({str(d.get('data_root')) for d in datasets})
         print_log(
-            f'data_root={cfg.data_root} moves no data set: theirs is '
+            f'data_root={cfg.data_root} changes no data set: theirs is '
             f'{", ".join(roots)}, which is not below the data_root '
             f'{old_root} of the config.',
             logger='current',
@@ -108,5 +108,6 @@ def compile_the_loss(cfg: Config) -> None:
     if cfg.get('compile') and model and str(
             model.get('type')).startswith('amt_mm.AMT'):
         model.compile_loss = cfg.pop('compile')
-        print_log('compile: of the model, the loss given the plan is '
-                  'compiled (model.compile_loss).', logger='current')
+        print_log('compile: the loss given the plan is compiled '
+                  '(model.compile_loss), not the whole model.',
+                  logger='current')

@@ -144,7 +144,7 @@ class SaliencyStore:
         raise SaliencyMapsLostError(
             f'cannot read the saliency maps {self._file.name}: the map of '
             f'image {index} is damaged. Resume from the last checkpoint: '
-            'the maps are then checked, and made anew.')
+            'the maps are then checked, and computed again.')
 
     def verify(self, generation: int) -> None:
         """Read a whole generation and compare its checksum."""

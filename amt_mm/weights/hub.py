@@ -44,9 +44,9 @@ def _of_timm(name: str) -> str:
     except RuntimeError:
         cfg = None
     if cfg is None or not (cfg.hf_hub_id or cfg.url):
-        near = difflib.get_close_matches(name, known, 3)
-        raise ValueError(f'timm:{name} is no model that timm has weights of'
-                         + (f'; near are {", ".join(near)}.' if near else '.'))
+        near = ', '.join(difflib.get_close_matches(name, known, 3))
+        raise ValueError(f'timm has no pre-trained weights of timm:{name}'
+                         + (f'; similar names: {near}.' if near else '.'))
     return _of_hub(cfg.hf_hub_id, f'timm:{name}') if cfg.hf_hub_id \
         else str(cfg.url)
 

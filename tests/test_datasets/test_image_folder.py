@@ -110,8 +110,8 @@ def test_what_is_no_regular_file_is_listed_and_skipped(data):
         assert dataset[index]['img'].shape == (48, 64, 3)
     assert dataset.unreadable.tolist() == [False, False, True, True, True]
     strict = folder(data, on_unreadable='raise')
-    for index, why in ((2, 'No such file'), (3, 'no regular file'),
-                       (4, 'no regular file')):
+    for index, why in ((2, 'No such file'), (3, 'not a regular file'),
+                       (4, 'not a regular file')):
         with pytest.raises(UnreadableImageError, match=why):
             strict[index]
 
@@ -185,10 +185,10 @@ def test_several_folders_are_as_one_that_holds_them(tmp_path):
 
 @pytest.mark.parametrize('changes, error, message', [
     ({}, ValueError, 'must name folders that do not hold each other, got'),
-    (dict(data_root=['a', 'missing']), FileNotFoundError, 'which is no fold'),
+    (dict(data_root=['a', 'missing']), FileNotFoundError, 'which is not a fold'),
     (dict(data_root=['a', 'b'], ann_file='x.txt'), ValueError,
      "ann_file must be empty for several data_root, got 'x.txt'"),
-    (dict(data_root=[]), FileNotFoundError, "got '', which is no folder"),
+    (dict(data_root=[]), FileNotFoundError, "got '', which is not a folder"),
 ])
 def test_several_folders_that_cannot_be(tmp_path, monkeypatch, changes, error,
                                         message):

@@ -135,6 +135,6 @@ def test_a_root_that_moves_nothing_is_said(capsys):
     cfg = merged(dict(train_dataloader=dict(dataset=dict(data_root='x'))),
                  'data_root=/new')
     assert cfg.train_dataloader.dataset.data_root == 'x'
-    assert ('data_root=/new moves no data set: theirs is x, which is not '
+    assert ('data_root=/new changes no data set: theirs is x, which is not '
             'below the data_root None of the config.'
             ) in capsys.readouterr().out

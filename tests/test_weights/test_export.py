@@ -178,8 +178,8 @@ def test_heads_are_told_or_refused(tmp_path):
 
 
 @pytest.mark.parametrize(('backbone', 'words'), [
-    (dict(layer_scale_init_value=0.1), 'has besides'),
-    (dict(pre_norm=True), 'has besides'),
+    (dict(layer_scale_init_value=0.1), 'also has'),
+    (dict(pre_norm=True), 'also has'),
     (dict(with_cls_token=False, out_type='featmap'), 'lacks cls_token'),
     (dict(layer_cfgs=dict(act_cfg=dict(type='ReLU'))), 'GELU, got ReLU')])
 def test_another_vit_is_refused(backbone, words, tmp_path):

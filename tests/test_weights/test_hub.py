@@ -74,7 +74,7 @@ def test_a_repository_of_the_hub(cache, safe):
      r' not be downloaded \(\w+ at someone/none\): run `hf download someone/'
      r'none` where there is a network, or name a file\.'),
     (f'timm:{NAME}', f'timm:{NAME} is not in the cache .*hf download timm/'),
-    ('timm:vit_tiny_patch16_24', f'is no model .*near are .*{NAME}'),
+    ('timm:vit_tiny_patch16_24', f'weights of .*similar names: .*{NAME}'),
     ('hf:no repository', r'could not be downloaded \(HFValidationError at no')
 ])
 def test_what_cannot_be_had_is_one_sentence(cache, path, words):

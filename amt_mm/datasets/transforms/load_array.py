@@ -133,8 +133,8 @@ def read_array(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 def _check_start(content: bytes) -> None:
     if not content.startswith((NUMPY, *TIFF)):
-        raise ValueError('it is no TIFF file or NumPy array: it begins with '
-                         f'{content[:8]!r}')
+        raise ValueError('it is not a TIFF file or NumPy array: it begins '
+                         f'with {content[:8]!r}')
 
 
 def _channels_last(image: np.ndarray) -> np.ndarray:

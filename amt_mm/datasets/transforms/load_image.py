@@ -267,7 +267,7 @@ def check_file(path: str | os.PathLike[str], max_pixels: int) -> None:
     except OSError:  # absent, or of another backend
         return
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError('it is no regular file')
+        raise ValueError('it is not a regular file')
     limit = BYTES_PER_PIXEL * max_pixels + BYTES_AROUND
     if found.st_size > limit:
         raise ValueError(
@@ -281,7 +281,7 @@ def check_image(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
                 None)
     if kind is None:
         raise ValueError(
-            f'it is no image: {len(content):,} bytes, which begin with '
+            f'it is not an image: {len(content):,} bytes, which begin with '
             f'{content[:8]!r}')
     file = io.BytesIO(content)
     try:

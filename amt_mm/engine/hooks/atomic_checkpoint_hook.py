@@ -79,7 +79,7 @@ def find_checkpoint(
         problems.append(f'{path} {problem}')
     if problems:
         raise CheckpointLostError(
-            f'cannot resume from {folder}, no checkpoint in it is whole: '
+            f'cannot resume from {folder}, no checkpoint in it is complete: '
             f'{"; ".join(problems)}. To start afresh, give another work_dir.')
     return None, []
 

@@ -271,7 +271,7 @@ class SaliencyUpdateHook(Hook):
                     'run that was stopped')
                 runner.logger.warning(
                     f'the saliency maps of the resumed run are lost: {error} '
-                    f'They are made anew{how}.')
+                    f'They are computed again{how}.')
             return current is None
 
     def update(self, runner: Runner, generation: int) -> None:

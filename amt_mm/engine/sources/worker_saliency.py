@@ -108,7 +108,7 @@ class FolderSaliency(WorkerSaliency):
     def __init__(self, root: str) -> None:
         if not os.path.isdir(check_str('root', root)):
             raise FileNotFoundError('root of FolderSaliency must be a folder, '
-                                    f'got {root!r}, which is none.')
+                                    f'got {root!r}, which is not a folder.')
         self.root = Path(root)
 
     def setup(self, runner: Runner, dataset: BaseDataset,

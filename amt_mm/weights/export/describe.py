@@ -195,13 +195,13 @@ def check_keys(state: dict[str, Tensor], expected: list[str]) -> None:
     """Raise ValueError if the tensors are not those of a plain ViT."""
     if any('rel_pos' in key or 'relative_position' in key for key in state):
         raise ValueError(
-            'its encoder has relative position biases, which a plain ViT has '
-            'no place for: --to mmpretrain is the export it has.')
+            'its encoder has relative position biases, which a plain ViT '
+            'lacks: use --to mmpretrain.')
     lacked = [key for key in expected if key not in state]
     unknown = [key for key in state if key not in set(expected)]
     if lacked or unknown:
-        raise ValueError('its encoder is no plain ViT with a class token: it '
-                         f'lacks {summary(lacked)}; it has besides '
+        raise ValueError('its encoder is not a plain ViT with a class token: '
+                         f'it lacks {summary(lacked)}; it also has '
                          f'{summary(unknown)}{looks_like(state)}.')
 
 

@@ -219,7 +219,7 @@ def to_hf(checkpoint: Checkpoint, out: Path,
     if checkpoint.vit.averages:
         raise ValueError(
             'its encoder ends in a norm of the averaged patches, which ViT of '
-            'transformers has not: --to timm has it.')
+            'transformers lacks: use --to timm.')
     prefix = 'vit.' if has_decoder else ''
     state = {prefix + rename(key, HF, HF_BLOCK, 'encoder.layer'): value
              for key, value in checkpoint.encoder.items()}

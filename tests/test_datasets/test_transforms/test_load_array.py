@@ -65,7 +65,7 @@ def test_every_layout_gives_the_same(tmp_path):
     (np.zeros((2, 3, 4, 5)), r'must be (H, W) or (H, W, C)'),
     (np.array([{}]), 'Object arrays cannot be loaded'),
     (np.zeros((80, 90, 5)), 'max_pixels 1,000 pixels, got 80 x 90'),
-    (b'nothing', 'it is no TIFF file or NumPy array'),
+    (b'nothing', 'it is not a TIFF file or NumPy array'),
 ])
 def test_what_it_is_not(tmp_path, content, message):
     path = tmp_path / 'image.npy'

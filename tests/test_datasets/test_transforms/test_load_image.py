@@ -267,11 +267,11 @@ def test_channels_that_are_asked_for(tmp_path):
 
 
 REFUSED = {
-    'empty.jpg': (b'', 'no image: 0 bytes'),
-    'text.jpg': (b'this is no image', 'no image: 16 bytes, which begin with'),
+    'empty.jpg': (b'', 'not an image: 0 bytes'),
+    'text.jpg': (b'this is no image', 'not an image: 16 bytes, which begin'),
     # Pillow would start Ghostscript
     'script.webp': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'
-                    b'%%EndComments\nshowpage\n', 'no image'),
+                    b'%%EndComments\nshowpage\n', 'not an image'),
     'float.tif': (encode(grey(np.float32), 'TIFF'),
                   'must hold unsigned integers, got SampleFormat'),
     'colour_float.tif': (cv2.imencode('.tiff', np.ones(
@@ -301,7 +301,7 @@ REFUSED = {
                       'header is damaged'),
     'claim.png': (png(8, 8, struct.pack('>I', 0x7ffffff0) + b'tEXt',
                       content=bytes(8 * 25)), 'header is damaged'),
-    'float.pfm': (b'Pf 2 2 -1.0\n' + bytes(16), 'no image'),
+    'float.pfm': (b'Pf 2 2 -1.0\n' + bytes(16), 'not an image'),
 }
 
 

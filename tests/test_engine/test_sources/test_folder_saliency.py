@@ -200,7 +200,7 @@ WRONG_MAPS = {
     'cut': (whole_png()[:-30], 'cut off'),
     'flipped': (whole_png()[:50] + b'?' + whole_png()[51:],
                 'checksum|cut off'),
-    'script': (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'no image'),
+    'script': (b'%!PS-Adobe-3.0 EPSF-3.0\n', 'not an image'),
 }
 PICTURES = (
     'colour', 'alpha', 'bomb of which Pillow only warns', 'cut', 'flipped',
@@ -263,5 +263,5 @@ def test_what_is_no_file(source_of, tmp_path):
     with pytest.raises(FileNotFoundError, match='a/b.jpg is gone from'):
         source.prepare(sample)
     os.mkfifo(path)
-    with pytest.raises(ValueError, match=r'maps/a/b.npy: .*no regular file'):
+    with pytest.raises(ValueError, match=r'a/b.npy: .*not a regular file'):
         source.prepare(sample)
