@@ -185,7 +185,7 @@ def test_several_folders_are_as_one_that_holds_them(tmp_path):
 
 @pytest.mark.parametrize('changes, error, message', [
     ({}, ValueError, 'must name folders that do not hold each other, got'),
-    (dict(data_root=['a', 'missing']), FileNotFoundError, 'which is not a fold'),
+    (dict(data_root=['a', 'missing']), FileNotFoundError, 'not a folder'),
     (dict(data_root=['a', 'b'], ann_file='x.txt'), ValueError,
      "ann_file must be empty for several data_root, got 'x.txt'"),
     (dict(data_root=[]), FileNotFoundError, "got '', which is not a folder"),

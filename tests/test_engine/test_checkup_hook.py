@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_checkpoint
 from processes import train_together
 from tiny_run import WORKERS, hook_of, lines_of, log_of, loss_trace, scalars_of
 
@@ -51,7 +52,10 @@ def checkups_of(runner):
 
 
 def test_numbers_are_those_of_the_weights(checked_cfg, run):
-    """All images at once, by hand, with the weights of the last epoch."""
+    """All images at once, by hand, with the weights of the last epoch.
+
+    The maps are those of the update, before it.
+    """
     runner = run(checked_cfg(log_level='INFO'))
     first, *_, last = checkups_of(runner)
     assert (first[0], last[0]) == (0, 2)
@@ -61,8 +65,11 @@ def test_numbers_are_those_of_the_weights(checked_cfg, run):
     inputs = model.data_preprocessor(
         dict(inputs=inputs, data_samples=None))['inputs']
     generator, = find_transforms(dataset, AMTMaskGenerator)
+    last_weights = copy.deepcopy(model.state_dict())
+    load_checkpoint(model, f'{runner.work_dir}/epoch_1.pth')
     with torch.no_grad():
         maps = model.saliency(inputs).numpy()
+    model.load_state_dict(last_weights)
     flags = generator.fixed_plans(len(images), 1, maps)
     random = generator.fixed_plans(len(images), 1)
     # objects are masked more often than by chance

@@ -24,6 +24,7 @@ from amt_mm.arguments import (
 from amt_mm.datasets.image_folder import EXTENSIONS, ImageFolder
 from amt_mm.datasets.training_set import find_transforms, parts_of, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
+from amt_mm.engine.sources import SaliencySource
 from amt_mm.engine.sources.model_saliency import full_params, unwrap_model
 from amt_mm.engine.whole_images import loader_like_training, whole_images
 from amt_mm.evaluation import (
@@ -40,6 +41,7 @@ from amt_mm.registry import HOOKS
 from .saliency_update_hook import ENTROPY_KEY, SaliencyUpdateHook
 
 HISTORY_KEY = 'checkups'  # of the message hub, which checkpoints keep
+MAPS_KEY = 'checkup_maps'
 
 
 @HOOKS.register_module()
@@ -50,8 +52,8 @@ class CheckupHook(Hook):
     patch tokens: :func:`rank_me`, :func:`feature_spread`), and under plans as
     training makes them, drawn by the same random numbers each time: at random,
     and from the first saliency update on by the saliency that the run's source
-    finds in them (at random still, where it knows none but the images of its
-    files). Each number stands beside that of the weights the
+    found in them at the last update (at random still, where it knows none but
+    the images of its files). Each number stands beside that of the weights the
     run started from, and a sentence says whether the run learns, no longer
     learns or is sick (:func:`judge`). Pixels without data count as what fills
     them. No gradient reaches the model and no random number is drawn: the run
@@ -86,7 +88,7 @@ class CheckupHook(Hook):
             no loss of a plan.
     """
 
-    priority = 'NORMAL'
+    priority = 'BELOW_NORMAL'  # after the update of the maps
 
     def __init__(self,
                  interval: int = 10,
@@ -130,6 +132,19 @@ class CheckupHook(Hook):
         if runner.epoch == 0:
             self.check(runner, 0)
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Make maps of the images when training gets new ones."""
+        update = self.update_hook
+        if update is None or update.state.current is None or \
+                not self.generator.needs_saliency or \
+                not update.source.knows_any_image or \
+                self._kept_maps(runner) is not None:
+            return
+        maps = [self._maps(runner, update.source, dataset, indices)
+                for dataset, indices in self.samples]
+        runner.message_hub.update_info(
+            MAPS_KEY, dict(generation=update.state.current, maps=maps))
+
     def after_train_epoch(self, runner: Runner) -> None:
         """Check every ``interval`` epochs and after the last."""
         if self.every_n_epochs(runner, self.interval) or \
@@ -145,15 +160,12 @@ class CheckupHook(Hook):
     def check(self, runner: Runner, epoch: int) -> None:
         """Report what the current weights make of the images."""
         begin = time.perf_counter()
-        update = self.update_hook
-        is_informed = (
-            update is not None and self.generator.needs_saliency and
-            update.state.current is not None and
-            update.source.knows_any_image)
+        maps = self._kept_maps(runner)
         (features, losses, scales), *others = (
-            self._examine(runner, dataset, indices, max(0, epoch - 1),
-                          is_informed)
-            for dataset, indices in self.samples)
+            self._examine(runner, dataset, indices, max(0, epoch - 1), own)
+            for (dataset, indices), own in zip(
+                self.samples, maps or [None] * len(self.samples),
+                strict=True))
         if not is_main_process():
             return
         is_finite = bool(features.isfinite().all())
@@ -166,7 +178,7 @@ class CheckupHook(Hook):
             heldout_loss=float(others[0][1].mean()) if others else None,
             entropy=hub.runtime_info.get(ENTROPY_KEY),
             scale=float(scales.mean()),
-            is_informed=is_informed)
+            is_informed=maps is not None)
         # a checkpoint of a run without the hook has none
         history = [Checkup(**each) for each in
                    hub.runtime_info.get(HISTORY_KEY, [])] + [now]
@@ -184,26 +196,35 @@ class CheckupHook(Hook):
             dict(scalars, epoch=epoch), step=epoch,
             file_path=f'{runner.timestamp}.json')
 
+    def _kept_maps(self, runner: Runner) -> list[Tensor] | None:
+        """Return the maps (N, h, w) of each sample of the last update."""
+        kept = runner.message_hub.runtime_info.get(MAPS_KEY)
+        is_current = (
+            kept is not None and self.update_hook is not None and
+            kept['generation'] == self.update_hook.state.current and
+            list(map(len, kept['maps'])) == [len(i) for _, i in self.samples])
+        return kept['maps'] if is_current else None
+
+    def _load(self, runner: Runner, images: Dataset) -> DataLoader:
+        return loader_like_training(
+            runner, images, self.batch_size, self.num_workers)
+
+    def _maps(self, runner: Runner, source: SaliencySource,
+              dataset: BaseDataset, indices: list[int]) -> Tensor:
+        """Return the saliency (N, h, w) that a source finds in a sample."""
+        images = Subset(whole_images(dataset, source.prepare), indices)
+        maps = [own for _, own in source.maps(self._load(runner, images))]
+        return gather_in_order(torch.cat(maps).float().cpu(),
+                               len(indices)).nan_to_num(0., 0., 0.)
+
     def _examine(self, runner: Runner, dataset: BaseDataset,
-                 indices: list[int], epoch: int, is_informed: bool
+                 indices: list[int], epoch: int, maps: Tensor | None
                  ) -> tuple[Tensor, Tensor, Tensor]:
         """Look at a sample as the run computes, see :func:`examine`."""
-
-        def load(images: Dataset) -> DataLoader:
-            return loader_like_training(
-                runner, images, self.batch_size, self.num_workers)
-
-        maps = None
-        if is_informed and self.update_hook is not None:
-            source = self.update_hook.source
-            images = Subset(whole_images(dataset, source.prepare), indices)
-            maps = gather_in_order(
-                torch.cat([saliency for _, saliency in
-                           source.maps(load(images))]).float().cpu(),
-                len(indices)).nan_to_num(0., 0., 0.).numpy()
-        plans = self.generator.fixed_plans(len(indices), epoch, maps)
+        plans = self.generator.fixed_plans(
+            len(indices), epoch, None if maps is None else maps.numpy())
         model = unwrap_model(runner)
         with full_params(runner.model), \
                 runner.optim_wrapper.optim_context(model):
-            return examine(model, load(PlannedImages(
+            return examine(model, self._load(runner, PlannedImages(
                 whole_images(dataset), indices, plans)))
