@@ -35,8 +35,10 @@ class Checkup:
         scale (float, optional): The standard deviation of the values of an
             image as the model gets them, the mean over the images; near 1 if
             they are normalised by their own statistics.
-        is_informed (bool): Whether the plans were made by saliency; losses
-            compare between checkups that are alike in it.
+        gain (float): By how much ``loss`` fell since the checkup before, or
+            since the maps changed after it: under equal plans alone do losses
+            compare.
+        heldout_gain (float): The same of ``heldout_loss``, if there is one.
     """
 
     epoch: int
@@ -46,7 +48,8 @@ class Checkup:
     heldout_loss: float | None = None
     entropy: float | None = None
     scale: float | None = None
-    is_informed: bool = False
+    gain: float = 0.
+    heldout_gain: float = 0.
 
     def compare(self, start: Checkup) -> str:
         """Return the numbers for a log, each with that of the start."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite
 
 from .checkup import Checkup
@@ -54,24 +55,28 @@ def judge(checkups: Sequence[Checkup]) -> Verdict:
     for name, rule in SICKNESSES.items():
         if why := rule(checkups):
             return Verdict(SICK, f': {why}', name)
-    name, losses, lowest = _lowest(checkups)
-    low, last = losses[lowest.epoch], losses[checkups[-1].epoch]
-    if _is_quiet(checkups, lowest):
-        return Verdict(STOPPED, f' since epoch {lowest.epoch}: {name} was '
-                       f'{low:.4g} then and is {last:.4g}')
-    return Verdict(LEARNING, f': {name} is {last:.4g}, after '
-                   f'{losses[checkups[0].epoch]:.4g} at first and {low:.4g} '
-                   f'in epoch {lowest.epoch}')
+    first, last = checkups[0], checkups[-1]
+    name, loss, at_first = 'the loss', last.loss, first.loss
+    if last.heldout_loss is not None and first.heldout_loss is not None:
+        name = 'the held-out loss'
+        loss, at_first = last.heldout_loss, first.heldout_loss
+    low = _lowest(checkups)
+    num_since = sum(checkup.epoch > low for checkup in checkups)
+    if num_since >= PATIENCE and last.epoch - low >= QUIET_SHARE * last.epoch:
+        return Verdict(STOPPED, f' since epoch {low}: {name}, now {loss:.4g}, '
+                       'has not fallen since under equal plans')
+    return Verdict(LEARNING, f': {name} is {loss:.4g}, after {at_first:.4g} '
+                   f'at first; its last low was in epoch {low}')
 
 
 def diverging(checkups: Sequence[Checkup]) -> str:
     """Say so if the loss is not finite, or far above its lowest."""
-    losses = [checkup.loss for checkup in _alike(checkups)]
-    if not isfinite(losses[-1]):
+    loss, gains = checkups[-1].loss, _gains(checkups)
+    if not isfinite(loss):
         return 'the loss is not finite'
-    lowest = min(filter(isfinite, losses))
-    return f'the loss is {losses[-1]:.4g}, after {lowest:.4g}' \
-        if losses[-1] > (1 + MAX_RISE) * lowest else ''
+    rise = max(filter(isfinite, gains)) - gains[-1]
+    return (f'the loss is {loss:.4g}, {rise:.4g} above its lowest under equal '
+            'plans') if rise > MAX_RISE * (loss - rise) else ''
 
 
 def collapsed(checkups: Sequence[Checkup]) -> str:
@@ -89,18 +94,18 @@ def collapsed(checkups: Sequence[Checkup]) -> str:
 def memorising(checkups: Sequence[Checkup]) -> str:
     """Say so if images that are not trained on lag, and gain far less."""
     first, last = checkups[0], checkups[-1]
-    since = next(c for c in _alike(checkups)
-                 if c.epoch >= GAIN_SINCE * last.epoch)
-    if last.heldout_loss is None or first.heldout_loss is None \
-            or since.heldout_loss is None:
+    if last.heldout_loss is None or first.heldout_loss is None:
         return ''
+    since = next(i for i, checkup in enumerate(checkups)
+                 if checkup.epoch >= GAIN_SINCE * last.epoch)
+    gains, heldout = _gains(checkups), _gains(checkups, 'heldout_gain')
+    gain, own = heldout[-1] - heldout[since], gains[-1] - gains[since]
     lag = last.heldout_loss - last.loss - (first.heldout_loss - first.loss)
-    gain = since.heldout_loss - last.heldout_loss
-    return (f'the held-out loss went from {since.heldout_loss:.4g} in epoch '
-            f'{since.epoch} to {last.heldout_loss:.4g}, that of trained '
-            f'images from {since.loss:.4g} to {last.loss:.4g}'
-            ) if lag > MAX_LAG * last.loss and \
-        gain < HELDOUT_SHARE * (since.loss - last.loss) else ''
+    return (f'the held-out loss is {last.heldout_loss:.4g}, that of trained '
+            f'images {last.loss:.4g}; since epoch {checkups[since].epoch} '
+            f'they fell by {gain:.4g} and {own:.4g} under equal plans'
+            ) if lag > MAX_LAG * last.loss and gain < HELDOUT_SHARE * own \
+        else ''
 
 
 def uniform(checkups: Sequence[Checkup]) -> str:
@@ -128,37 +133,19 @@ SICKNESSES: dict[str, Rule] = {
 }
 
 
-def _alike(checkups: Sequence[Checkup]) -> Sequence[Checkup]:
-    """Return the last checkups under plans of one kind."""
-    start = len(checkups) - 1
-    while start and checkups[start - 1].is_informed == \
-            checkups[-1].is_informed:
-        start -= 1
-    return checkups[start:]
+def _gains(checkups: Sequence[Checkup], name: str = 'gain') -> list[float]:
+    """Return by how much a loss fell up to each checkup, under equal plans."""
+    return list(accumulate(getattr(checkup, name) for checkup in checkups))
 
 
-def _lowest(checkups: Sequence[Checkup]
-            ) -> tuple[str, dict[int, float], Checkup]:
-    """Return the name of a loss, its value by epoch, and where it was lowest.
+def _lowest(checkups: Sequence[Checkup]) -> int:
+    """Return the epoch in which the loss was last clearly lower than before.
 
-    It is that of the held-out images, if all checkups have it; and a value is
-    a new lowest if it is clearly below all before it, of plans of one kind.
+    It is the held-out loss, if there is one.
     """
-    name = 'the held-out loss'
-    losses = {c.epoch: c.heldout_loss for c in checkups
-              if c.heldout_loss is not None}
-    if len(losses) < len(checkups):
-        name, losses = 'the loss', {c.epoch: c.loss for c in checkups}
-    lowest, *others = _alike(checkups)
-    for checkup in others:
-        if losses[checkup.epoch] < (1 - MIN_FALL) * losses[lowest.epoch]:
-            lowest = checkup
-    return name, losses, lowest
-
-
-def _is_quiet(checkups: Sequence[Checkup], lowest: Checkup) -> bool:
-    """Whether the lowest loss is so old that no lower one is to come."""
-    last = checkups[-1].epoch
-    num_since = sum(checkup.epoch > lowest.epoch for checkup in checkups)
-    return (num_since >= PATIENCE
-            and last - lowest.epoch >= QUIET_SHARE * last)
+    gains = _gains(checkups, 'heldout_gain')
+    lowest, best = checkups[0].epoch, gains[0]
+    for checkup, gain in zip(checkups, gains, strict=True):
+        if gain > best + MIN_FALL * checkup.loss:
+            lowest, best = checkup.epoch, gain
+    return lowest

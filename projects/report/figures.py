@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 
 from amt_mm.engine import CostEstimate
@@ -62,13 +62,10 @@ def _progress(run: Run) -> Column:
 
 def verdict_of(run: Run) -> str:
     """Say whether a run learns, where its checkups tell."""
-    measured = ('loss', 'rank_me', 'spread', 'heldout_loss', 'entropy',
-                'scale')
+    names = [field.name for field in fields(Checkup)]
     checkups = [
-        Checkup(int(record['epoch']), **{
-            name: record[key] for name in measured
-            if (key := f'checkup/{name}') in record},
-            is_informed=bool(record.get('checkup/is_informed')))
+        Checkup(**{name: record[f'checkup/{name}'] for name in names
+                   if f'checkup/{name}' in record}, epoch=int(record['epoch']))
         for record in run.epochs if 'checkup/loss' in record]
     return str(judge(checkups)) if len(checkups) > 1 else ''
 

@@ -74,6 +74,8 @@ class Run:
     def settings(self) -> str:
         """Short hash of all that the result depends on."""
         cfg = {key: deepcopy(self.cfg.get(key)) for key in SETTINGS}
+        if self.cfg.get('load_from'):  # the others keep the hash they had
+            cfg['load_from'] = self.cfg.load_from
         for key in MACHINE:
             cfg['train_dataloader'].pop(key, None)
         # how batches travel changes no result either

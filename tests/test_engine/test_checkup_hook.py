@@ -22,7 +22,7 @@ from amt_mm.masking import MaskPlan
 
 CHECKUP = 'default_hooks.checkup.'
 NAMES = ('epoch', 'checkup/loss', 'checkup/heldout_loss', 'checkup/rank_me',
-         'checkup/spread', 'checkup/scale')
+         'checkup/spread', 'checkup/scale', 'checkup/gain')
 
 
 @pytest.fixture
@@ -83,7 +83,10 @@ def test_numbers_are_those_of_the_weights(checked_cfg, run):
         loss = model.loss_given_plan(inputs, MaskPlan.from_flags(flags))
     scale = inputs.flatten(1).std(1).mean()
     assert .3 < scale < 3
-    expected = loss, rank_me(features), feature_spread(features), scale
+    load_checkpoint(model, f'{runner.work_dir}/epoch_1.pth')
+    with torch.no_grad():  # by how much it fell under these plans
+        gain = model.loss_given_plan(inputs, MaskPlan.from_flags(flags)) - loss
+    expected = (loss, rank_me(features), feature_spread(features), scale, gain)
     assert (last[1], *last[3:]) == pytest.approx(
         tuple(map(float, expected)), rel=1e-4)
     assert (f'checkup: epoch 2, loss {last[1]:.4f} (at first {first[1]:.4f}), '

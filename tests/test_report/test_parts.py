@@ -72,10 +72,11 @@ def test_later_sessions_replace_what_they_repeat(tmp_path):
 
 
 def test_checkups_are_drawn(tmp_path):
-    numbers = dict(loss=.8, heldout_loss=.9, rank_me=12.25, spread=.3)
+    numbers = dict(loss=.8, heldout_loss=.9, rank_me=12.25, spread=.3, gain=0)
     write_session(tmp_path, '20260101_000000', train(1, loss=1.), *(
         {'epoch': epoch, 'step': epoch,
-         **{f'checkup/{k}': v + epoch for k, v in numbers.items()}}
+         **{f'checkup/{k}': -epoch if k == 'gain' else v + epoch
+            for k, v in numbers.items()}}
         for epoch in (0, 1)))
     run = read_run(tmp_path)
     found = {section.title: section for section in sections(
@@ -91,7 +92,8 @@ def test_checkups_are_drawn(tmp_path):
     assert (rows['Held-out loss'], rows['RankMe']) == (['1.9'], ['13.2'])
     verdict, = [row.values for row in figures([run], [None])['Run']
                 if row.name == 'Verdict']
-    assert verdict == ['sick, diverging: the loss is 1.8, after 0.8']
+    assert verdict == ['sick, diverging: the loss is 1.8, 1 above its lowest '
+                       'under equal plans']
 
 
 @pytest.mark.parametrize('line', [

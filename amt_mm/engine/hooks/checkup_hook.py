@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +44,7 @@ from .saliency_update_hook import ENTROPY_KEY, SaliencyUpdateHook
 
 HISTORY_KEY = 'checkups'  # of the message hub, which checkpoints keep
 MAPS_KEY = 'checkup_maps'
+LOSSES_KEY = 'checkup_losses'  # of each sample, the last under its plans
 
 
 @HOOKS.register_module()
@@ -142,8 +145,12 @@ class CheckupHook(Hook):
             return
         maps = [self._maps(runner, update.source, dataset, indices)
                 for dataset, indices in self.samples]
-        runner.message_hub.update_info(
+        hub = runner.message_hub
+        hub.update_info(
             MAPS_KEY, dict(generation=update.state.current, maps=maps))
+        hub.update_info(LOSSES_KEY, [
+            float(losses.mean()) for _, losses, _ in
+            self._examine(runner)])
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Check every ``interval`` epochs and after the last."""
@@ -160,28 +167,31 @@ class CheckupHook(Hook):
     def check(self, runner: Runner, epoch: int) -> None:
         """Report what the current weights make of the images."""
         begin = time.perf_counter()
-        maps = self._kept_maps(runner)
-        (features, losses, scales), *others = (
-            self._examine(runner, dataset, indices, max(0, epoch - 1), own)
-            for (dataset, indices), own in zip(
-                self.samples, maps or [None] * len(self.samples),
-                strict=True))
+        found = self._examine(runner)
+        hub = runner.message_hub
+        losses = [float(losses.mean()) for _, losses, _ in found]
+        before = hub.runtime_info.get(LOSSES_KEY, [])
+        gains = [0.] * len(losses)
+        if len(before) == len(losses):
+            falls = [b - now for b, now in zip(before, losses, strict=True)]
+            gains = [fall if isfinite(fall) else 0. for fall in falls]
+        hub.update_info(LOSSES_KEY, losses)
         if not is_main_process():
             return
+        features, _, scales = found[0]
         is_finite = bool(features.isfinite().all())
-        hub = runner.message_hub
         now = Checkup(
             epoch=epoch,
-            loss=float(losses.mean()),
+            loss=losses[0],
             rank_me=rank_me(features) if is_finite else float('nan'),
             spread=feature_spread(features) if is_finite else float('nan'),
-            heldout_loss=float(others[0][1].mean()) if others else None,
+            heldout_loss=losses[1] if losses[1:] else None,
             entropy=hub.runtime_info.get(ENTROPY_KEY),
             scale=float(scales.mean()),
-            is_informed=maps is not None)
+            gain=gains[0],
+            heldout_gain=gains[-1])
         # a checkpoint of a run without the hook has none
-        history = [Checkup(**each) for each in
-                   hub.runtime_info.get(HISTORY_KEY, [])] + [now]
+        history = [*map(_known, hub.runtime_info.get(HISTORY_KEY, [])), now]
         hub.update_info(HISTORY_KEY, [asdict(each) for each in history])
         runner.logger.info(
             f'checkup: epoch {epoch}, {now.compare(history[0])} '
@@ -196,14 +206,14 @@ class CheckupHook(Hook):
             dict(scalars, epoch=epoch), step=epoch,
             file_path=f'{runner.timestamp}.json')
 
-    def _kept_maps(self, runner: Runner) -> list[Tensor] | None:
-        """Return the maps (N, h, w) of each sample of the last update."""
+    def _kept_maps(self, runner: Runner) -> dict[str, Any] | None:
+        """Return the maps (N, h, w) of each sample, if of the last update."""
         kept = runner.message_hub.runtime_info.get(MAPS_KEY)
         is_current = (
             kept is not None and self.update_hook is not None and
             kept['generation'] == self.update_hook.state.current and
             list(map(len, kept['maps'])) == [len(i) for _, i in self.samples])
-        return kept['maps'] if is_current else None
+        return kept if is_current else None
 
     def _load(self, runner: Runner, images: Dataset) -> DataLoader:
         return loader_like_training(
@@ -217,14 +227,26 @@ class CheckupHook(Hook):
         return gather_in_order(torch.cat(maps).float().cpu(),
                                len(indices)).nan_to_num(0., 0., 0.)
 
-    def _examine(self, runner: Runner, dataset: BaseDataset,
-                 indices: list[int], epoch: int, maps: Tensor | None
-                 ) -> tuple[Tensor, Tensor, Tensor]:
-        """Look at a sample as the run computes, see :func:`examine`."""
-        plans = self.generator.fixed_plans(
-            len(indices), epoch, None if maps is None else maps.numpy())
-        model = unwrap_model(runner)
-        with full_params(runner.model), \
-                runner.optim_wrapper.optim_context(model):
-            return examine(model, self._load(runner, PlannedImages(
-                whole_images(dataset), indices, plans)))
+    def _examine(self, runner: Runner
+                 ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Look at each sample as the run computes, see :func:`examine`."""
+        model, found = unwrap_model(runner), []
+        kept = self._kept_maps(runner) or dict(
+            generation=0, maps=[None] * len(self.samples))
+        for (dataset, indices), maps in zip(
+                self.samples, kept['maps'], strict=True):
+            plans = self.generator.fixed_plans(
+                len(indices), kept['generation'],
+                None if maps is None else maps.numpy())
+            loader = self._load(runner, PlannedImages(
+                whole_images(dataset), indices, plans))
+            with full_params(runner.model), \
+                    runner.optim_wrapper.optim_context(model):
+                found.append(examine(model, loader))
+        return found
+
+
+def _known(kept: dict) -> Checkup:
+    """Return a checkup of a checkpoint, which may be of an older version."""
+    names = {field.name for field in fields(Checkup)}
+    return Checkup(**{k: v for k, v in kept.items() if k in names})
