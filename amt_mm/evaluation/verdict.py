@@ -20,8 +20,7 @@ MIN_RANK, MIN_SPREAD = 1.7, 0.027  # below one of them, all features are one
 RANK_LEFT, SPREAD_LEFT = 0.15, 0.2  # of those at first, below both
 MAX_ENTROPY = 0.999  # of maps that tell patches apart
 MAX_LAG = 0.07  # of the held-out loss, over that at first, of the other
-HELDOUT_SHARE = 0.5  # of what trained images gain
-GAIN_SINCE = 1 / 3  # of the run
+LAG_GROWTH, LAG_SINCE = 1.5, 1 / 3  # times that after a share of the run
 MIN_FALL = 0.002  # of the loss, for a new lowest
 PATIENCE, QUIET_SHARE = 4, 0.25  # checkups, and epochs, without one
 Rule = Callable[[Sequence[Checkup]], str]
@@ -92,20 +91,25 @@ def collapsed(checkups: Sequence[Checkup]) -> str:
 
 
 def memorising(checkups: Sequence[Checkup]) -> str:
-    """Say so if images that are not trained on lag, and gain far less."""
+    """Say so if images that are not trained on lag more and more."""
     first, last = checkups[0], checkups[-1]
-    if last.heldout_loss is None or first.heldout_loss is None:
-        return ''
-    since = next(i for i, checkup in enumerate(checkups)
-                 if checkup.epoch >= GAIN_SINCE * last.epoch)
-    gains, heldout = _gains(checkups), _gains(checkups, 'heldout_gain')
-    gain, own = heldout[-1] - heldout[since], gains[-1] - gains[since]
-    lag = last.heldout_loss - last.loss - (first.heldout_loss - first.loss)
+    since = next(c for c in checkups if c.epoch >= LAG_SINCE * last.epoch)
+    lag, before = _lag(last, first), _lag(since, first)
     return (f'the held-out loss is {last.heldout_loss:.4g}, that of trained '
-            f'images {last.loss:.4g}; since epoch {checkups[since].epoch} '
-            f'they fell by {gain:.4g} and {own:.4g} under equal plans'
-            ) if lag > MAX_LAG * last.loss and gain < HELDOUT_SHARE * own \
-        else ''
+            f'images {last.loss:.4g}; beside the start it lags by {lag:.1%}, '
+            f'and did by {before:.1%} in epoch {since.epoch}'
+            ) if lag > max(MAX_LAG, LAG_GROWTH * before) else ''
+
+
+def _lag(now: Checkup, first: Checkup) -> float:
+    """Return by how much more than at first the held-out loss is the higher.
+
+    As a share of the other; 0 where nothing is held out.
+    """
+    if now.heldout_loss is None or first.heldout_loss is None:
+        return 0.
+    gap = now.heldout_loss - now.loss
+    return (gap - (first.heldout_loss - first.loss)) / now.loss
 
 
 def uniform(checkups: Sequence[Checkup]) -> str:

@@ -105,7 +105,7 @@ class Run:
         cfg.train_cfg.max_epochs = epochs
         cfg.experiment_name = f'{row.name}_seed{self.seed}_{id(cfg)}'
         cfg.randomness = dict(seed=self.seed)
-        cfg.resume = True
+        cfg.resume = None  # if it has begun, else from load_from
         _override(cfg, 'AMTMaskGenerator', row.mask_generator)
         _override(cfg, 'SaliencyUpdateHook', row.saliency)
         _drop_idle_hook(cfg)

@@ -76,17 +76,17 @@ def test_sentences(run, sentence):
 
 
 def test_images_learnt_by_heart():
-    lagging = [1.6, 1.2, 1., .9, .95, .95, .96, .97]
+    lagging = [1.6, 1.2, 1., .93, .95, .95, .96, .97]
     verdict = judge(checkups(FALLING, heldout=lagging))
     assert (verdict.kind, verdict.sickness) == ('sick', 'memorising')
     assert verdict.why == (
-        ': the held-out loss is 0.97, that of trained images 0.79; since '
-        'epoch 3 they fell by -0.07 and 0.11 under equal plans')
-    # they lag, but gain as much since epoch 3; or lag no more than at first
-    gaining = [1.6, 1.3, 1.1, 1.05, 1., .97, .96, .95]
-    assert judge(checkups(FALLING, heldout=gaining)).kind == 'learning'
-    harder = [1.8, 1.4, 1.2, 1.0, 1., 1., .99, .98]
-    assert judge(checkups(FALLING, heldout=harder)).kind == 'learning'
+        ': the held-out loss is 0.97, that of trained images 0.79; beside the '
+        'start it lags by 22.8%, and did by 3.3% in epoch 3')
+    # they lag by less; or as much as before; or as much as at first
+    for heldout in ([1.6, 1.2, 1., .91, .88, .86, .85, .84],
+                    [1.6, 1.3, 1.1, 1.08, 1., .98, .96, .95],
+                    [1.8, 1.4, 1.2, 1.1, 1.05, 1.02, 1., .99]):
+        assert judge(checkups(FALLING, heldout=heldout)).kind == 'learning'
     # neither gains: it is at its end
     ended = [1.6, 1.2, .9, .801, .8, .8, .8, .8]
     assert judge(checkups(ended, heldout=ended)).kind == 'no longer learning'
@@ -125,7 +125,7 @@ def test_losses_compare_under_plans_of_one_kind():
     ended = judge(checkups([*FALLING, .79, .79, .79, .79], harder=4))
     assert ended.why == (' since epoch 7: the loss, now 1.09, has not fallen '
                          'since under equal plans')
-    lagging = [1.6, 1.2, 1., .9, .95, .95, .96, .97]
+    lagging = [1.6, 1.2, 1., .93, .95, .95, .96, .97]
     assert judge(checkups(FALLING, heldout=lagging, harder=4)).sickness == \
         'memorising'
 
