@@ -44,6 +44,7 @@ PRESETS = {
 LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
 MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt')
 RECIPES = ('scratch', 'continue')
+LAYER_DECAY = 0.65  # of the recipe that goes on
 PATCH_SIZE = 16
 CHECKPOINTS = 'checkpoints'
 CHECKUPS = 20  # of a run
@@ -169,10 +170,16 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
 
 
 def set_continue(cfg: Config) -> None:
-    """Use the saliency of the given encoder from the first epoch."""
+    """Use the saliency of the given encoder at once, and keep what it knows.
+
+    The rates decay layer by layer, as docs/study.md found to help.
+    """
     for hook in cfg.custom_hooks:
         if hook['type'] == 'amt_mm.SaliencyUpdateHook':
             hook.begin = 0
+    cfg.optim_wrapper.constructor = 'amt_mm.LayerDecayOptimWrapperConstructor'
+    cfg.optim_wrapper.setdefault('paramwise_cfg', ConfigDict()).update(
+        layer_decay_rate=LAYER_DECAY)
 
 
 def run_folder_config(words: Words, folder: Path, world_size: int = 1

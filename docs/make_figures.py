@@ -20,7 +20,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 from mmengine.config import Config
@@ -100,8 +99,8 @@ def write_data(root: Path, num_train: int, images: Path | None) -> None:
     for path in sorted((data / 'train').rglob('*.jpg')):
         flat = root / 'flat' / path.relative_to(data / 'train')
         flat.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(flat.with_suffix('.png')),
-                    np.full((128, 128), 128, np.uint8))
+        size = Image.open(path).size
+        Image.new('L', size, 128).save(flat.with_suffix('.png'))
     # as many links as there are images, so that an epoch is as long
     link(data / 'train', root / 'few', num_train, 16)
 

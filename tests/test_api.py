@@ -182,6 +182,11 @@ def test_to_go_on_from_weights(finished, photos, tmp_path):
     assert 'Load checkpoint from' in log or 'loaded from' in log
     assert 'saliency updated: epoch 0, 6 images' in log
     assert '(6 and 2 images, ' in log
+    saved = torch.load(out / 'checkpoints/epoch_1.pth', weights_only=False)
+    groups = saved['optimizer']['param_groups']
+    scales = {group['lr_scale'] for group in groups}
+    # 12 layers, and what is before and after them
+    assert len(scales) == 14 and (min(scales), max(scales)) == (.65**13, 1)
     with pytest.raises(ValueError, match="recipe='continue' needs init"):
         amt_mm.pretrain(tmp_path / 'c', photos, recipe='continue')
     with pytest.raises(ValueError, match="masking='amt' or 'am', .*'random'"):
@@ -278,7 +283,7 @@ def test_an_unknown_word_names_the_nearest():
      '100 by 16'),
     (dict(image_size=48, method='simmim'), 'image_size must be an integer >= '
      '64, got 48'),
-    (dict(init='none.pth'), 'init must be a file, .* got .*none.pth.*nowhere'),
+    (dict(init='none.pth'), 'init must be a file, .*none.pth.*not exist'),
     (dict(data='nowhere'), 'data must be a folder of images, .*nowhere'),
     (dict(data=None), 'data must be a folder of images, or several, got None'),
 ])
