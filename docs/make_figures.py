@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import multiprocessing
+import runpy
 import sys
 from pathlib import Path
 
@@ -90,11 +90,12 @@ def parse_args() -> argparse.Namespace:
 
 def write_data(root: Path, num_train: int, images: Path | None) -> None:
     """Write images, maps of them that are uniform, and a set of only 16."""
+    num_val = min(num_train, 100)
     if images is None:
-        data = write_demo_data(root / 'data', num_train=num_train, num_val=100)
+        data = write_demo_data(root / 'data', num_train, num_val)
     else:
         data = root / 'data'
-        for part, number in (('train', num_train), ('val', 100)):
+        for part, number in (('train', num_train), ('val', num_val)):
             link(images / part, data / part, number, number)
     for path in sorted((data / 'train').rglob('*.jpg')):
         flat = root / 'flat' / path.relative_to(data / 'train')
@@ -133,11 +134,21 @@ def train(root: Path, name: str, epochs: int) -> Path:
         'default_hooks.checkup.interval=1',
         'default_hooks.checkup.num_images=100',
     ] + [option.format(root=root) for option in RUNS[name]]
-    subprocess.run(
-        [sys.executable, ROOT / 'tools' / 'train.py', CONFIG, '--work-dir',
-         work_dir, '--cfg-options', *options], check=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    # what is imported need not be imported anew
+    process = multiprocessing.get_context('fork').Process(target=call, args=[[
+        str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--work-dir',
+        str(work_dir), '--cfg-options', *options]])
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f'the run in {work_dir} failed.')
     return work_dir
+
+
+def call(argv: list[str]) -> None:
+    """Run a script."""
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name='__main__')
 
 
 def curve(work_dir: Path, key: str) -> np.ndarray:

@@ -44,7 +44,7 @@ work_dir = 'work_dirs/mae_amt_vit-s_custom'
 SMALL = {
     r'make_demo_data\.py': '--num-train 24 --num-val 16',
     r'make_figures\.py$':
-    "--epochs 5 --num-train 32 --out out --runs '16 images'",
+    "--epochs 2 --num-train 16 --out out --runs '16 images'",
     r'make_figures\.py --images': '--epochs 2 --num-train 16 --runs healthy',
     r'(tools/train\.py|dist_train\.sh)\b(?!.*(detector|my_masks))':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
@@ -83,9 +83,11 @@ def run(command: str, folder: Path, fresh: bool = True) -> None:
     """
     env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1',
            'PYTHONPATH': f'{folder}:{ROOT}', 'PORT': '29517'}
-    python, *words = shlex.split(command)
-    if not fresh and python == sys.executable and words[0][:6] == 'tools/':
-        done = run_tool(words, env, folder, 280)
+    words = shlex.split(command)
+    if words[1:3] == ['-m', 'amt_mm']:
+        words[1:3] = [str(ROOT / 'amt_mm' / '__main__.py')]
+    if not fresh and words[0] == sys.executable and words[1][-3:] == '.py':
+        done = run_tool(words[1:], env, folder, 280)
     else:
         done = subprocess.run(['bash', '-c', command], cwd=folder, env=env,
                               capture_output=True, text=True, timeout=280)

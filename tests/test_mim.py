@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tool_process import run_tool
 
 import amt_mm
 from amt_mm.families import metadata_version
@@ -169,18 +170,23 @@ def test_wheel_mmpretrain(installed: Mim) -> None:
 
 def test_wheel_without_mim(installed: Mim) -> None:
     """The tools in it train the configs in it, in either family."""
+    package = installed.configs.parents[1]
+    where = installed.folder / 'where.py'
+    where.write_text('import amt_mm; print(amt_mm.__file__)')
+    found = run_tool([str(where)], installed.environ).stdout
+    assert Path(found.strip()).parent == package
     command = [
-        sys.executable, str(installed.configs.parent / 'tools/train.py'),
-        str(installed.configs / CONFIG), '--work-dir', 'run', '--cfg-options',
+        str(package / '.mim/tools/train.py'), str(installed.configs / CONFIG),
+        '--work-dir', 'run', '--cfg-options',
         'train_dataloader.dataset.data_root=images', *SMALL]
-    subprocess.run(command, cwd=installed.folder, env=installed.environ,
-                   check=True)
+    done = run_tool(command, installed.environ, installed.folder)
+    assert done.returncode == 0, done.stderr[-3000:]
     assert (installed.folder / 'run/epoch_2.pth').exists()
-    call = [sys.executable, '-m', 'amt_mm', 'pretrain', 'out=call',
+    call = [str(package / '__main__.py'), 'pretrain', 'out=call',
             'data=images/train', 'model=vit-tiny', 'image_size=32',
             'epochs=1', 'batch_size=4', 'workers=0']
-    subprocess.run(call, cwd=installed.folder, env=installed.environ,
-                   check=True)
+    done = run_tool(call, installed.environ, installed.folder)
+    assert done.returncode == 0, done.stderr[-3000:]
     out = installed.folder / 'call'
     assert (out / 'checkpoints/epoch_1.pth').exists()
     assert {'config.py', 'exported', 'metrics.jsonl', 'report.html'} <= {

@@ -231,7 +231,7 @@ class Torture:
         """Begin in a folder of its own."""
         if world_size not in self.references:
             run = self.references[world_size] = self._make_run(world_size)
-            run.start()
+            run.start(kill_before=10**9)  # which lists its operations
             if run.wait():
                 raise Lost(run.log.read_text()[-3000:])
         return self._make_run(world_size)
@@ -286,13 +286,6 @@ class Torture:
             if not self._look(run, run.wait(), 'operation'):
                 self.finish(run)
 
-    def count_operations(self) -> int:
-        """Count the operations on files of an uninterrupted run."""
-        run = self.new_run()
-        run.start(kill_before=10**9)
-        self._look(run, run.wait(), 'none')
-        return run.count('operation on')
-
     def stop_in_order(self, signum: signal.Signals) -> None:
         """Send SIGTERM or SIGINT in the middle, and resume."""
         run = self.new_run()
@@ -333,7 +326,7 @@ def torture(args: argparse.Namespace, folder: Path) -> str:
     start = time.monotonic()
     tests = Torture(folder, args.seed)
     tests.kill_at_random(args.kills)
-    total = tests.count_operations()
+    total = tests.references[1].count('operation on')
     step = max(1, -(-total // max(args.operations, 1)))
     tests.kill_before_operations(range(0, total, step))
     tests.kill_at_random(args.two_processes, world_size=2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,19 +31,26 @@ COLUMNS = """\
 """
 
 
-def row(path: Path) -> str:
-    """Describe a config in one line of the table."""
-    doc = ast.get_docstring(ast.parse(path.read_text())) or ''
+def tokens_and_cost(path: Path) -> tuple[str, str]:
+    """Return what the table says of both."""
     plan = estimate_cost(Config.fromfile(path))
     training = plan.phases[1]
     counts = ' / '.join(map(str, training.counts))
     if unpredicted := training.unpredicted[0]:
         predicted = training.counts.masked - unpredicted
         counts = counts.replace(' /', f' ({predicted} predicted) /', 1)
+    return counts, f'{plan.cost:.3f}'
+
+
+def row(path: Path, counts: str, cost: str) -> str:
+    """Describe a config in one line of the table."""
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ''
     text = ' '.join(doc.split())
     reported = re.search(r'[Tt]he paper reports (.*?)[;.] ?(?!\d)', text)
     return (f'| [{path.stem}]({path.name}) | {title(path)} | {counts} | '
-            f'{plan.cost:.3f} | {reported.group(1) if reported else ""} |')
+            f'{cost} | {reported.group(1) if reported else ""} |')
+
+
 TASKS = """
 ## With a pre-trained encoder
 
@@ -60,13 +68,13 @@ def title(path: Path) -> str:
     return doc.split('\n')[0].rstrip('.')
 
 
-def table() -> str:
-    """Return the whole page."""
+def table(numbers: Callable[[Path], tuple[str, str]] = tokens_and_cost) -> str:
+    """Return the whole page, with what a function returns of each config."""
     groups: dict[str, list[str]] = {}
     for path in sorted(CONFIGS.glob('*.py')):
         tables = re.findall(r'Table \d', path.read_text())
         name = f"The paper's {min(tables)}" if tables else 'Not in the paper'
-        groups.setdefault(name, []).append(row(path))
+        groups.setdefault(name, []).append(row(path, *numbers(path)))
     tasks = [
         f'| [{path.stem}]({path.relative_to(CONFIGS)}) | {title(path)} |\n'
         for path in sorted(CONFIGS.glob('*/*.py'))

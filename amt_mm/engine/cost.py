@@ -30,6 +30,8 @@ from .sources import ModelSaliency, SaliencySource
 IMAGENET_SIZE = 1_281_167
 # if the counts of a phase change, a step is counted in so many of its epochs
 NUM_COUNTED = 9
+# of models that were counted before, by all that the count depends on
+_COUNTED: dict[tuple, dict[tuple, tuple[int, int]]] = {}
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,20 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
     generator = find_generator(cfg)
     source, updates, begin = _saliency_schedule(cfg, generator)
     model, images = _on_meta(cfg, generator.tokens)
+    counted = _COUNTED.setdefault(
+        (type(model), str(_model_cfg(cfg)), generator.tokens), {})
 
     def macs(strategy: Strategy) -> tuple[int, int]:
-        return _step_macs(model, images, generator.tokens, strategy)
+        key = strategy.counts, strategy.num_unpredicted
+        if key not in counted:
+            counted[key] = _step_macs(model, images, generator.tokens,
+                                      strategy)
+        return counted[key]
 
+    maps = type(source), str(cfg.get('custom_hooks'))
+    if maps not in counted:
+        counted[maps] = count_macs(
+            lambda: source.forward_for_flops(model, images))
     warmup = _per_token(generator, generator.warmup)
     unpredicted, warmup_macs = warmup.num_unpredicted, macs(warmup)
     stock_macs = macs(warmup._replace(num_unpredicted=0)) if unpredicted \
@@ -141,7 +153,7 @@ def estimate_cost(cfg: Config, world_size: int = 1) -> CostEstimate:
                (unpredicted, unpredicted)),
          _training(generator, range(begin, cfg.train_cfg.max_epochs), macs)),
         stock_macs[0],
-        count_macs(lambda: source.forward_for_flops(model, images))[0],
+        counted[maps][0],
         record_dtype(generator.tokens).itemsize,
         updates,
         *peak_learning_rate(cfg, world_size))
@@ -225,13 +237,18 @@ def count_macs(step: Callable[[], Any], part: Any = None) -> tuple[int, int]:
     return counter.get_total_flops() // 2, inside // 2
 
 
+def _model_cfg(cfg: Config) -> dict[str, Any]:
+    """Return the config of a model that is only counted."""
+    model_cfg: dict[str, Any] = cfg.model.to_dict()
+    model_cfg.pop('compile_loss', None)
+    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    return model_cfg
+
+
 def _on_meta(cfg: Config, grid: tuple[int, int]) -> tuple[Any, torch.Tensor]:
     """Build a model and an image (1, C, h p, w p) that take no memory."""
-    model_cfg = cfg.model.to_dict()
-    model_cfg.pop('compile_loss', None)  # only counted
-    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with torch.device('meta'):
-        model = MODELS.build(model_cfg)
+        model = MODELS.build(_model_cfg(cfg))
         h, w = (n * model.backbone.patch_size for n in grid)
         channels = model.backbone.patch_embed.projection.in_channels
         return model, torch.zeros(1, channels, h, w)

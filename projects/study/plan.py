@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 from yaml import safe_load
 
 from amt_mm.arguments import (
@@ -81,6 +83,11 @@ class Study:
     data: dict[str, Any]
     evaluation: dict[str, Any]
     rows: dict[str, Row]
+
+    @cached_property
+    def base(self) -> Config:
+        """The config of pre-training, to be copied."""
+        return Config.fromfile(self.config)
 
     def folder(self, name: str) -> Path:
         """Return a folder or file of the data."""

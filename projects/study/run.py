@@ -95,7 +95,7 @@ class Run:
 
     def _config(self, epochs: int) -> Config:
         study, row = self.study, self.row
-        cfg = Config.fromfile(study.config)
+        cfg = deepcopy(study.base)
         old_root = cfg.get('data_root')
         cfg.merge_from_dict({**study.options, **row.options})
         cfg.data_root = str(study.folder('train'))

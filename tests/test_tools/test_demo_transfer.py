@@ -29,9 +29,17 @@ SEGMENT = ('train_cfg.max_iters=1', 'train_cfg.val_interval=1',
            'default_hooks.visualization.interval=1')
 
 
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A folder that the first of the demos fills; the others find it full."""
+    return tmp_path_factory.mktemp('data')
+
+
 @pytest.fixture
-def encoder(tmp_path):
+def encoder(data, tmp_path):
     """A checkpoint of random weights."""
+    (tmp_path / 'demo').mkdir()
+    (tmp_path / 'demo' / 'data').symlink_to(data)
     vit = VisionTransformer(dict(
         embed_dims=128, num_layers=4, num_heads=4,
         feedforward_channels=512), 64, 8)
