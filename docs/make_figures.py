@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import runpy
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -134,21 +134,11 @@ def train(root: Path, name: str, epochs: int) -> Path:
         'default_hooks.checkup.interval=1',
         'default_hooks.checkup.num_images=100',
     ] + [option.format(root=root) for option in RUNS[name]]
-    # what is imported need not be imported anew
-    process = multiprocessing.get_context('fork').Process(target=call, args=[[
-        str(ROOT / 'tools' / 'train.py'), str(CONFIG), '--work-dir',
-        str(work_dir), '--cfg-options', *options]])
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(f'the run in {work_dir} failed.')
+    subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'train.py', CONFIG, '--work-dir',
+         work_dir, '--cfg-options', *options], check=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)})
     return work_dir
-
-
-def call(argv: list[str]) -> None:
-    """Run a script."""
-    sys.argv = argv
-    runpy.run_path(argv[0], run_name='__main__')
 
 
 def curve(work_dir: Path, key: str) -> np.ndarray:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from yapf.yapflib import yapf_api
 
 from amt_mm.weights import weights_only_loading
 
@@ -51,29 +47,8 @@ def run_config(cfg: Config, trusted: bool = False) -> None:
         not cfg.get('load_from') and \
         Path(cfg.work_dir, 'last_checkpoint').is_file()
     with graceful_shutdown(cfg.work_dir), weights_only_loading(
-            cfg.get('load_from'), trusted or is_own), formatting_once():
+            cfg.get('load_from'), trusted or is_own):
         train(cfg)
-
-
-@contextmanager
-def formatting_once() -> Iterator[None]:
-    """Have mmengine format a config's text once, not for each checkpoint.
-
-    It takes longer than some epochs, and nothing of it changes in a run.
-    """
-    genuine = yapf_api.FormatCode
-    known: dict[str, Any] = {}
-
-    def once(text: str, **options: Any) -> Any:
-        if text not in known:
-            known[text] = genuine(text, **options)
-        return known[text]
-
-    yapf_api.FormatCode = once
-    try:
-        yield
-    finally:
-        yapf_api.FormatCode = genuine
 
 
 def check_data(cfg: Config) -> None:
