@@ -44,7 +44,7 @@ work_dir = 'work_dirs/mae_amt_vit-s_custom'
 SMALL = {
     r'make_demo_data\.py': '--num-train 24 --num-val 16',
     r'make_figures\.py$':
-    "--epochs 2 --num-train 16 --out out --runs '16 images'",
+    "--epochs 2 --num-train 32 --out out --runs '16 images'",
     r'make_figures\.py --images': '--epochs 2 --num-train 16 --runs healthy',
     r'(tools/train\.py|dist_train\.sh)\b(?!.*(detector|my_masks))':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '

@@ -329,7 +329,7 @@ def torture(args: argparse.Namespace, folder: Path) -> str:
     tests.kill_at_random(args.kills)
     total = tests.references[1].count('operation on')
     step = max(1, -(-total // max(args.operations, 1)))
-    tests.kill_before_operations(range(0, total, step))
+    tests.kill_before_operations(range(step // 2, total, step))
     tests.kill_at_random(args.two_processes, world_size=2)
     for signum in (signal.SIGTERM, signal.SIGINT):
         tests.stop_in_order(signum)
