@@ -229,12 +229,17 @@ class Torture:
 
     def new_run(self, world_size: int = 1) -> Run:
         """Begin in a folder of its own."""
+        self.reference(world_size)
+        return self._make_run(world_size)
+
+    def reference(self, world_size: int = 1) -> Run:
+        """Return the run that is not killed, which lists its operations."""
         if world_size not in self.references:
             run = self.references[world_size] = self._make_run(world_size)
-            run.start(kill_before=10**9)  # which lists its operations
+            run.start(kill_before=10**9)
             if run.wait():
                 raise Lost(run.log.read_text()[-3000:])
-        return self._make_run(world_size)
+        return self.references[world_size]
 
     def _make_run(self, world_size: int) -> Run:
         self.num_runs += 1
@@ -257,7 +262,7 @@ class Torture:
 
     def _wait_for_moment(self, run: Run) -> int | None:
         # by the lines of its log, as a busy machine takes longer for them
-        reference = self.references[run.world_size]
+        reference = self.reference(run.world_size)
         lines = reference.count('\n') - reference.count('operation on')
         number = self.random.randrange(lines)
         status = run.wait(lambda: run.count('\n') >= number)
@@ -327,7 +332,7 @@ def torture(args: argparse.Namespace, folder: Path) -> str:
     start = time.monotonic()
     tests = Torture(folder, args.seed)
     tests.kill_at_random(args.kills)
-    total = tests.references[1].count('operation on')
+    total = tests.reference().count('operation on')
     step = max(1, -(-total // max(args.operations, 1)))
     tests.kill_before_operations(range(step // 2, total, step))
     tests.kill_at_random(args.two_processes, world_size=2)

@@ -5,8 +5,8 @@ Shape letters: N images, D width, (h, w) token grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,15 @@ class Checkup:
     scale: float | None = None
     gain: float = 0.
     heldout_gain: float = 0.
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any]) -> Checkup:
+        """Return that of a log or a checkpoint, which may hold more or less.
+
+        What an older version left out has its default.
+        """
+        names = {field.name for field in fields(cls)}
+        return cls(**{k: v for k, v in numbers.items() if k in names})
 
     def compare(self, start: Checkup) -> str:
         """Return the numbers for a log, each with that of the start."""

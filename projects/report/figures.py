@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 
 from amt_mm.engine import CostEstimate
@@ -62,10 +62,10 @@ def _progress(run: Run) -> Column:
 
 def verdict_of(run: Run) -> str:
     """Say whether a run learns, where its checkups tell."""
-    names = [field.name for field in fields(Checkup)]
     checkups = [
-        Checkup(**{name: record[f'checkup/{name}'] for name in names
-                   if f'checkup/{name}' in record}, epoch=int(record['epoch']))
+        Checkup.of({'epoch': int(record['epoch'])} | {
+            key.removeprefix('checkup/'): value
+            for key, value in record.items() if key.startswith('checkup/')})
         for record in run.epochs if 'checkup/loss' in record]
     return str(judge(checkups)) if len(checkups) > 1 else ''
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
@@ -191,7 +191,8 @@ class CheckupHook(Hook):
             gain=gains[0],
             heldout_gain=gains[-1])
         # a checkpoint of a run without the hook has none
-        history = [*map(_known, hub.runtime_info.get(HISTORY_KEY, [])), now]
+        history = [*map(Checkup.of, hub.runtime_info.get(HISTORY_KEY, [])),
+                   now]
         hub.update_info(HISTORY_KEY, [asdict(each) for each in history])
         runner.logger.info(
             f'checkup: epoch {epoch}, {now.compare(history[0])} '
@@ -244,9 +245,3 @@ class CheckupHook(Hook):
                     runner.optim_wrapper.optim_context(model):
                 found.append(examine(model, loader))
         return found
-
-
-def _known(kept: dict) -> Checkup:
-    """Return a checkup of a checkpoint, which may be of an older version."""
-    names = {field.name for field in fields(Checkup)}
-    return Checkup(**{k: v for k, v in kept.items() if k in names})
