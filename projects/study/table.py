@@ -93,16 +93,22 @@ def lines_of(study: Study, results: Results) -> list[Line]:
 
 
 def render(study: Study, results: Results) -> str:
-    """Return a table in Markdown, a row a line, the baseline's first."""
+    """Return a table in Markdown, a row a line, the baseline's first.
+
+    Rows without a result are named below it.
+    """
     rows = collect(study, lines_of(study, results))
     base = rows[study.baseline]
+    missing = [name for name, own in rows.items()
+               if not own and name != study.baseline]
     names = [m for m in METRICS if any(m in own for own in rows.values())]
     heads = ['row', 'seeds', 'epochs', 'cost', 'step']
     for metric in names:
         heads += [METRICS[metric], 'against baseline']
         heads += ['p'] * (metric == PRIMARY)
     lines = [heads, ['---'] * len(heads)]
-    for name in sorted(rows, key=lambda name: name != study.baseline):
+    shown = [name for name in rows if name not in missing]
+    for name in sorted(shown, key=lambda name: name != study.baseline):
         own = rows[name]
         cells = [name, str(len(_of(own, 'macs').values)),
                  _number(_mean(own, 'epochs'), 0),
@@ -117,7 +123,9 @@ def render(study: Study, results: Results) -> str:
                 cells.append('' if name == study.baseline else _number(
                     _of(own, metric).p_value(_of(base, metric)), 3))
         lines.append(cells)
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
+    table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
+    names = ', '.join(f'`{name}`' for name in missing)
+    return table + (f'\nWithout a result: {names}.\n' if missing else '')
 
 
 def draw(study: Study, results: Results, path: Path) -> None:
