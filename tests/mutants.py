@@ -252,7 +252,7 @@ MUTANTS = [
     # ---- weights in and out
     Mutant('encoder_loaded_in_silence', 'weights/pretrained.py',
            "print_log(report, logger='current', level=logging.INFO)", 'pass',
-           ('test_weights/test_encoder.py::test_report_reaches_the_log', )),
+           ('test_weights/test_load.py::test_report_reaches_the_log', )),
     Mutant('averaged_weights_left', 'weights/layouts.py',
            "for name in (*averaged, 'state_dict'", "for name in ('state_dict'",
            ('test_weights/test_foreign_files.py', )),

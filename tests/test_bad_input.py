@@ -54,13 +54,15 @@ def cases(table):
 
 @cases([
     (dict(mask_ratio=1.2), ValueError, 'mask_ratio must be in [0, 1), got 1.'),
-    (dict(throw_ratio='0.5'), TypeError,
-     "throw_ratio must be a number, got '0.5' of type str"),
+    (dict(throw_ratio='.5'), TypeError, "throw_ratio must be a number, got '"),
     (dict(mask_ratio=.75), ValueError,
      'mask_ratio + throw_ratio must be < 1, got 0.75 + 0.4'),
     (dict(warmup_throw_ratio=.25), ValueError,
      'warmup_mask_ratio + warmup_throw_ratio must be < 1, got 0.75 + 0.25'),
     (dict(mask_ratio=0.), ValueError, 'at least 1 token masked'),
+    (dict(predict_ratio=0), ValueError, 'predict_ratio must be in (0, 1]'),
+    (dict(predict_ratio='1'), TypeError, 'predict_ratio must be a number'),
+    (dict(nodata_ratio=1.1), ValueError, 'nodata_ratio must be in (0, 1]'),
     (dict(rounding='round'), ValueError, 'rounding must be one of'),
     (dict(input_size=225), ValueError,
      'input_size must be a multiple of patch_size, got 225 by 16'),
@@ -69,8 +71,7 @@ def cases(table):
     (dict(cell_size=48), ValueError,
      'input_size must be a multiple of cell_size, got 224 by 48'),
     (dict(patch_size=0), ValueError, 'patch_size must be an integer >= 1'),
-    (dict(ordering='AttentionOrdering'), TypeError,
-     "ordering must be a dict with 'type', got 'AttentionOrdering'"),
+    (dict(ordering='x'), TypeError, "ordering must be a dict with 'type', g"),
     (dict(ordering=dict(type='amt_mm.RandomOrdering', temperature=2.)),
      TypeError, 'RandomOrdering() takes no arguments'),
     (dict(ordering=dict(type='amt_mm.AttentionOrdering',
@@ -90,8 +91,7 @@ def cases(table):
      ValueError, 'the 30 visible of 196 tokens, got 49 hints'),
     (dict(mask_ratio=linear(.4, .5, until=3, begin=3)), ValueError,
      'until must be > begin, got 3 and 3'),
-    (dict(mask_ratio=dict(start=.4, end=.5, until=9)), TypeError,
-     'mask_ratio must be a number, got {'),
+    (dict(mask_ratio=dict(start=.4)), TypeError, 'mask_ratio must be a num'),
     (dict(mask_ratio=linear(.1, .6, until=10),
           throw_ratio=linear(.48, .1, begin=8, until=20)), ValueError,
      'must be < 1, got 0.6 + 0.416666667'),
@@ -105,48 +105,39 @@ def test_mask_generator(changes, error, message):
 def test_plans():
     """Counts that differ and images off the grid are in test_plan.py."""
     flags = np.array([[[1, 1], [-1, 0]]], np.int8)
-    model = MODELS.build(mae())
-    for call, error, message in (
-            (lambda: count_tokens(4, .6, .2, 'ceil'), ValueError,
-             '1 visible, got 0.6 and 0.2 of 4 tokens: 3 masked, 1 thrown, 0'),
-            (lambda: MaskPlan.from_flags(flags.astype(int)), TypeError,
-             'flags must be int8, got int64'),
-            (lambda: MaskPlan.from_flags(np.full((1, 2, 2), 4, np.int8)),
-             ValueError, 'flags must hold only 0, 1, -1, 2 and 3'),
-            (lambda: model.loss(torch.zeros(1, 3, 32, 32), [DataSample()]),
-             ValueError, "data_samples must hold 'mask_plan': the pipeline "
-             "needs dict(type='amt_mm.AMTMaskGenerator')")):
-        told(call, error, message)
+    told(lambda: count_tokens(4, .6, .2, 'ceil'), ValueError,
+         '1 visible, got 0.6 and 0.2 of 4 tokens: 3 masked, 1 thrown, 0')
+    told(lambda: MaskPlan.from_flags(flags.astype(int)), TypeError,
+         'flags must be int8, got int64')
+    told(lambda: MaskPlan.from_flags(flags + np.int8(3)), ValueError,
+         'flags must hold only 0, 1, -1, 2 and 3')
+    told(lambda: MODELS.build(mae()).loss(
+        torch.zeros(1, 3, 32, 32), [DataSample()]), ValueError,
+        "data_samples must hold 'mask_plan': the pipeline needs dict(type='a")
 
 
 # ---- models
 
 
 @cases([
-    (dict(head_reduction='max'), ValueError, "head_reduction must be one of "
-     "['mean_then_scale', 'scale_then_mean'], got 'max'"),
+    (dict(head_reduction='max'), ValueError,
+     "head_reduction must be one of ['mean_then_scale', 'scale_then_mean'], "),
     (dict(neck=dict(embed_dim=64)), ValueError,
      'neck.embed_dim must be 32 to fit embed_dims of backbone.arch, got 64'),
     (dict(neck=dict(num_patches=25)), ValueError,
-     'neck.num_patches must be (4, 4) to fit backbone.img_size / '
-     'backbone.patch_size, got (5, 5)'),
+     'neck.num_patches must be (4, 4) to fit backbone.img_size /'),
     (dict(neck=dict(num_patches=12)), ValueError,
      'num_patches must be (h, w) where it is not a square number, got 12'),
     (dict(neck=dict(patch_size=16)), ValueError,
-     'neck.patch_size ** 2 * neck.in_chans must be 192 to fit '
-     'head.patch_size ** 2 * head.in_channels, got 768'),
+     'neck.patch_size ** 2 * neck.in_chans must be 192 to fit head.pat'),
     (dict(head=dict(patch_size=16)), ValueError,
      'head.patch_size must be 8 to fit backbone.patch_size, got 16'),
-    (dict(head=dict(norm_pix='False')), TypeError,
-     "norm_pix must be True or False, got 'False'"),
+    (dict(head=dict(norm_pix='False')), TypeError, 'norm_pix must be True or'),
     (dict(backbone=dict(patch_cfg=dict(stride=4))), ValueError,
-     'patch_cfg must keep the patches square and side by side, got '
-     'kernel_size (8, 8) and stride (4, 4)'),
+     'patch_cfg must keep the patches square and side by side, got '),
     (dict(backbone=dict(patch_cfg=dict(padding=1))), ValueError,
      'patch_cfg must have padding 0 and dilation 1'),
     (dict(backbone=dict(final_norm=False)), ValueError, 'final_norm'),
-    (dict(backbone=dict(init_cfg=[dict(type='Pretrained', checkpoint='x')])),
-     ValueError, 'init_cfg must be one dict if it loads weights'),
     (dict(backbone=dict(type='mmpretrain.MAEViT')), TypeError,
      'backbone must be of the class AMTMAEViT, got MAEViT'),
     (dict(neck=dict(type='mmpretrain.MAEPretrainDecoder')), TypeError, 'neck'),
@@ -172,12 +163,9 @@ def test_saliency():
      'scale must be an int or (height, width), got 0; a side is in [2, '),
     (dict(data_root=__file__), FileNotFoundError, 'which is not a folder'),
     (dict(data_root=''), FileNotFoundError, "folder of images, got ''"),
-    (dict(extensions=['.x']), FileNotFoundError,
-     "holds no image: no file below it ends in ['.x']"),
-    (dict(extensions='.jpg'), TypeError,
-     "extensions must be a sequence of strings, got '.jpg'"),
-    (dict(on_unreadable='ignore'), ValueError,
-     "on_unreadable must be one of ['skip', 'raise'], got 'ignore'"),
+    (dict(extensions=['.x']), FileNotFoundError, 'no file below it ends in '),
+    (dict(extensions='.x'), TypeError, 'extensions must be a sequence of st'),
+    (dict(on_unreadable='x'), ValueError, "must be one of ['skip', 'raise']"),
     (dict(ann_file='list.txt'), FileNotFoundError, 'list.txt'),
     (dict(on_unreadable='raise'), UnreadableImageError, '3.jpg: '),
 ])
@@ -194,14 +182,12 @@ def test_image_folder(changes, error, message, tmp_path):
 
 @cases([
     (dict(interval=0), ValueError, 'interval must be an integer >= 1, got 0'),
-    (dict(interval=1.5), ValueError, 'interval must be an integer or, as a '
-     'share of the run, in (0, 1), got 1.5'),
+    (dict(interval=1.5), ValueError,
+     'interval must be an integer or, as a share of the run, in (0, 1), got'),
     (dict(begin=-1), ValueError, 'begin must be an integer >= 0, got -1'),
     (dict(num_workers=-1), ValueError, 'an integer in [0, 1024], got -1'),
-    (dict(max_uniform_share=2), ValueError,
-     'max_uniform_share must be in [0, 1], got 2'),
-    (dict(source='FolderSaliency'), TypeError,
-     "source must be a dict with 'type', got 'FolderSaliency'"),
+    (dict(max_uniform_share=2), ValueError, 'max_uniform_share must be in [0'),
+    (dict(source='x'), TypeError, "source must be a dict with 'type', got '"),
     (dict(source=dict(type='amt_mm.FolderSaliency', root='nowhere')),
      FileNotFoundError, 'root of FolderSaliency must be a folder, got '),
     (dict(source=dict(type='amt_mm.TeacherSaliency', checkpoint='x.pth',
@@ -224,38 +210,37 @@ TEACHER = dict(UPDATE, source=dict(
     type='amt_mm.TeacherSaliency', checkpoint='nowhere.pth', backbone=dict(
         type='mmpretrain.VisionTransformer', arch=ARCH, img_size=32,
         patch_size=8)))
+NO_MAPS = dict(UPDATE, source=dict(
+    type='amt_mm.FolderSaliency', root=os.path.dirname(__file__)))
 NO_SALIENCY = dict(
     type='mmpretrain.MAE',
     backbone=dict(type='mmpretrain.MAEViT', arch=ARCH, img_size=32,
                   patch_size=8),
-    neck=dict(type='mmpretrain.MAEPretrainDecoder', num_patches=16,
-              patch_size=8, embed_dim=32, decoder_embed_dim=16,
-              decoder_depth=1, decoder_num_heads=2),
+    neck=dict(mae()['neck'], type='mmpretrain.MAEPretrainDecoder'),
     head=mae()['head'])
-# it attends alike to everything
-DEAD = mae(backbone=dict(init_cfg=dict(
-    type='Constant', layer='Linear', val=0)))
+# it attends alike to everything, and learns nothing
+DEAD = dict(
+    model=mae(backbone=dict(init_cfg=dict(
+        type='Constant', layer='Linear', val=0))),
+    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.)))
+BY_ITERATIONS = dict(train_cfg=dict(by_epoch=False, max_iters=4))
 
 
 @cases([
     (piped(CROP, dict(MASK, mask_ratio=linear(.4, .5)), PACK), KeyError,
-     "put dict(type='amt_mm.SeedSample') first in the pipeline and "
-     "dict(type='amt_mm.EpochSeedHook') into custom_hooks"),
-    (piped(SEED, CROP, MASK, PACK), ValueError, 'SeedSample does not know the '
-     "epoch: add dict(type='amt_mm.EpochSeedHook') to custom_hooks"),
+     "put dict(type='amt_mm.SeedSample') first in the pipeline and dict("),
+    (piped(SEED, CROP, MASK, PACK), ValueError,
+     "SeedSample does not know the epoch: add dict(type='amt_mm.EpochSeed"),
     (dict(model=mae(backbone=dict(patch_cfg=dict(in_channels=4)))),
      ValueError, 'in_channels must be 3 to fit the images, got 4'),
-    (dict(hooks=(dict(UPDATE, source=dict(
-        type='amt_mm.FolderSaliency', root=os.path.dirname(__file__))), )),
-     FileNotFoundError, '6 of 6 images have no saliency map below'),
-    (dict(hooks=(TEACHER, )), ValueError,
-     'nowhere.pth: [Errno 2] No such file'),
+    (dict(hooks=(NO_MAPS, )), FileNotFoundError,
+     '6 of 6 images have no saliency map below'),
+    (dict(hooks=(TEACHER, )), ValueError, 'nowhere.pth: [Errno 2] No such'),
     (dict(hooks=()), ValueError, 'AMTMaskGenerator has no saliency store to '
      "read: add dict(type='amt_mm.SaliencyUpdateHook') to custom_hooks"),
     (piped(CROP, PACK), ValueError, 'the train pipeline has no AMTMaskGenera'),
     (piped(dict(type='RandomResizedCrop', scale=32), MASK, PACK), ValueError,
-     "must crop with dict(type='amt_mm.RandomResizedCropWithBox') or "
-     "'amt_mm.LoadResizedCrop' at its top level, got ['LoadImage"),
+     "must crop with dict(type='amt_mm.RandomResizedCropWithBox') or "),
     (piped(MASK, CROP, PACK), KeyError,
      "AMTMaskGenerator needs 'crop_box' to crop the saliency"),
     (piped(CROP, MASK, dict(MASK, input_size=64), PACK), ValueError,
@@ -265,15 +250,13 @@ DEAD = mae(backbone=dict(init_cfg=dict(
     (piped(dict(CROP, scale=40), MASK, PACK), ValueError,
      'got shape (3, 3, 40, 40)'),
     (piped(CROP, dict(MASK, patch_size=4), PACK), ValueError, 'patch'),
-    (piped(CROP, FLIP, FLIP, MASK, PACK), ValueError,
-     'the train pipeline must flip at most once'),
-    (dict(train_cfg=dict(by_epoch=False, max_iters=4)), ValueError,
+    (piped(CROP, FLIP, FLIP, MASK, PACK), ValueError, 'must flip at mo'),
+    (BY_ITERATIONS, ValueError,
      'must be an EpochBasedTrainLoop, got IterBasedTrainLoop'),
-    (dict(model=NO_SALIENCY), ValueError, 'model must have a method saliency('
-     'inputs), as amt_mm.AMTMAE has; got MAE'),
-    (dict(model=DEAD, optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.))),
-     RuntimeError, 'saliency update before epoch 1: 6 of 6 maps are constant '
-     'or not finite, more than max_uniform_share 0.5'),
+    (dict(model=NO_SALIENCY), ValueError,
+     'model must have a method saliency(inputs), as amt_mm.AMTMAE has; '),
+    (DEAD, RuntimeError, 'saliency update before epoch 1: 6 of 6 maps are '
+     'constant or not finite, more than max_uniform_share 0.5'),
     (dict(hooks=(dict(UPDATE, store_dir=__file__), )), SaliencyStoreError,
      os.path.basename(__file__)),
 ])
@@ -283,8 +266,7 @@ def test_run(changes, error, message, tmp_path):
 
 @cases([
     (piped(CROP, PACK), ValueError, 'has no amt_mm.AMTMaskGenerator'),
-    (dict(train_cfg=dict(by_epoch=False, max_iters=4)), ValueError,
-     'EpochBasedTrainLoop'),
+    (BY_ITERATIONS, ValueError, 'EpochBasedTrainLoop'),
 ])
 def test_cost_estimate(changes, error, message, tmp_path):
     told(lambda: estimate_cost(run_config(tmp_path, **changes)), error,

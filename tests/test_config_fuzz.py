@@ -1,15 +1,8 @@
-"""A changed argument of ours runs as it says, or the error names it.
-
-    AMT_MM_FUZZ=2000 AMT_MM_FUZZ_SEED=7 python -m pytest \\
-        tests/test_config_fuzz.py
-
-tries more changes, and others.
-"""
+"""A changed argument of ours runs as it says, or the error names it."""
 
 from __future__ import annotations
 
 import math
-import os
 import random
 import re
 from collections import Counter
@@ -23,9 +16,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from small_configs import ARCH, PACK, linear, run_config, write_images
 
-COUNT = int(os.environ.get('AMT_MM_FUZZ', 40))
-FIRST = int(os.environ.get('AMT_MM_FUZZ_SEED', 0))
-EPOCHS, NUM_IMAGES, BATCH_SIZE = 2, 10, 3
+COUNT = 30
+EPOCHS, NUM_IMAGES, BATCH_SIZE = 2, 4, 3
 VALUES = (None, True, False, -1, 0, 1, 2, 3, 10**9, -0.5, 0., 0.5,
           1., 2.5, 1e-300, 1e308, float('nan'), float('inf'), '', 'x', [],
           [1, 2], (), {}, {'foo': 1}, [None], (3, 5), [{}])
@@ -62,7 +54,7 @@ def base(root):
                              top_ratio=0.2, rest=dict(
                                  type='amt_mm.ThrowLow')))],
         hook=dict(type='amt_mm.SaliencyUpdateHook', interval=1, begin=1,
-                  batch_size=5, num_workers=0, keep=2, max_uniform_share=0.5,
+                  batch_size=3, num_workers=0, keep=2, max_uniform_share=0.5,
                   store_dir=None, source=dict(
                       type='amt_mm.FolderSaliency', root=str(root / 'maps'))))
 
@@ -141,11 +133,9 @@ def update_epochs(hook):
 def counts(cfg, epoch):
     """Return the token grid and the counts of every sample."""
     mask = cfg['pipeline'][3]
-    size = mask['input_size']
-    size = (size, size) if isinstance(size, int) else size
     side = mask['patch_size']
     cell = mask.get('cell_size') or side
-    number = (size[0] // cell) * (size[1] // cell)
+    number = (mask['input_size'] // cell)**2
     epochs = update_epochs(cfg['hook'])
     if epochs and epochs[0] <= epoch:
         r, t = (ratio_at(mask[f'{role}_ratio'], epoch)
@@ -158,7 +148,7 @@ def counts(cfg, epoch):
     if mask['rounding'] == 'ceil':
         masked, thrown = math.ceil(number * r), math.ceil(number * t)
     roles = masked, thrown, number - masked - thrown
-    return ((size[0] // side, size[1] // side),
+    return ((mask['input_size'] // side, ) * 2,
             tuple(n * (cell // side)**2 for n in roles))
 
 
@@ -207,17 +197,15 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.timeout(600 + 3 * COUNT)
 def test_a_changed_argument_runs_as_it_says_or_is_named(root, show):
     assert outcome(base(root), (), None, root / 'base') == 'run'
     results = Counter()
-    for seed in range(FIRST, FIRST + COUNT):
-        rng = random.Random(seed)
-        result = outcome(*changed(base(root), rng), root / f'run_{seed}')
-        results[result] += 1
+    for seed in range(COUNT):
+        change = changed(base(root), random.Random(seed))
+        results[outcome(*change, root / f'run_{seed}')] += 1
     show(f'{COUNT} changes: {dict(results)}')
     assert not [r for r in results if r.startswith('wrong')], results
-    # all kinds of outcomes, or the changes are not what they should be
+    # of all kinds, or the changes are not what they should be
     assert results['run'] > COUNT / 20
     assert results['ValueError'] > COUNT / 6
     assert results['TypeError'] > COUNT / 6

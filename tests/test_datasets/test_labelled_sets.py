@@ -15,6 +15,7 @@ from data_files import without_checksums, write_stl10, write_tiny_imagenet
 from image_bytes import encode, noise
 from mmpretrain.datasets import CIFAR10, CustomDataset
 from PIL import Image
+from small_configs import LOAD
 from torchvision.datasets import STL10 as Reader
 
 from amt_mm.datasets import STL10, ImageFolder, TinyImageNet, labelled_sets
@@ -41,8 +42,11 @@ def images():
 
 @pytest.fixture
 def stl10(images, monkeypatch, tmp_path):
-    without_checksums(monkeypatch, Reader)
+    # the official checksums are in force unless a test lifts them
     write_stl10(tmp_path, images, LABELS, unlabeled=images[::-1][:2])
+    with pytest.raises(FileNotFoundError, match='corrupted'):
+        STL10(data_root=str(tmp_path), download=False)
+    without_checksums(monkeypatch, Reader)
     return str(tmp_path)
 
 
@@ -76,13 +80,6 @@ def test_images_without_labels_are_for_pre_training(stl10, images):
     assert not any('gt_label' in sample for sample in both)
     np.testing.assert_array_equal(both[3]['img'], images[2])
     assert len({sample['img_path'] for sample in both}) == 5
-
-
-def test_broken_file_is_not_read(images, tmp_path):
-    """The official checksums are in force unless a test lifts them."""
-    write_stl10(tmp_path, images, LABELS)
-    with pytest.raises(FileNotFoundError, match='corrupted'):
-        STL10(data_root=str(tmp_path), download=False)
 
 
 # ---- Tiny ImageNet, in the official layout and with a folder per class
@@ -205,7 +202,7 @@ def test_the_error_names_the_file(tmp_path, ann_file):
     (tmp_path / 'list.txt').write_text(
         'cat/a.png 0\ndog/b.png 1\ndog/cut.png 1\n')
     dataset = CustomDataset(data_root=str(tmp_path), ann_file=ann_file,
-                            pipeline=[dict(type='amt_mm.LoadImage')])
+                            pipeline=[LOAD])
     assert [dataset[i]['gt_label'] for i in range(2)] == [0, 1]
     with pytest.raises(UnreadableImageError, match=r'dog/cut.png: .*cut off'):
         dataset[2]

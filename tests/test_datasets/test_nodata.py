@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import RandomFlip
-from nodata_tiles import KINDS, SHARES, tile
+from nodata_tiles import KINDS, tile
 from PIL import Image
 
 from amt_mm.datasets import ImageFolder
@@ -20,7 +20,7 @@ from amt_mm.datasets.transforms import (
     RandomResizedCropWithBox,
     UnreadableImageError,
 )
-from amt_mm.masking import MASKED, THROWN, UNCOUNTED, VISIBLE
+from amt_mm.masking import MASKED, UNCOUNTED
 from amt_mm.saliency import SaliencyStore
 
 RANDOM = dict(type='amt_mm.RandomOrdering')
@@ -206,48 +206,29 @@ def expected_share(results, is_missing, cells):
 
 
 @pytest.mark.parametrize('ratio', [.1, .5, 1.])
-@pytest.mark.parametrize('kind', KINDS)
-def test_patches_are_those_of_the_crop(kind, ratio):
+@pytest.mark.parametrize('kind, cell_size', zip(
+    KINDS, (16, 32, 16), strict=True))
+def test_patches_are_those_of_the_crop_and_not_masked(kind, cell_size, ratio):
     image, is_missing = tile(0, kind, .45, 180, 250)
-    generator = AMTMaskGenerator(224, ordering=RANDOM, nodata_ratio=ratio)
+    generator = AMTMaskGenerator(224, ordering=RANDOM, nodata_ratio=ratio,
+                                 cell_size=cell_size)
     np.random.seed(0)
     flips = set()
     for _ in range(20):
-        _, results = plan_tile(generator, image, is_missing)
+        planned, results = plan_tile(generator, image, is_missing)
         share = expected_share(results, is_missing, generator.cells)
         found = generator.missing(results)
         found = np.zeros(generator.cells, bool) if found is None else found
+        tokens = found.repeat(generator.scale, 0).repeat(generator.scale, 1)
+        assert not (planned['mask_plan'][tokens] == MASKED).any()
+        assert (planned['mask_plan'] == UNCOUNTED).sum() == max(
+            0, tokens.sum() - 108)
         sure = np.abs(share - ratio) > 1e-3
         np.testing.assert_array_equal(found[sure], (share >= ratio)[sure])
         if ratio == 1:
             np.testing.assert_array_equal(found, share > 1 - 1e-6)
         flips.add(results['flip'])
     assert flips == {False, True}
-
-
-@pytest.mark.parametrize('options, counts', [
-    ({}, (88, 78, 30)),
-    (dict(mask_ratio=.75, throw_ratio=0.), (147, 0, 49)),
-    (dict(mask_ratio=.44, throw_ratio=.26, cell_size=32, rounding='ceil'),
-     (88, 52, 56))])
-@pytest.mark.parametrize('share', SHARES[1:])
-def test_no_missing_patch_is_masked_while_there_is_room(
-        share, options, counts):
-    image, is_missing = tile(0, 'diagonal', share)
-    generator = AMTMaskGenerator(224, ordering=RANDOM, **options)
-    np.random.seed(1)
-    results, _ = plan_tile(generator, image, is_missing, whole=True)
-    plan = results['mask_plan']
-    missing = np.kron(generator.missing(results),
-                      np.ones((generator.scale, generator.scale), bool))
-    assert abs(missing.mean() - share) < .06
-    found = [np.isin(plan, roles) for roles in (
-        (MASKED, UNCOUNTED), (THROWN, ), (VISIBLE, ))]
-    assert tuple(int(role.sum()) for role in found) == counts
-    assert not (missing & (plan == MASKED)).any()
-    assert (missing & found[1]).sum() == min(missing.sum(), counts[1])
-    room = counts[1] + counts[2]
-    assert (plan == UNCOUNTED).sum() == max(0, missing.sum() - room)
 
 
 def test_saliency_of_missing_patches_does_not_matter(tmp_path):

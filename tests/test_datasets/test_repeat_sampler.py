@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 from mmengine.dataset import RepeatDataset
 from mmengine.registry import DATA_SAMPLERS
+from small_configs import CROP, LOAD, SEED
 from torch.utils.data import DataLoader
 
 from amt_mm.datasets import ImageFolder, RepeatSampler
 from amt_mm.datasets.repeat_sampler import RepeatedIndex
 from amt_mm.datasets.transforms import SeedSample
 
-STEPS = [
-    dict(type='amt_mm.SeedSample'),
-    dict(type='amt_mm.LoadImage', keep_last=True),
-    dict(type='amt_mm.RandomResizedCropWithBox', scale=16)
-]
+STEPS = [SEED, dict(LOAD, keep_last=True), CROP]
 
 
 @pytest.fixture

@@ -12,19 +12,13 @@ from mmengine.dataset import (
     ConcatDataset,
     RepeatDataset,
 )
+from small_configs import LOAD, MASK, SEED
 from torch.utils.data import Subset
 
 from amt_mm.datasets import ImageFolder
-from amt_mm.datasets.training_set import (
-    find_transforms,
-    sample_paths,
-    unwrap,
-)
+from amt_mm.datasets.training_set import find_transforms, sample_paths, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator, SeedSample
 from amt_mm.saliency import fingerprint
-
-GENERATOR = dict(type='amt_mm.AMTMaskGenerator', input_size=32, patch_size=8)
-SEED = dict(type='amt_mm.SeedSample')
 
 
 def _dataset(root, *steps):
@@ -33,18 +27,23 @@ def _dataset(root, *steps):
 
 
 def test_unwrap(jpeg_folder):
-    dataset = _dataset(jpeg_folder, dict(type='amt_mm.LoadImage'))
+    dataset = _dataset(jpeg_folder, LOAD)
     repeated = RepeatDataset(dataset, 2)
     for wrapped in (dataset, repeated, Subset(repeated, [3, 9])):
         assert unwrap(wrapped) is dataset
     assert [repeated[i]['sample_idx'] for i in (1, 9)] == [1, 1]
+    dataset.get_cat_ids = lambda index: [int(index == 0)]
+    balanced = ClassBalancedDataset(dataset, oversample_thr=0.5)
+    assert unwrap(balanced) is dataset
+    assert [balanced[i]['sample_idx'] for i in range(len(balanced))] == [
+        0, *range(8)]
     with pytest.raises(ValueError, match='must be an mmengine BaseDataset or '
                        'a wrapper of some, .* got list'):
         unwrap([])
 
 
 def test_concatenated_data_sets_have_one_index(jpeg_folder):
-    parts = [_dataset(jpeg_folder, dict(type='amt_mm.LoadImage'))
+    parts = [_dataset(jpeg_folder, LOAD)
              for _ in range(2)]
     number = len(parts[0])
     both = ConcatDataset(parts)
@@ -63,8 +62,8 @@ def test_find_transforms_at_any_depth(jpeg_folder):
     dataset = _dataset(
         jpeg_folder, SEED, dict(
             type='RandomChoice',
-            transforms=[[GENERATOR], [SEED, GENERATOR]]),
-        dict(type='RandomApply', transforms=[GENERATOR], prob=0.5))
+            transforms=[[MASK], [SEED, MASK]]),
+        dict(type='RandomApply', transforms=[MASK], prob=0.5))
     steps = dataset.pipeline.transforms
     found = find_transforms(dataset, AMTMaskGenerator)
     choice, apply = steps[1].transforms, steps[2].transforms
@@ -103,18 +102,3 @@ def test_other_data_sets(jpeg_folder):
     assert paths(dark) == paths(dict(dark)) != paths(light)
     assert [*sample_paths(_dataset(f'{jpeg_folder}/'))] == [
         *sample_paths(_dataset(jpeg_folder))]
-
-
-def test_balanced_classes_keep_the_index(jpeg_folder):
-
-    class Labelled(ImageFolder):
-
-        def get_cat_ids(self, idx):
-            return [int(idx == 0)]
-
-    dataset = Labelled(
-        str(jpeg_folder), pipeline=[], serialize_data=False)
-    balanced = ClassBalancedDataset(dataset, oversample_thr=0.5)
-    assert len(balanced) > 8 and unwrap(balanced) is dataset
-    indices = [balanced[i]['sample_idx'] for i in range(len(balanced))]
-    assert indices == [0, *range(8)]

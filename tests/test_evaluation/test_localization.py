@@ -25,7 +25,7 @@ def brute_force(scores, truth):
     return total
 
 
-@pytest.mark.parametrize('levels', [2, 3, 10, 10**6])
+@pytest.mark.parametrize('levels', [2, 10, 10**6])
 def test_average_precision_equals_brute_force(levels):
     rng = np.random.default_rng(levels)
     for _ in range(20):
@@ -36,23 +36,12 @@ def test_average_precision_equals_brute_force(levels):
         assert average_precision(scores, mask) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('value', [0.0, 0.3, 1 / 3, 1.0])
-@pytest.mark.parametrize('grid', [(3, 3), (7, 5), (14, 14)])
-def test_constant_map_scores_the_share_of_the_mask(value, grid):
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+def test_constant_map_scores_the_share_of_the_mask(dtype):
     mask = np.random.default_rng(0).random((50, 63)) < 0.3
-    for dtype in (np.float16, np.float32, np.float64):
-        found = average_precision(np.full(grid, value, dtype), mask)
+    for value in (0., 1 / 3, 1.):
+        found = average_precision(np.full((7, 5), value, dtype), mask)
         assert found == pytest.approx(mask.mean())
-
-
-def test_perfect_and_inverted_map():
-    mask = np.zeros((16, 16), bool)
-    mask[4:8, 4:12] = True
-    assert average_precision(mask.astype(float), mask) == 1
-    inverted = average_precision(1.0 - mask, mask)
-    assert inverted == pytest.approx(mask.mean())
-    assert pointing_accuracy(mask.astype(float), mask) == 1
-    assert pointing_accuracy(1.0 - mask, mask) == 0
 
 
 def test_map_is_aligned_with_the_mask():
@@ -62,11 +51,13 @@ def test_map_is_aligned_with_the_mask():
     mask = np.zeros((30, 80), bool)
     mask[15, 50] = True
     assert pointing_accuracy(saliency_map, mask) == 1
-    mask = np.zeros((30, 80), bool)
     mask[10:20, 40:60] = True
     assert average_precision(saliency_map, mask) > 0.95
     mirrored = average_precision(saliency_map[:, ::-1], mask)
     assert mirrored < 0.2
+    # of the size of the mask: perfect and inverted
+    assert average_precision(mask.astype(float), mask) == 1
+    assert pointing_accuracy(1.0 - mask, mask) == 0
 
 
 def test_tied_maxima_share_the_point():

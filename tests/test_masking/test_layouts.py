@@ -42,7 +42,7 @@ def test_a_caller_cannot_spoil_the_next_call(layout):
 
 def test_random_layout_throws_each_other_rank_alike():
     np.random.seed(0)
-    draws = 20_000
+    draws = 5_000
     thrown = np.mean([ThrowRandom()(COUNTS) == T for _ in range(draws)], 0)
     p = 3 / 7
     sigma = (p * (1 - p) / draws)**.5

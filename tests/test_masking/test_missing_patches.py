@@ -22,7 +22,7 @@ HINTS = dict(type='amt_mm.ShowHints', hint_ratio=1., top_ratio=.1)
 LAYOUTS = [dict(type=f'amt_mm.{name}')
            for name in ('ThrowMiddle', 'ThrowLow', 'ThrowRandom')] + [HINTS]
 ORDERINGS = [dict(type=f'amt_mm.{name}Ordering') for name in (
-    'Attention', 'AttMaskLow', 'Random', 'Grid', 'Block')]
+    'Attention', 'Random', 'Block')]
 
 
 def draw_missing(number, seed=0):
@@ -42,7 +42,7 @@ def draw_weights(seed=1):
 def test_thrown_then_visible_then_unpredicted(ordering, layout,
                                               num_unpredicted, counts):
     strategy = Strategy.build(counts, ordering, layout, num_unpredicted)
-    for number in range(0, 196, 13):
+    for number in range(0, 196, 39):
         is_missing = draw_missing(number)
         flags = strategy.plan(draw_weights(), is_missing)
         assert flags.dtype == np.int8 and flags.shape == GRID
@@ -90,30 +90,30 @@ def test_the_others_keep_their_order():
         assert not (flags[order[hints + 88:]] == MASKED).any()
 
 
-def plan_with_uncounted():
-    flags = np.array([[[UNCOUNTED, MASKED], [VISIBLE, MASKED]],
-                      [[MASKED, VISIBLE], [MASKED, MASKED]]], np.int8)
-    return MaskPlan.from_flags(flags)
+@pytest.fixture
+def uncounted():
+    """A plan in which a masked token has no data."""
+    return MaskPlan.from_flags(np.array(
+        [[[UNCOUNTED, MASKED], [VISIBLE, MASKED]],
+         [[MASKED, VISIBLE], [MASKED, MASKED]]], np.int8))
 
 
-def test_uncounted_are_masked_all_the_same():
-    plan = plan_with_uncounted()
-    assert plan.ids_masked.tolist() == [[0, 1, 3], [0, 2, 3]]
-    assert plan.ids_visible.tolist() == [[2], [1]]
+def test_uncounted_are_masked_all_the_same(uncounted):
+    assert uncounted.ids_masked.tolist() == [[0, 1, 3], [0, 2, 3]]
+    assert uncounted.ids_visible.tolist() == [[2], [1]]
     expected = [[False, True, True], [True] * 3]
-    for each in (plan, plan.to('cpu', torch.int64)):
-        assert each.has_data.tolist() == expected
-    counted = MaskPlan.from_flags(np.zeros((2, 2, 2), np.int8) +
-                                  np.array([MASKED, VISIBLE], np.int8))
-    assert counted.has_data is None
+    for plan in (uncounted, uncounted.to('cpu', torch.int64)):
+        assert plan.has_data.tolist() == expected
+    counted = np.array([[[MASKED, VISIBLE]]], np.int8)
+    assert MaskPlan.from_flags(counted).has_data is None
 
 
 @pytest.mark.parametrize('share', [0., .5, 1.])
-def test_weights_of_the_uncounted(share):
-    plan = plan_with_uncounted()
+def test_weights_of_the_uncounted(uncounted, share):
     saliency = torch.tensor([[9., 1., 3.], [1., 2., 3.]])
-    weights = MaskPlan(plan.ids_visible, plan.ids_masked, plan.grid, saliency,
-                       plan.has_data).loss_weights(share)
+    weights = MaskPlan(
+        uncounted.ids_visible, uncounted.ids_masked, uncounted.grid, saliency,
+        uncounted.has_data).loss_weights(share)
     expected = torch.tensor([[0., .5, 1.5], [.5, 1., 1.5]])
     ones = torch.tensor([[0., 1., 1.], [1., 1., 1.]])
     torch.testing.assert_close(

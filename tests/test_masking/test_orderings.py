@@ -43,7 +43,7 @@ def test_which_need_saliency_and_that_a_uniform_map_favours_no_patch(name):
 
 # ---- weighted draws without replacement: exact frequencies
 
-DRAWS = 20_000
+DRAWS = 8_000
 
 
 def exact_ranks(odds):
@@ -80,10 +80,8 @@ NAN, INF = np.nan, np.inf
 
 
 @pytest.mark.parametrize('weights, options', [
-    ((0.1, 0.2, 0.3, 0.4, 1.0), {}), ((1.0, 1.0, 1.0, 1.0, 1.0), {}),
     ((5.0, 0.05, 0.5, 0.01, 2.0), {}), ((0.7, 0.7, 0.0, 0.2, 0.4), {}),
-    (WEIGHTS, dict(temperature=2.)), (WEIGHTS, dict(temperature=0.5)),
-    (WEIGHTS, dict(uniform_mix=0.3)),
+    (WEIGHTS, dict(temperature=2.)), (WEIGHTS, dict(uniform_mix=0.3)),
     (WEIGHTS, dict(temperature=3., uniform_mix=0.1)),
     # without a preference
     ((0., 0., 0., 0.), {}), ((1., NAN, 2., 3.), {}), ((1., INF, 2., 3.), {}),
@@ -102,7 +100,7 @@ def test_ranks_have_the_exact_frequencies(weights, options, show):
     np.testing.assert_allclose(exact[0], odds)
     greatest = deviation(drawn_ranks(ordering, weights_L), exact)
     show(f'{DRAWS:,} draws: greatest deviation {greatest:.2f} sigma')
-    assert greatest < 4  # the worst of 300 cells
+    assert greatest < 4  # the worst of 200 cells
 
 
 @pytest.mark.parametrize('temperature, odds', [
@@ -164,18 +162,12 @@ def masked(ordering, grid, num_masked):
     return flags.reshape(grid)
 
 
-def mean_components(ordering, grid, num):
-    """Return the mean number of connected parts of 200 masks."""
-    return np.mean([label(masked(ordering, grid, num))[1]
-                    for _ in range(200)])
-
-
-@pytest.mark.parametrize('grid, num', [
-    ((14, 14), 75), ((14, 14), 147), ((10, 20), 80), ((7, 7), 22)])
+@pytest.mark.parametrize('grid, num', [((14, 14), 147), ((10, 20), 80)])
 def test_fewer_components_than_random(grid, num, show):
     np.random.seed(0)
-    blocks, random = (mean_components(ordering, grid, num)
-                      for ordering in (BlockOrdering(), RandomOrdering()))
+    blocks, random = (
+        np.mean([label(masked(ordering, grid, num))[1] for _ in range(100)])
+        for ordering in (BlockOrdering(), RandomOrdering()))
     show(f'{grid}, {num} masked: {blocks:.2f} components, random '
          f'{random:.2f}')
     assert blocks < 0.6 * random

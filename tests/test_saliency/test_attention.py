@@ -13,11 +13,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 )
 from torch import Tensor, nn
 
-from amt_mm.models import (
-    AMTMAEViT,
-    AMTMaskFeatViT,
-    AMTSimMIMViT,
-)
+from amt_mm.models import AMTMAEViT, AMTMaskFeatViT, AMTSimMIMViT
 from amt_mm.saliency import cls_attention, reduce_heads, vit_saliency
 from amt_mm.saliency.attention import (
     FEATURE_METHODS,
@@ -46,8 +42,7 @@ def full_attention(block, x):
     return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
 
 
-@pytest.mark.parametrize('qkv_bias', [True, False])
-@pytest.mark.parametrize('num_heads', [1, 2, 4, 8])
+@pytest.mark.parametrize('num_heads, qkv_bias', [(1, True), (4, False)])
 @torch.no_grad()
 def test_row_equals_the_full_softmax(num_heads, qkv_bias):
     block = _scatter(TransformerEncoderLayer(32, num_heads, 64,
@@ -66,21 +61,16 @@ def test_row_equals_the_full_softmax(num_heads, qkv_bias):
     torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.skipif(
         not hasattr(torch.amp, 'is_autocast_available'), reason='old torch'))])
 @torch.no_grad()
-def test_row_is_the_same_under_autocast(dtype):
+def test_row_is_the_same_under_autocast_and_of_half_the_precision(dtype):
     block = _scatter(TransformerEncoderLayer(32, 4, 64, qkv_bias=True))
     x = torch.randn(2, 9, 32)
     with torch.autocast('cpu', dtype):
         mixed = cls_attention(block, x)
     assert torch.equal(mixed, cls_attention(block, x))
     assert mixed.dtype == torch.float32
-
-
-@torch.no_grad()
-def test_row_of_half_the_precision_is_float32():
-    """Of weights in bfloat16, the scores are not rounded once more."""
-    block = _scatter(TransformerEncoderLayer(32, 4, 64, qkv_bias=True))
-    block.bfloat16()
-    x = torch.randn(2, 9, 32).bfloat16()
+    # of weights in half the precision, the scores are not rounded once more
+    block.to(dtype)
+    x = x.to(dtype)
     attention = cls_attention(block, x)
     normed = block.ln1(x).float()
     block.ln1 = nn.Identity()
@@ -95,10 +85,9 @@ def _scaled(row_BL):
 def _last_block_saliency(vit, images):
     """Take the last block's input out of a full forward pass."""
     seen: list[Tensor] = []
-    hook = vit.layers[-1].register_forward_pre_hook(
-        lambda _, args: seen.append(args[0]))
-    vit(images, *([None] if isinstance(vit, AMTMaskFeatViT) else []))
-    hook.remove()
+    with vit.layers[-1].register_forward_pre_hook(
+            lambda _, args: seen.append(args[0])):
+        vit(images, *([None] if isinstance(vit, AMTMaskFeatViT) else []))
     return _scaled(full_attention(
         vit.layers[-1], seen[0])[:, :, 0, 1:].mean(1))
 
@@ -110,7 +99,7 @@ def _last_block_saliency(vit, images):
     (VisionTransformer, dict(final_norm=False)),
     (VisionTransformer, dict(patch_cfg=dict(norm_cfg=dict(type='LN'))))])
 @pytest.mark.parametrize('img_size, size', [
-    (32, (32, 32)), ((32, 48), (32, 48)), (24, (40, 56))])
+    ((32, 48), (32, 48)), (24, (40, 56))])
 @torch.no_grad()
 def test_vit_saliency_is_that_of_a_full_forward(kind, options, img_size, size,
                                                 tiny_arch):
@@ -158,16 +147,6 @@ def test_reductions_by_hand():
     for reduction in HEAD_REDUCTIONS:
         constant = reduce_heads(torch.full((2, 4, 9), 1 / 9), reduction)
         assert torch.equal(constant, torch.zeros(2, 9))
-
-
-@torch.no_grad()
-def test_each_image_is_scaled_by_itself(tiny_arch):
-    vit = _scatter(AMTMAEViT(arch=tiny_arch, img_size=32, patch_size=8))
-    images = torch.randn(3, 3, 32, 32)
-    one_by_one = torch.cat([vit_saliency(vit, image[None])
-                            for image in images])
-    torch.testing.assert_close(
-        vit_saliency(vit, images), one_by_one, atol=1e-5, rtol=0)
 
 
 # ---- tokens

@@ -19,7 +19,7 @@ from amt_mm.saliency.pixels import (
     spread,
 )
 
-GRIDS = [(8, 8), (14, 14), (5, 9), (3, 2), (1, 1)]
+GRIDS = [(14, 14), (5, 9), (3, 2), (1, 1)]
 
 
 def scene(grid=(8, 8), cell=8, channels=3, dtype=np.uint8, seed=0,
@@ -37,8 +37,8 @@ def scene(grid=(8, 8), cell=8, channels=3, dtype=np.uint8, seed=0,
 
 
 @pytest.mark.parametrize('method', ['rbd', 'geodesic'])
-@pytest.mark.parametrize('channels', [1, 3, 4])
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize('channels, dtype', [
+    (1, np.uint16), (3, np.uint8), (4, np.float32)])
 def test_an_object_stands_out(method, channels, dtype):
     image, inside = scene(channels=channels, dtype=dtype)
     found = pixel_saliency(image, (8, 8), method, 0.)

@@ -58,7 +58,7 @@ def test_whole_model_and_keys_without_their_prefix(test, state):
 
 
 def test_a_part_is_not_measured(test, state):
-    """Other parts are in test_weights/test_model.py."""
+    """Other parts are in test_weights/test_load.py."""
     result = test({key: value for key, value in state.items()
                    if not key.startswith('head.')})
     assert result.returncode == 1

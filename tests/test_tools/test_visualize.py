@@ -78,7 +78,7 @@ def test_pictures_page_and_summary(call, checkpoints, jpeg_folder, tmp_path):
     ('part.pth', '', 'lacks neck.mask_token')])
 def test_bad_input(call, checkpoints, jpeg_folder, tmp_path, checkpoint,
                    images, message):
-    """What fits how is in test_weights/test_model.py."""
+    """What fits how is in test_weights/test_load.py."""
     state = torch.load(checkpoints / 'epoch_1.pth',
                        weights_only=True)['state_dict']
     del state['neck.mask_token']

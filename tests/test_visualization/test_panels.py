@@ -48,13 +48,11 @@ def test_roles_are_told_apart_by_grey_values():
     # lines run diagonally: constant along x + y, not along a row
     np.testing.assert_array_equal(thrown[1:, :-1], thrown[:-1, 1:])
     assert thrown[0].std() > 10
-
-
-def test_reconstruction_covers_masked_patches_only():
-    picture = draw_plan(IMAGE, PLAN, INNER)
+    # a reconstruction covers the masked patches only
+    covered = draw_plan(IMAGE, PLAN, INNER)
     for place, expected in (((0, 1), INNER), ((0, 0), IMAGE),
-                            ((0, 2), draw_plan(IMAGE, PLAN))):
-        assert (cell(picture, *place) == cell(expected, *place)).all()
+                            ((0, 2), picture)):
+        assert (cell(covered, *place) == cell(expected, *place)).all()
 
 
 def test_what_is_not_predicted_is_grey_and_hatched():
@@ -93,9 +91,8 @@ def test_spread_splits_uneven_sizes():
     assert counts.tolist() == [16, 12, 12, 12, 9, 9]
 
 
-@pytest.mark.parametrize('height, width', [(224, 224), (48, 96), (300, 500),
-                                           (256, 16)])
-@pytest.mark.parametrize('reconstruction', [True, False])
+@pytest.mark.parametrize('height, width, reconstruction', [
+    (224, 224, True), (48, 96, False), (300, 500, True), (256, 16, False)])
 def test_sheet_holds_the_enlarged_image(height, width, reconstruction):
     own = panel(height, width, 4, reconstruction)
     sheet = draw_sheet([own])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from small_configs import CONFIGS
 from tiny_checkpoints import NORM, build, mae_config, save
 
 from amt_mm.weights.config_text import parse_config
 from amt_mm.weights.export import Normalization, open_checkpoint
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-
 
 @pytest.mark.parametrize('name', [
-    'mae_amt_vit-b_400e_in1k', 'simmim_amt_vit-b_200e_in1k',
-    'maskfeat_amt_vit-b_300e_in1k', 'mae_amt_vit-t_30e_demo'])
+    'simmim_amt_vit-b_200e_in1k', 'mae_amt_vit-t_30e_demo'])
 def test_a_dumped_config_is_read_as_it_was(name):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     # json knows no tuples

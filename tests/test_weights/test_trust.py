@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import CheckpointLoader, checkpoint
-from torch import nn
+from torch import nn, serialization
 
 from amt_mm.weights import (
     check_checkpoint,
@@ -25,11 +25,11 @@ from amt_mm.weights import (
 class Calls:
     """Unpickled, this calls a function."""
 
-    def __init__(self, function, *args):
-        self.function, self.args = function, args
+    def __init__(self, *call):
+        self.call = call
 
     def __reduce__(self):
-        return self.function, self.args
+        return self.call[0], self.call[1:]
 
 
 def load(path):
@@ -126,16 +126,13 @@ def test_missing_and_damaged_files_are_left_to_who_loads_them(tmp_path):
         check_checkpoint(str(tmp_path / 'cut.pth'))
 
 
-def allowed_by_torch():
-    """Return what torch takes now, and before 2.6 by which module."""
-    from torch import serialization
-    known = getattr(serialization, 'get_safe_globals', list)()
-    return set(known), serialization._weights_only_unpickler
+def test_the_switch_is_put_back(monkeypatch):
+    def allowed():
+        """Return what torch takes now, and before 2.6 by which module."""
+        known = getattr(serialization, 'get_safe_globals', list)()
+        return set(known), serialization._weights_only_unpickler
 
-
-def test_the_switch_is_put_back(tmp_path, monkeypatch):
-    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-    allowed = allowed_by_torch()
+    name, before = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', allowed()
     monkeypatch.delenv(name, raising=False)
     with weights_only_loading():
         assert os.environ[name] == '1'
@@ -144,7 +141,7 @@ def test_the_switch_is_put_back(tmp_path, monkeypatch):
     with pytest.raises(KeyError), weights_only_loading():
         raise KeyError
     assert os.environ[name] == '0'
-    assert allowed_by_torch() == allowed
+    assert allowed() == before
 
 
 def test_no_tensor_is_loaded(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import mmcv
 import numpy as np
 import pytest
+from image_bytes import noise
 from mmcv.transforms import RandomFlip
 from mmpretrain.datasets.transforms import RandomResizedCrop
 from PIL import Image
@@ -23,13 +24,15 @@ def _image(seed):
 
 @pytest.mark.parametrize('options', [
     {}, dict(backend='pillow', interpolation='bicubic'),
+    dict(backend='pillow', interpolation='lanczos'),
+    dict(interpolation='area'),
     dict(crop_ratio_range=(0.9, 1.), aspect_ratio_range=(3., 4.))])
 def test_same_pixels_as_upstream(options):
     options = {**OPTIONS, **options}
     ours = RandomResizedCropWithBox(**options)
     theirs = RandomResizedCrop(**options)
     boxes = set()
-    for seed in range(60):
+    for seed in range(30):
         image = _image(seed)
         height, width = image.shape[:2]
         np.random.seed(seed)
@@ -50,7 +53,7 @@ def test_same_pixels_as_upstream(options):
             image[top:bottom, left:right], (32, 24),
             interpolation=ours.interpolation, backend=ours.backend)
         np.testing.assert_array_equal(results['img'], cut)
-    assert len(boxes) > 50
+    assert len(boxes) > 25
 
 
 def _coordinates(height, width):
@@ -106,32 +109,11 @@ def test_weights_match_what_the_pixels_show(name):
 # ---- a part of an image, as the libraries themselves resize it
 
 
-def _smooth(*channels):
-    rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (12, 16, 3), np.uint8)
-    image = np.asarray(Image.fromarray(small).resize((160, 120)))
-    return image if channels else np.ascontiguousarray(image[..., 0])
-
-
-@pytest.mark.parametrize('channels', [(), (3, )])
-@pytest.mark.parametrize('backend, interpolation', [
-    ('pillow', 'bicubic'), ('pillow', 'lanczos'), ('cv2', 'area'),
-    ('cv2', 'bilinear')])
-def test_whole_pixels_as_mmcv(channels, backend, interpolation):
-    image = _smooth(*channels)
-    expected = mmcv.imresize(
-        image[10:90, 20:150], (40, 30), interpolation=interpolation,
-        backend=backend)
-    found = resize_box(image, (20, 10, 150, 90), (30, 40), interpolation,
-                       backend)
-    np.testing.assert_array_equal(found, expected)
-
-
 @pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
 @pytest.mark.parametrize('size', [(30, 40), (200, 300)])
 def test_torch_is_near_pillow(interpolation, size):
-    for channels in ((), (3, )):
-        image = _smooth(*channels)
+    colours = np.array(noise(120, 160))
+    for image in (colours, np.ascontiguousarray(colours[..., 0])):
         image.flags.writeable = False
         one, two = (
             resize_box(image, (20, 10, 150, 90), size, interpolation, backend)
@@ -139,11 +121,13 @@ def test_torch_is_near_pillow(interpolation, size):
         assert one.shape == two.shape and one.dtype == two.dtype == np.uint8
         difference = np.abs(one.astype(int) - two)
         assert difference.max() <= 2 and difference.mean() < 0.1
+    with pytest.raises(ValueError, match="backend='torch', got 'lanczos'"):
+        RandomResizedCropWithBox(32, backend='torch', interpolation='lanczos')
 
 
 @pytest.mark.parametrize('backend', ['pillow', 'torch'])
 def test_a_box_that_ends_within_a_pixel(backend):
-    image = _smooth(3)
+    image = np.array(noise(120, 160))
     found = resize_box(image, (20.5, 10.25, 150.75, 90), (30, 40), 'bicubic',
                        backend)
     expected = Image.fromarray(image).resize(
@@ -152,9 +136,3 @@ def test_a_box_that_ends_within_a_pixel(backend):
     # but for what the filter sees beyond the box
     assert difference[2:-2, 2:-2].max() <= 1
     assert difference.mean() < 1
-
-
-def test_torch_has_not_all_interpolations():
-    with pytest.raises(ValueError, match="backend='torch', got 'lanczos'"):
-        RandomResizedCropWithBox(
-            32, backend='torch', interpolation='lanczos')
