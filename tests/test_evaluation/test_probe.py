@@ -55,19 +55,6 @@ def test_any_blocks_give_what_the_whole_matrix_gives(
     torch.testing.assert_close(scores.double(), expected, atol=1e-4, rtol=0)
 
 
-def test_votes_by_hand():
-    """Two of class 1 at 60 degrees against one of class 0 at none."""
-    bank = torch.tensor([[2., 0], [1, 3**.5], [1, -3**.5], [-1, 0]])
-    labels = torch.tensor([0, 1, 1, 2])
-    query = torch.tensor([[5., 0]])
-    # exp(1 / T) against 2 exp(0.5 / T): even at T = 0.5 / ln 2
-    even = 0.5 / torch.tensor(2.).log().item()
-    scores = weighted_knn(query, bank, labels, 3, 3, even)
-    torch.testing.assert_close(scores, torch.tensor([[.5, .5, 0]]))
-    assert weighted_knn(query, bank, labels, 3, 3, 0.07).argmax() == 0
-    assert weighted_knn(query, bank, labels, 3, 3, 10.).argmax() == 1
-
-
 @pytest.mark.parametrize('block', [1, 2, 3, 50])
 def test_equal_neighbours_all_count(block):
     """A tie leaves open which image is named, but not how alike it is."""

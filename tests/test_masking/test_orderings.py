@@ -1,7 +1,4 @@
-"""The order of each ordering: by hand, or exact.
-
-That each is a permutation, for all weights, is in test_properties.py.
-"""
+"""The order of each ordering: by hand, or exact."""
 from __future__ import annotations
 
 from itertools import permutations
@@ -29,16 +26,36 @@ from amt_mm.registry import ORDERINGS
 M, T, V = MASKED, THROWN, VISIBLE
 
 
-@pytest.mark.parametrize('name', ['AttMaskHigh', 'AttMaskLow', 'Attention',
-                                  'Block', 'Grid', 'Random'])
-def test_which_need_saliency_and_that_a_uniform_map_favours_no_patch(name):
+def test_which_need_saliency():
+    for name in ('AttMaskHigh', 'AttMaskLow', 'Attention', 'Block', 'Grid',
+                 'Random'):
+        ordering = ORDERINGS.build(dict(type=f'amt_mm.{name}Ordering'))
+        assert ordering.needs_saliency == ('Att' in name)
+
+
+def draw_weights(number):
+    """Yield weights of every size, many of them zero or alike."""
+    rng = np.random.default_rng(0)
+    sizes = [0., 1e-300, 1e-12, 1., 3., 1e12, 1e300]
+    for i in range(number):
+        grid = rng.integers(1, 10, 2)
+        yield (rng.choice(sizes, grid), rng.random(grid), np.zeros(grid),
+               1e300 * rng.random(grid))[i % 4]
+
+
+@pytest.mark.parametrize('ordering', [
+    AttentionOrdering(), AttentionOrdering(temperature=2., uniform_mix=0.3),
+    AttentionOrdering(temperature=1e-3), AttentionOrdering(temperature=1e300),
+    AttentionOrdering(temperature=1e-300), AttMaskHighOrdering(),
+    AttMaskLowOrdering(), BlockOrdering(), BlockOrdering(3, 1.),
+    GridOrdering(), RandomOrdering()])
+def test_an_ordering_is_a_permutation(ordering):
     np.random.seed(0)
-    ordering = ORDERINGS.build(dict(type=f'amt_mm.{name}Ordering'))
-    assert ordering.needs_saliency == ('Att' in name)
-    if ordering.needs_saliency:
-        first = np.bincount([ordering(np.full((4, 4), .5), 7)[0]
-                             for _ in range(4000)], minlength=16)
-        assert np.abs(first - 250).max() < 4 * 250**.5
+    for weights in draw_weights(40):
+        before = weights.copy()
+        order = ordering(weights, np.random.randint(weights.size + 1))
+        assert sorted(order.tolist()) == [*range(weights.size)]
+        np.testing.assert_array_equal(weights, before)
 
 
 # ---- weighted draws without replacement: exact frequencies
@@ -86,7 +103,7 @@ NAN, INF = np.nan, np.inf
     # without a preference
     ((0., 0., 0., 0.), {}), ((1., NAN, 2., 3.), {}), ((1., INF, 2., 3.), {}),
     ((NAN, ) * 4, dict(temperature=0.5))])
-def test_ranks_have_the_exact_frequencies(weights, options, show):
+def test_ranks_have_the_exact_frequencies(weights, options):
     np.random.seed(1)
     ordering, weights_L = AttentionOrdering(**options), np.array(weights)
     w = weights_L**(1 / options.get('temperature', 1))
@@ -98,9 +115,25 @@ def test_ranks_have_the_exact_frequencies(weights, options, show):
     exact = exact_ranks(odds)
     np.testing.assert_allclose(exact.sum(0), 1)
     np.testing.assert_allclose(exact[0], odds)
-    greatest = deviation(drawn_ranks(ordering, weights_L), exact)
-    show(f'{DRAWS:,} draws: greatest deviation {greatest:.2f} sigma')
-    assert greatest < 4  # the worst of 200 cells
+    # the worst of 200 cells
+    assert deviation(drawn_ranks(ordering, weights_L), exact) < 4
+
+
+@pytest.mark.parametrize('temperature', [1e-3, .5, 1., 30., 1e3])
+@pytest.mark.parametrize('mix', [0, .3, .99])
+def test_odds_are_of_the_ratios_alone(temperature, mix):
+    rng = np.random.default_rng(0)
+    ordering = AttentionOrdering(temperature, mix)
+    for number in range(1, 40):
+        weights_L = rng.random(number) * rng.integers(0, 2, number)
+        odds = ordering.probabilities(weights_L)
+        np.testing.assert_allclose(odds.sum(), 1)
+        assert (odds >= mix / number - 1e-12).all()
+        for factor in (1e-6, 1e6):
+            np.testing.assert_allclose(
+                ordering.probabilities(factor * weights_L), odds, atol=1e-9)
+        # who has the more weight is not the less likely
+        assert (np.diff(odds[np.argsort(weights_L)]) >= -1e-12).all()
 
 
 @pytest.mark.parametrize('temperature, odds', [
@@ -163,13 +196,11 @@ def masked(ordering, grid, num_masked):
 
 
 @pytest.mark.parametrize('grid, num', [((14, 14), 147), ((10, 20), 80)])
-def test_fewer_components_than_random(grid, num, show):
+def test_fewer_components_than_random(grid, num):
     np.random.seed(0)
     blocks, random = (
         np.mean([label(masked(ordering, grid, num))[1] for _ in range(100)])
         for ordering in (BlockOrdering(), RandomOrdering()))
-    show(f'{grid}, {num} masked: {blocks:.2f} components, random '
-         f'{random:.2f}')
     assert blocks < 0.6 * random
 
 

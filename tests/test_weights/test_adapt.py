@@ -95,7 +95,7 @@ def test_the_report_says_it(tmp_path):
         vit(patch_size=4, in_channels=1), path,
         adapt=['patch_size', 'in_channels'])
     assert ('patch_embed.projection.weight channels 3 -> 1, patches 8 x 8 -> '
-            '4 x 4;') in report
+            '4 x 4,') in report
     assert 'grid 4 x 4 -> 8 x 8' in report
 
 

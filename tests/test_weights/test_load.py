@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from mmpretrain.models import SwinTransformer
+from test_models.tiny_models import maskfeat_config
 from tiny_checkpoints import (
     ARCH,
     PLAIN,
@@ -30,20 +31,10 @@ from amt_mm.weights import (
 )
 
 CONFIG = mae_config()
-MASKFEAT = dict(
-    type='amt_mm.AMTMaskFeat',
-    backbone=dict(type='amt_mm.AMTMaskFeatViT', arch=ARCH, img_size=32,
-                  patch_size=SIDE),
-    neck=dict(type='mmpretrain.LinearNeck', in_channels=32, out_channels=27,
-              norm_cfg=None),
-    head=dict(type='mmpretrain.MIMHead', loss=dict(
-        type='mmpretrain.PixelReconstructionLoss', criterion='L2')),
-    target_generator=dict(type='amt_mm.AMTHOGGenerator', nbins=9, pool=8,
-                          patch_size=SIDE, gaussian_window=16))
 CONFIGS = {
     **{name: PLAIN[name] for name in ('mae', 'simmim', 'classifier')},
     'simmim, relative': simmim_config('AMTBEiTPretrainViT'),
-    'maskfeat': MASKFEAT,
+    'maskfeat': maskfeat_config(),
     'vitdet': dict(
         type='mmpretrain.ImageClassifier',
         backbone=dict(type='amt_mm.ViTDet', arch=ARCH, img_size=32,

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models import VisionTransformer
+from small_configs import mae
 from torch import Tensor, nn
 
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=72)
@@ -19,18 +20,10 @@ NORM = dict(mean=[110., 120., 130.], std=[50., 60., 70.], to_rgb=True)
 def mae_config(size: int | tuple[int, int] = 32, **backbone: Any) -> dict:
     """Return the config of a whole AMTMAE."""
     h, w = (size, size) if isinstance(size, int) else size
-    return dict(
-        type='amt_mm.AMTMAE',
-        backbone=dict(type='amt_mm.AMTMAEViT', arch=ARCH, img_size=size,
-                      patch_size=SIDE, mask_ratio=0.75, **backbone),
-        neck=dict(type='amt_mm.AMTMAEPretrainDecoder',
-                  num_patches=(h // SIDE, w // SIDE), patch_size=SIDE,
-                  embed_dim=32, decoder_embed_dim=24, decoder_depth=2,
-                  decoder_num_heads=3),
-        head=dict(type='amt_mm.AMTMAEPretrainHead', norm_pix=True,
-                  patch_size=SIDE, loss=dict(
-                      type='mmpretrain.PixelReconstructionLoss',
-                      criterion='L2')))
+    return mae(
+        backbone=dict(arch=ARCH, img_size=size, mask_ratio=0.75, **backbone),
+        neck=dict(num_patches=(h // SIDE, w // SIDE), decoder_embed_dim=24,
+                  decoder_depth=2, decoder_num_heads=3))
 
 
 def simmim_config(vit: str = 'AMTSimMIMViT', **backbone: Any) -> dict:

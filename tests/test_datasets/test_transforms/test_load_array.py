@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
+from small_configs import CONFIGS
+from test_tools.conftest import load
 
 from amt_mm.datasets.transforms import LoadArray, UnreadableImageError
 
 tifffile = pytest.importorskip('tifffile')
 NUM_BANDS = 5
-CONFIG = 'configs/mae_amt_vit-s_bands.py'
+CONFIG = CONFIGS / 'mae_amt_vit-s_bands.py'
 SMALL = (
     'model.backbone.arch.embed_dims=32', 'model.backbone.arch.num_layers=2',
     'model.backbone.arch.num_heads=4',
@@ -24,6 +28,18 @@ SMALL = (
     'train_dataloader.dataset.pipeline.4.input_size=64',
     'train_cfg.max_epochs=2', 'custom_hooks.1.interval=1',
     'default_hooks.visualization.interval=1')
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """Return a function that calls a tool and returns what it prints."""
+
+    def call(name, *args):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+        load(name).main()
+        return capsys.readouterr().out
+
+    return call
 
 
 def bands(seed, dtype='u2'):
@@ -88,12 +104,12 @@ def test_options(options, message):
         LoadArray(**options)
 
 
-def test_statistics_without_what_is_missing(tool, tmp_path):
+def test_statistics_without_what_is_missing(printed, tmp_path):
     image = bands(0, 'f4')
     image[:20] = -9999
     image[20:22, :, 1] = np.nan
     np.save(tmp_path / 'x.npy', image)
-    found = tool('dataset_stats', tmp_path, '--nodata', -9999).stdout
+    found = printed('dataset_stats', tmp_path, '--nodata', -9999)
     data = image[22:].reshape(-1, NUM_BANDS)
     assert f'levels {data.min():g} to {data.max():g}' in found
     scaled = (data - data.min()) / (data.max() - data.min())
@@ -101,22 +117,23 @@ def test_statistics_without_what_is_missing(tool, tmp_path):
     assert f'data_preprocessor.mean={mean}' in found
 
 
-def test_statistics_pretraining_and_features(tool, tmp_path):
+def test_statistics_pretraining_and_features(printed, tmp_path):
     """Through the tools, with an update of the maps and pictures."""
     folder = write_arrays(tmp_path / 'images')
-    found = tool('dataset_stats', folder).stdout
+    found = printed('dataset_stats', folder)
     assert f'7 of {NUM_BANDS} channels' not in found  # of several types
     lines = [line for line in found.splitlines() if line.startswith(
         ('model.', 'train_', 'data_preprocessor.'))]
     assert lines[0] == f'model.backbone.patch_cfg.in_channels={NUM_BANDS}'
     run = tmp_path / 'run'
-    done = tool('train', CONFIG, '--work-dir', run, '--cfg-options',
-                f'data_root={folder}', *lines, *SMALL)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert 'saliency updated: epoch 1, 7 images' in done.stdout
+    printed('train', CONFIG, '--work-dir', run, '--cfg-options',
+            f'data_root={folder}', *lines, *SMALL)
+    log = next(run.rglob('*.log')).read_text()
+    assert 'saliency updated: epoch 1, 7 images' in log
     state = torch.load(run / 'epoch_2.pth', weights_only=False)['state_dict']
     assert state['neck.decoder_pred.weight'].shape[0] == 16**2 * NUM_BANDS
-    assert len(list(run.glob('*/vis_data/vis_image/*.png'))) == 2
-    done = tool('extract', run / 'mae_amt_vit-s_bands.py', run / 'epoch_2.pth',
-                '--images', folder, '--out', tmp_path / 'features.npz')
-    assert 'features (7, 32)' in done.stdout, done.stderr[-2000:]
+    assert len(list(run.glob('*/vis_data/vis_image/*.png'))) == 3
+    said = printed('extract', run / 'mae_amt_vit-s_bands.py',
+                   run / 'epoch_2.pth', '--images', folder, '--out',
+                   tmp_path / 'features.npz')
+    assert 'features (7, 32)' in said

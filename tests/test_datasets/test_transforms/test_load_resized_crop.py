@@ -134,7 +134,7 @@ def test_orientation(path, drawn, orientation, height, width, reductions):
     exif[274] = orientation
     path.write_bytes(encode(noise(height, width), 'JPEG', quality=95,
                             exif=exif))
-    assert min(_compare(path, seed, CROP) for seed in range(8)) > 38
+    assert min(_compare(path, seed, CROP) for seed in range(5)) > 38
     shape = (width, height) if orientation >= 5 else (height, width)
     assert {d.shape for d in drawn} == {shape}
     # a turned image is only reduced to whole pixels

@@ -9,9 +9,13 @@ from mmcv.transforms import RandomFlip
 from mmpretrain.datasets.transforms import RandomResizedCrop
 from PIL import Image
 
-from amt_mm.datasets.transforms import RandomResizedCropWithBox
+from amt_mm.datasets.transforms import (
+    AMTMaskGenerator,
+    RandomResizedCropWithBox,
+)
 from amt_mm.datasets.transforms.random_resized_crop_with_box import resize_box
-from amt_mm.saliency import crop_map
+from amt_mm.masking import MASKED
+from amt_mm.saliency import SaliencyStore
 
 OPTIONS = dict(scale=(24, 32), crop_ratio_range=(0.2, 1.))
 
@@ -83,24 +87,32 @@ PIPELINES = {
 
 
 @pytest.mark.parametrize('name', PIPELINES)
-def test_weights_match_what_the_pixels_show(name):
+def test_weights_and_masks_match_what_the_pixels_show(name, tmp_path):
     np.random.seed(0)
     rng = np.random.default_rng(0)
+    maps = rng.random((30, 6, 8)).astype(np.float16)
+    store = SaliencyStore(tmp_path, 30, (6, 8), 'x')
+    store.reset()
+    store.write(0, maps)
+    generator = AMTMaskGenerator(
+        (48, 64), 8, mask_ratio=.25, throw_ratio=.5,
+        ordering=dict(type='amt_mm.AttMaskHighOrdering'))
+    generator.store = store
     ours, shown = [], []
-    for _ in range(30):
-        saliency_map = rng.random((7, 5))
-        results = dict(img=_coordinates(*rng.integers(150, 300, 2)))
-        for step in PIPELINES[name]:
+    for index, saliency_map in enumerate(maps):
+        results = dict(img=_coordinates(*rng.integers(150, 300, 2)),
+                       sample_idx=index)
+        for step in (*PIPELINES[name], generator):
             results = step(results)
         # what each final pixel shows, looked up in the map
         x, y = np.moveaxis(results['img'], -1, 0)
-        seen = saliency_map[(y * 7).astype(int).clip(0, 6),
-                            (x * 5).astype(int).clip(0, 4)]
-        seen = seen.reshape(6, 8, 8, 8).mean((1, 3))
-        weights = crop_map(saliency_map, results['crop_box'],
-                           results.get('flip_direction'), (6, 8))
-        ours.append(weights / weights.mean())
+        seen = saliency_map[(y * 6).astype(int).clip(0, 5),
+                            (x * 8).astype(int).clip(0, 7)]
+        seen = seen.reshape(6, 8, 8, 8).mean((1, 3), dtype=float)
+        ours.append(results['saliency'] / results['saliency'].mean())
         shown.append(seen / seen.mean())
+        masked = results['mask_plan'] == MASKED
+        assert seen[masked].min() > seen[~masked].max() - .1
     ours_all, shown_all = np.stack(ours), np.stack(shown)
     assert np.corrcoef(ours_all.ravel(), shown_all.ravel())[0, 1] > 0.995
     assert np.abs(ours_all - shown_all).max() < 0.25
