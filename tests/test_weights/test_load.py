@@ -193,7 +193,8 @@ def test_wrong_forms_are_refused(name, init, message):
 
 
 def test_report_reaches_the_log(pretrained, caplog):
-    logger = MMLogger.get_current_instance()
+    logger = MMLogger.get_instance('load', log_level='INFO')
+    MMLogger._instance_dict.move_to_end('load')  # the current one
     logger.addHandler(caplog.handler)
     try:
         initialised(PLAIN['classifier'], init_cfg=dict(

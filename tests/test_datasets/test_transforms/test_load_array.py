@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from small_configs import CONFIGS
 from test_tools.conftest import load
 
@@ -39,7 +40,9 @@ def printed(monkeypatch, capsys):
         load(name).main()
         return capsys.readouterr().out
 
-    return call
+    yield call
+    # which the tool for features had raised
+    MMLogger.get_current_instance().setLevel('INFO')
 
 
 def bands(seed, dtype='u2'):
