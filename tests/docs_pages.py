@@ -33,33 +33,40 @@ WORDS = {
     r'configs/mae_amt_vit-s_custom\.py': 'my_small.py',
     'resume=True epochs=400': 'resume=True epochs=2',
 }
-# what a page takes for granted, and a model small enough to wait for
-DATA = 'tools/make_demo_data.py data/photos --num-train 24 --num-val 16'
+# in place of the config that most commands name: a model of two layers
 MODEL = """_base_ = 'configs/mae_amt_vit-s_custom.py'
-model = dict(backbone=dict(arch='deit-tiny'), neck=dict(
-    embed_dim=192, decoder_embed_dim=32, decoder_depth=1))
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, embed_dims=32, num_layers=2,
+                            num_heads=4, feedforward_channels=64)),
+    neck=dict(embed_dim=32, decoder_embed_dim=32, decoder_depth=1))
 work_dir = 'work_dirs/mae_amt_vit-s_custom'
 """
 # added to commands in which the words on the left occur
 SMALL = {
-    r'make_demo_data\.py': '--num-train 24 --num-val 16',
+    r'make_demo_data\.py': '--num-train 22 --num-val 8 --image-size 64',
     r'make_figures\.py$':
-    "--epochs 2 --num-train 32 --out out --runs '16 images'",
-    r'make_figures\.py --images': '--epochs 2 --num-train 16 --runs healthy',
+    "--epochs 2 --num-train 16 --out out --runs '16 images'",
+    r'make_figures\.py --images': '--epochs 2 --num-train 8 --runs healthy',
     r'(tools/train\.py|dist_train\.sh)\b(?!.*(detector|my_masks))':
     '--cfg-options train_cfg.max_epochs=2 train_dataloader.batch_size=4 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=8 '
     'default_hooks.checkpoint.interval=1 custom_hooks.1.interval=1',
+    r'train\.py my_strategy':
+    '--cfg-options model.backbone.arch.embed_dims=32 '
+    'model.backbone.arch.num_layers=2 model.backbone.arch.num_heads=4 '
+    'model.backbone.arch.feedforward_channels=64 '
+    'model.backbone.arch._delete_=True model.neck.embed_dim=32 '
+    'model.neck.decoder_embed_dim=32 model.neck.decoder_depth=1',
     r'train\.py my_(detector|masks)':
     '--cfg-options train_cfg.max_iters=2 train_cfg.val_interval=2 '
     'train_dataloader.num_workers=0 train_dataloader.dataset.indices=4 '
-    'val_dataloader.num_workers=0 val_dataloader.dataset.indices=4 '
+    'val_dataloader.num_workers=0 val_dataloader.dataset.indices=2 '
     'default_hooks.checkpoint.interval=2',
     r'amt_mm pretrain (?!.*resume)':
     'model=vit-tiny image_size=32 epochs=1 batch_size=4 workers=0',
     r'test\.py my_detector':
     '--cfg-options test_dataloader.num_workers=0 '
-    'test_dataloader.dataset.indices=4',
+    'test_dataloader.dataset.indices=2',
 }
 # not run here
 ELSEWHERE = {
@@ -123,17 +130,17 @@ def follow(page: Path, folder: Path) -> int:
     return count
 
 
-def reader_folder(folder: Path) -> Path:
+def reader_folder(folder: Path, photos: Path) -> Path:
     """Return a checkout to work in, with the photographs of the reader."""
     for name in ('configs', 'tools', 'docs'):
         (folder / name).symlink_to(ROOT / name)
     (folder / 'my_small.py').write_text(MODEL)
-    run(f'{sys.executable} {DATA}', folder, fresh=False)
-    photos, people = folder / 'data/photos', folder / 'data/people'
-    for source, name in ((photos / 'train', 'images'),
-                         (photos / 'semantic/train', 'masks')):
+    shutil.copytree(photos, folder / 'data/photos')
+    people = folder / 'data/people'
+    for source, name, end in ((photos / 'train', 'images', '.jpg'),
+                              (photos / 'semantic/train', 'masks',
+                               '_mask.png')):
         people.joinpath(name).mkdir(parents=True)
         for path in source.glob('*/*'):
-            suffix = '_mask.png' if name == 'masks' else '.jpg'
-            shutil.copy(path, people / name / f'{path.stem}{suffix}')
+            shutil.copy(path, people / name / f'{path.stem}{end}')
     return folder

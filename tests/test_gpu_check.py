@@ -44,6 +44,14 @@ def start(setting, recorder):
         started_by=multiprocessing.get_start_method()))
 """
 
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return a function that imports a module of the project."""
+    monkeypatch.syspath_prepend(str(PROJECT))
+    return importlib.import_module
+
+
 def lines_of(out):
     return [json.loads(line)
             for line in (out / 'results.jsonl').read_text().splitlines()]
@@ -93,12 +101,11 @@ def test_dry_run_of_all_phases(tmp_path):
 
 
 @pytest.fixture
-def gpu_check(monkeypatch, tmp_path):
+def gpu_check(load, monkeypatch, tmp_path):
     """The script as a module, with phases that go wrong."""
-    monkeypatch.syspath_prepend(str(PROJECT))
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / 'phase_alone.py').write_text(PHASE_ALONE)
-    module = importlib.import_module('gpu_check')
+    module = load('gpu_check')
     module.preload()
     groups = dict(wrong=module.Phase('phase_alone', 'run', 60),
                   hanging=module.Phase('phase_alone', 'hang', 3))
@@ -144,36 +151,32 @@ def test_loaders_of_a_phase_fork(gpu_check, tmp_path):
     assert [line['started_by'] for line in lines_of(tmp_path)] == ['fork']
 
 
-def test_only_ours_is_judged_by_what_it_waits_for(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROJECT))
-    waits = importlib.import_module('waits')
-    assert waits.judged(dict(stock_75={'place': 1}, ours_75_0={},
-                             amt_45_40={}))['ok']
-    line = waits.judged(dict(stock_75={}, ours_75_0={}, amt_45_40={'here': 1}))
+def test_only_ours_is_judged_by_what_it_waits_for(load):
+    judged = load('waits').judged
+    peer = {'place': 1}
+    assert judged(dict(stock_75=peer, ours_75_0={}, amt_45_40={}))['ok']
+    line = judged(dict(stock_75={}, ours_75_0={}, amt_45_40={'here': 1}))
     assert not line['ok'] and line['judged'] == ['ours_75_0', 'amt_45_40']
 
 
-def test_the_device_ratio_is_of_all_kernels(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROJECT))
-    record = importlib.import_module('record')
+def test_the_device_ratio_is_of_all_kernels(load):
+    record = load('record')
     line = dict(batch_size=256, stock_75=dict(device_milliseconds=80.),
                 amt_45_40=dict(device_milliseconds=48.))
     assert record.device_ratios(line) == dict(stock_75=1., amt_45_40=.6)
     assert record.device_ratios(dict(a=dict(device_milliseconds=0.))) == {}
 
 
-def test_the_page_is_rendered_from_its_lines(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROJECT))
-    render = importlib.import_module('render')
+def test_the_page_is_rendered_from_its_lines(load):
+    render = load('render')
     page = render.PAGE.read_text()
     assert render.render(render.read(render.LINES)) == page
     assert len(page.splitlines()) <= 120
     assert '| amt_45_40 | 45.0 | 0.590 | 1643 | 34 |' in page
 
 
-def test_published_lines_name_no_folder_of_a_machine(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROJECT))
-    render = importlib.import_module('render')
+def test_published_lines_name_no_folder_of_a_machine(load):
+    render = load('render')
     text = json.dumps(dict(
         places={'/tmp/site/mmengine/runner/loops.py:131 run_iter': 1},
         log='File "/opt/x/site-packages/torch/a.py"\n/home/me/amt_mm/b.py',
@@ -188,9 +191,8 @@ def test_published_lines_name_no_folder_of_a_machine(monkeypatch):
     assert render.without_paths(published) == published
 
 
-def test_wheels_are_of_the_tested_versions(monkeypatch, tmp_path, real_data):
-    monkeypatch.syspath_prepend(str(PROJECT))
-    prepare = importlib.import_module('prepare')
+def test_wheels_are_of_the_tested_versions(load, tmp_path, real_data):
+    prepare = load('prepare')
     pinned = prepare.pinned()
     assert 'onedl-mmpretrain==1.3.6' in pinned
     assert 'onedl-mmcv==2.3.6' in pinned and len(pinned) == 11

@@ -30,6 +30,7 @@ from projects.study.table import Figure
 
 RANDOM = dict(mask_ratio=.75, throw_ratio=0.,
               ordering=dict(type='amt_mm.RandomOrdering'))
+MAE = dict(mae=dict(mask_generator=RANDOM))
 CONFIG = """
 _base_ = '{configs}/study/mae_vit-t_64.py'
 model = dict(
@@ -83,8 +84,7 @@ def make(photos, tmp_path, pytestconfig):
                       max_train=16, test_boxes='test_boxes.txt'),
             evaluation=dict(max_bank=20, k=3),
             rows=dict(
-                mae=dict(mask_generator=RANDOM),
-                oracle=dict(seeds=[0], saliency=dict(source=dict(
+                MAE, oracle=dict(seeds=[0], saliency=dict(source=dict(
                     type='amt_mm.BoxSaliency',
                     ann_file='{root}/train_boxes.txt')))))
         plan.update(changes)
@@ -155,7 +155,7 @@ def test_p_of_the_paired_differences():
 
 
 def test_other_settings_are_measured_anew(make, tmp_path):
-    study = make(rows=dict(mae=dict(mask_generator=RANDOM)))
+    study = make(rows=MAE)
     path = tmp_path / 'results.jsonl'
     run_study(study, Results(path), stages=['pretrain'])
     longer = replace(study, epochs=3)
@@ -168,7 +168,7 @@ def test_other_settings_are_measured_anew(make, tmp_path):
 def test_fine_tuning(make, pytestconfig, tmp_path):
     arch = dict(_delete_=True, embed_dims=32, num_layers=2, num_heads=2,
                 feedforward_channels=64)
-    study = make(epochs=1, rows=dict(mae=dict(mask_generator=RANDOM)),
+    study = make(epochs=1, rows=MAE,
                  evaluation=dict(max_bank=20, k=3, finetune=dict(
                      config=str(pytestconfig.rootpath / 'configs' /
                                 'classification/vit-t_finetune_demo.py'),
@@ -234,7 +234,7 @@ def test_processes_share_a_study(make, tmp_path):
 
 
 def test_saliency_over_the_training(make, tmp_path):
-    study = make(epochs=8, rows=dict(mae=dict(mask_generator=RANDOM)))
+    study = make(epochs=8, rows=MAE)
     run_study(study, results := Results(tmp_path / 'results.jsonl'),
               stages=['pretrain', 'localization'])
     line = results.lines[-1]
@@ -254,7 +254,7 @@ def test_unseen_images_are_neither_trained_on_nor_known(make, tmp_path,
         return genuine(self, dataset)
 
     monkeypatch.setattr(Evaluation, '_encode', encode)
-    study = make(epochs=1, rows=dict(mae=dict(mask_generator=RANDOM)))
+    study = make(epochs=1, rows=MAE)
     stages = ['pretrain', 'unseen']
     run_study(study, results := Results(tmp_path / 'results.jsonl'),
               stages=stages)
@@ -273,8 +273,7 @@ def test_unseen_images_are_neither_trained_on_nor_known(make, tmp_path,
 
 def test_equal_compute(make):
     study = make(epochs=20, rows=dict(
-        mae=dict(mask_generator=RANDOM),
-        throw=dict(mask_generator=dict(
+        MAE, throw=dict(mask_generator=dict(
             ordering=dict(type='amt_mm.RandomOrdering'))),
         throw_longer=dict(like='throw', equal_compute=True)))
     macs = {run.row.name: estimate_cost(run.cfg).total_macs
@@ -285,8 +284,7 @@ def test_equal_compute(make):
 
 def test_a_loss_that_saliency_weighs(make, tmp_path):
     study = make(epochs=1, rows=dict(
-        mae=dict(mask_generator=RANDOM),
-        pixel_loss=dict(
+        MAE, pixel_loss=dict(
             mask_generator=dict(RANDOM, with_saliency=True),
             options={'model.head.saliency_weight': 1.},
             saliency=dict(begin=0, source=dict(
@@ -306,8 +304,7 @@ def test_a_loss_that_saliency_weighs(make, tmp_path):
 
 def test_one_row_alone_is_held_against_the_baseline(make, tmp_path, tool):
     study = make(epochs=1, rows=dict(
-        mae=dict(mask_generator=RANDOM),
-        other=dict(like='mae', equal_compute=True)))
+        MAE, other=dict(like='mae', equal_compute=True)))
     done = tool('study', tmp_path / 'plan.yaml', '--work-dir',
                 study.work_dir, '--only', 'other', '--stages', 'pretrain',
                 'step', cwd=tmp_path)

@@ -1,4 +1,7 @@
-"""Call a tool in the process of a test: one of its own takes seconds."""
+"""Call a tool in the process of a test: one of its own takes seconds.
+
+And the folder of a demo, whose 800 images are made once.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,20 @@ import pytest
 from mmengine.logging import MMLogger
 
 TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+@pytest.fixture(scope='session')
+def full_demo_data(tmp_path_factory):
+    """A folder that the first of the demos fills; the others find it full."""
+    return tmp_path_factory.mktemp('full_demo_data')
+
+
+@pytest.fixture
+def demo(full_demo_data, tmp_path):
+    """The work dir of a demo."""
+    (tmp_path / 'demo').mkdir()
+    (tmp_path / 'demo' / 'data').symlink_to(full_demo_data)
+    return tmp_path / 'demo'
 
 
 @cache

@@ -15,14 +15,15 @@ from amt_mm.evaluation.localization import (
     measure_localization,
 )
 
+CONFIG = 'configs/mae_amt_vit-t_30e_demo.py'
 SHORT = ('--cfg-options', 'train_cfg.max_epochs=3',
-         'train_dataloader.dataset.indices=40',
+         'train_dataloader.dataset.indices=16',
          'train_dataloader.num_workers=0', 'custom_hooks.1.interval=1',
          'train_dataloader.batch_size=8')
 
 
-def test_demo_shows_what_it_did(tool, tmp_path):
-    result = tool('demo', '--work-dir', tmp_path / 'demo', *SHORT)
+def test_demo_shows_what_it_did(tool, demo):
+    result = tool('demo', '--work-dir', demo, *SHORT)
     assert result.returncode == 0, result.stderr[-2000:]
     for words in ('P(masked|salient)', 'P(thrown|salient)', 'loss',
                   'of 200 images it never saw',
@@ -40,36 +41,40 @@ def test_demo_shows_what_it_did(tool, tmp_path):
         r'classes in (\S+) %, with random weights in (\S+) %',
         result.stdout).groups())
     assert 'saliency updated: epoch 0' in result.stdout
-    picture = cv2.imread(str(tmp_path / 'demo' / 'panels.png'))
+    picture = cv2.imread(str(demo / 'panels.png'))
     assert picture.shape[0] > 1000 and picture.std() > 30
 
 
-def test_demo_on_a_folder(tool, tmp_path):
-    tool('make_demo_data', tmp_path / 'data', '--num-train', 40, '--num-val',
-         8)
+def test_demo_on_a_folder(tool, demo_data, tmp_path):
     result = tool('demo', '--work-dir', tmp_path / 'demo', '--data',
-                  tmp_path / 'data' / 'train', *SHORT)
+                  demo_data / 'train', *SHORT)
     assert result.returncode == 0, result.stderr[-2000:]
     assert 'P(visible|salient)' in result.stdout
     assert 'never saw' not in result.stdout
     assert (tmp_path / 'demo' / 'panels.png').is_file()
 
 
-def test_localize_tool(tool, tmp_path):
-    tool('make_demo_data', tmp_path / 'data', '--num-train', 4, '--num-val',
-         8)
-    config = 'configs/mae_amt_vit-t_30e_demo.py'
-    images, masks = tmp_path / 'data/val', tmp_path / 'data/semantic/val'
-    result = tool('localize', config, 'none', '--images', images, '--masks',
-                  masks)
+@pytest.fixture
+def localize(call, demo_data):
+    """Return a function that calls the tool on eight images."""
+
+    def run(*args):
+        return call('localize', CONFIG, *args, '--images', demo_data / 'val',
+                    '--masks', demo_data / 'semantic/val')
+
+    return run
+
+
+def test_localize_tool(localize, demo_data, tmp_path):
+    result = localize('none')
     assert result.returncode == 0, result.stderr[-2000:]
     printed = result.stdout + result.stderr
     assert '8 images' in printed
     found = json.loads(re.search(r'{.*}', printed).group())
     # the maps of random weights are not known, the prior beside them is
     expected = measure_localization(
-        (centre_prior(8, 8), mask)
-        for mask in masks_from_folder(images, masks).values())
+        (centre_prior(8, 8), mask) for mask in masks_from_folder(
+            demo_data / 'val', demo_data / 'semantic/val').values())
     for name in ('pointing', 'average_precision'):
         assert found[f'centre_{name}'] == pytest.approx(
             getattr(expected, name).mean)
@@ -80,23 +85,16 @@ def test_localize_tool(tool, tmp_path):
     path = tmp_path / 'part.pth'
     torch.save({f'backbone.layers.{i}.ln1.bias': torch.zeros(192)
                 for i in range(12)}, path)
-    result = tool('localize', config, path, '--images', images, '--masks',
-                  masks)
+    result = localize(path)
     assert result.returncode == 1
     assert f'the encoder in {path} does not fit' in result.stderr
 
 
-def test_localize_tool_takes_a_source(tool, tmp_path):
-    tool('make_demo_data', tmp_path / 'data', '--num-train', 4, '--num-val',
-         8)
-    config = 'configs/mae_amt_vit-t_30e_demo.py'
-    where = ('--images', tmp_path / 'data/val', '--masks',
-             tmp_path / 'data/semantic/val')
+def test_localize_tool_takes_a_source(localize):
     for args in (('--source', 'PixelSaliency', 'method=geodesic'),
                  ('none', '--source')):
-        result = tool('localize', config, *args, *where)
+        result = localize(*args)
         assert result.returncode == 0, result.stderr[-2000:]
         assert '8 images' in result.stdout + result.stderr
         assert 'P(masked|object) 0.' in result.stdout + result.stderr
-    result = tool('localize', config, *where)
-    assert 'either CHECKPOINT or --source is needed' in result.stderr
+    assert 'either CHECKPOINT or --source is needed' in localize().stderr

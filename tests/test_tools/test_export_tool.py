@@ -34,13 +34,6 @@ def export(call):
     return partial(call, 'export')
 
 
-def test_in_a_process_of_its_own(tool, checkpoint, tmp_path):
-    result = tool('export', checkpoint, '--to', 'timm')
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert 'model.load_state_dict(' in result.stdout
-    refused(tool('export', tmp_path / 'none.pth', '--to', 'hf'), 'none.pth')
-
-
 def refused(result, *words):
     """Assert one line that tells, status 1 and no traceback."""
     assert result.returncode == 1

@@ -36,8 +36,7 @@ SCONTROL = '#!/bin/sh\necho 127.0.0.1\necho node1\n'
 
 def _options(data):
     return ['--cfg-options', *SMALL_VIT, *SHORT, f'data_root={data / "train"}',
-            'train_dataloader.dataset.indices=10', 'train_cfg.max_epochs=2',
-            'custom_hooks.1.interval=1']
+            'train_dataloader.dataset.indices=10', 'train_cfg.max_epochs=2']
 
 
 def _start(script, *args, **environ):

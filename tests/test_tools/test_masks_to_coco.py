@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,13 +25,15 @@ def folders(tmp_path):
     return tmp_path
 
 
-def convert(tool, folder, *options):
-    return tool('masks_to_coco', folder / 'images', folder / 'masks',
-                folder / 'out', '--class-name', 'person', *options)
+@pytest.fixture
+def convert(call, folders):
+    return partial(call, 'masks_to_coco', folders / 'images',
+                   folders / 'masks', folders / 'out', '--class-name',
+                   'person')
 
 
-def test_objects_are_those_of_the_masks(tool, folders):
-    result = convert(tool, folders, '--val-every', 3)
+def test_objects_are_those_of_the_masks(convert, folders):
+    result = convert('--val-every', 3)
     assert result.returncode == 0, result.stderr
     assert 'instances_train.json: 4 images, 8 objects' in result.stdout
     assert 'instances_val.json: 2 images, 2 objects' in result.stdout
@@ -48,26 +51,27 @@ def test_objects_are_those_of_the_masks(tool, folders):
     assert [i['file_name'] for i in val['images']] == ['a2.jpg', 'a5.jpg']
 
 
-def test_a_mask_without_an_image_of_its_name(tool, folders):
+def refused(result, words):
+    assert result.returncode == 1
+    assert words in result.stderr
+
+
+def test_a_mask_without_an_image_of_its_name(convert, folders):
     (folders / 'masks' / 'a1_mask.png').rename(folders / 'masks' / 'b.png')
     Image.new('L', (12, 8)).save(folders / 'masks' / 'a10.png')
-    result = convert(tool, folders)
-    assert result.returncode == 1
-    assert 'a1.jpg must have one mask, a1.* or a1_*.*, got []' in result.stderr
+    refused(convert(), 'a1.jpg must have one mask, a1.* or a1_*.*, got []')
 
 
 @pytest.mark.parametrize(('mode', 'size', 'words'), [
     ('L', (8, 12), '12 x 8, got shape (12, 8)'),
     ('RGB', (12, 8), '12 x 8, got shape (8, 12, 3)')])
-def test_masks_of_another_shape(tool, folders, mode, size, words):
+def test_masks_of_another_shape(convert, folders, mode, size, words):
     Image.new(mode, size).save(folders / 'masks' / 'a3_mask.png')
-    result = convert(tool, folders)
-    assert result.returncode == 1
-    assert words in result.stderr
+    refused(convert(), words)
 
 
-def test_numbers_and_folders(tool, folders):
-    assert '--val-every must be from 2 to the number of images, 6, got 7' in \
-        convert(tool, folders, '--val-every', 7).stderr
+def test_numbers_and_folders(convert, folders):
+    refused(convert('--val-every', 7), '--val-every must be from 2 to the '
+            'number of images, 6, got 7')
     (folders / 'images').rename(folders / 'elsewhere')
-    assert 'there is no folder' in convert(tool, folders).stderr
+    refused(convert(), 'there is no folder')
