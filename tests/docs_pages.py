@@ -114,7 +114,8 @@ def shrunk(command: str) -> str:
 def follow(page: Path, folder: Path) -> int:
     """Do what a page says; return how many commands were run.
 
-    The first of them is a process of its own, and the others are forked.
+    The first of them is a process of its own, unless it makes data or figures,
+    and the others are forked.
     """
     count = 0
     for language, text in BLOCK.findall(page.read_text()):
@@ -125,7 +126,8 @@ def follow(page: Path, folder: Path) -> int:
         for command in commands(text):
             if any(re.search(words, command) for words in ELSEWHERE):
                 continue
-            run(shrunk(command), folder, fresh=not count)
+            run(shrunk(command), folder,
+                fresh=not count and '/make_' not in command)
             count += 1
     return count
 

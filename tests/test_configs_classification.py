@@ -176,6 +176,8 @@ def test_linear_probe_moves_the_head_only(run):
     """Every weight of the encoder is bit-equal, and so are its features."""
     runner, start = run('linear', 4)
     model = runner.model
+    group, = runner.optim_wrapper.optimizer.param_groups[-1:]
+    assert group['initial_lr'] == pytest.approx(6.4 * 4 / 32)  # by the batch
     assert moved(runner, start) == {
         'neck.bn.running_mean', 'neck.bn.running_var',
         'neck.bn.num_batches_tracked', 'head.layers.head.weight',
@@ -238,12 +240,6 @@ def test_rate_of_an_image(recipe, data, rates):
     assert cfg.auto_scale_lr.enable
     assert cfg.optim_wrapper.optimizer.lr / cfg.auto_scale_lr.base_batch_size \
         == pytest.approx(rates)
-
-
-def test_rate_follows_the_batch(run):
-    runner, _ = run('linear', 1)
-    group, = runner.optim_wrapper.optimizer.param_groups[-1:]
-    assert group['initial_lr'] == pytest.approx(6.4 * 4 / 32)
 
 
 def test_without_a_checkpoint_a_run_stops(demo_data, tmp_path):

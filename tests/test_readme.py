@@ -60,19 +60,19 @@ def five_changes():
     return [t for t in blocks('python') if "'mmpretrain::mae" in t]
 
 
-@pytest.mark.parametrize(
-    'path',
-    sorted({*re.findall(
-        r'(?<![\w./-])(?:configs|tools|requirements)/[\w./-]+\w', TEXT)}))
-def test_path_exists(path):
-    assert (ROOT / path).exists()
+def test_paths_exist():
+    for path in re.findall(
+            r'(?<![\w./-])(?:configs|tools|requirements)/[\w./-]+\w', TEXT):
+        assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
-def test_links_lead_somewhere(page):
-    for link in re.findall(r'\]\(\s*([^)#]+)\)', PAGES[page]):
-        if not link.startswith('https://'):
-            assert (page.parent / link).is_file(), link
+def test_links_lead_somewhere_and_pictures_are_small():
+    for page, text in PAGES.items():
+        for link in re.findall(r'\]\(\s*([^)#]+)\)', text):
+            if not link.startswith('https://'):
+                assert (page.parent / link).is_file(), (page, link)
+    for path in (ROOT / 'docs' / 'images').iterdir():
+        assert path.stat().st_size < 300_000, path
 
 
 def test_tests_named_exist():
@@ -83,11 +83,6 @@ def test_tests_named_exist():
              for case in re.findall(r'def (test_\w+)', path.read_text())}
     alone = {*re.findall(r'`(test_\w+)`', TEXT)}
     assert len(alone) >= 3 and alone <= known, alone - known
-
-
-def test_pictures_are_small():
-    for path in (ROOT / 'docs' / 'images').iterdir():
-        assert path.stat().st_size < 300_000
 
 
 def test_make_targets_exist():
@@ -112,20 +107,20 @@ def test_options_of_the_tools_exist():
             assert not word.startswith('--') or f"'{word}'" in source, word
 
 
-@pytest.mark.parametrize('name, words', WITH_CONFIG)
-def test_overridden_keys_exist(name, words):
-    for word in words:
-        key, is_option, _ = word.partition('=')
-        if not is_option or word[0].isupper():
-            continue  # the latter are variables of the environment
-        node = config(name)
-        for part in key.split('.'):
-            if part in NEW:  # the tests of the pages run these
-                break
-            node = node[int(part)] if part.isdigit() else node[part]
-    if any(word.startswith('custom_hooks.1.') for word in words):
-        hook = config(name).custom_hooks[1]
-        assert hook.type == 'amt_mm.SaliencyUpdateHook'
+def test_overridden_keys_exist():
+    for name, words in WITH_CONFIG:
+        for word in words:
+            key, is_option, _ = word.partition('=')
+            if not is_option or word[0].isupper():
+                continue  # the latter are variables of the environment
+            node = config(name)
+            for part in key.split('.'):
+                if part in NEW:  # the tests of the pages run these
+                    break
+                node = node[int(part)] if part.isdigit() else node[part]
+        if any(word.startswith('custom_hooks.1.') for word in words):
+            hook = config(name).custom_hooks[1]
+            assert hook.type == 'amt_mm.SaliencyUpdateHook'
 
 
 def test_config_of_the_reader_builds(tmp_path):

@@ -81,12 +81,6 @@ def calls(cache: Path) -> list[str]:
     return [f'{line[0]} {Path(line[-1]).name}' for line in words]
 
 
-def test_range_is_that_of_the_package() -> None:
-    config = configparser.ConfigParser()
-    config.read(ROOT / 'setup.cfg')
-    assert config['options']['python_requires'] == environment.PYTHONS
-
-
 def test_only_what_is_not_done_is_done(checkout: Path, cache: Path) -> None:
     assert set_up(checkout, False) == 0
     assert calls(cache) == ['venv .venv', 'pip checkout',
@@ -215,6 +209,7 @@ def test_the_lowest_versions_are_those_of_the_package(
 ) -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')
+    assert config['options']['python_requires'] == environment.PYTHONS
     texts = [config['options']['install_requires'],
              *(config['options.extras_require'][extra] for extra in extras)]
     lines = '\n'.join(texts).split()

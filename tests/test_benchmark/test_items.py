@@ -14,10 +14,9 @@ from projects.benchmark.lines import line_of
 from projects.benchmark.workload import read_config, workloads
 
 OWN = ('am_step', 'cross_step', 'folder_growth', 'fused_adamw', 'growth_batch',
-       'growth_tokens',
-       'mae_step', 'mae_step_bf16', 'mae_step_large', 'mae_step_small',
-       'mask_generator', 'maskfeat_step', 'peak_memory', 'peer_input',
-       'peer_memory', 'peer_step', 'pipeline',
+       'growth_tokens', 'mae_step', 'mae_step_bf16', 'mae_step_large',
+       'mae_step_small', 'mask_generator', 'maskfeat_step', 'peak_memory',
+       'peer_input', 'peer_memory', 'peer_step', 'pipeline',
        'pipeline_growth', 'pipeline_options', 'pipeline_workers', 'pixels',
        'refresh', 'saliency', 'simmim_step', 'store', 'store_growth')
 NEEDS_A_COMPILER = {'compile', 'mae_step_compiled'}
@@ -37,15 +36,15 @@ def test_an_item_runs(name: str) -> None:
         assert line['rounds'] >= 1 and line['unit'] == result.unit
 
 
-def test_every_item_is_named_and_says_what_it_measures():
+def test_every_item_is_named_once_listed_and_says_what_it_measures():
     assert set(OWN) | NEEDS_A_COMPILER <= set(ITEMS)
     for name, entry in ITEMS.items():
         assert entry.name == name and entry.group and entry.about.endswith('.')
-
-
-def test_an_item_is_named_once():
     with pytest.raises(ValueError, match='mae_step'):
         item('mae_step', 'group', 'about.')(lambda setting: [])
+    files = {path.stem
+             for path in Path(items.__file__).parent.glob('*_items.py')}
+    assert files == {file.__name__.split('.')[-1] for file in items.FILES}
 
 
 def test_one_graph_for_every_plan() -> None:
@@ -65,9 +64,3 @@ def test_a_line_says_where_it_was_measured():
     assert set(line['versions']) == {
         'python', 'torch', 'mmengine', 'mmpretrain', 'numpy'}
     assert 'extra' not in line and line['peer'] == 'z'
-
-
-def test_every_file_of_items_is_listed():
-    folder = Path(items.__file__).parent
-    files = {path.stem for path in folder.glob('*_items.py')}
-    assert files == {file.__name__.split('.')[-1] for file in items.FILES}

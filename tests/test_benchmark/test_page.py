@@ -33,22 +33,16 @@ def _lines() -> list[dict]:
     ]
 
 
-def test_the_page_in_the_repository_is_rendered_from_its_json():
+def test_the_committed_page_and_aims_are_those_of_the_lines():
     lines = read_lines(DOCS / 'performance.json')
     assert lines
     assert render(lines, ALL) == (DOCS / 'performance.md').read_text()
-
-
-def test_the_committed_lines_judge_their_aims_as_the_code_does():
-    for line in read_lines(DOCS / 'performance.json'):
+    for line in lines:
         result = Result(line['item'], line['value'], tuple(line['quartiles']),
                         line['rounds'], line['aim'], line['at_least'])
         assert line['meets_aim'] is result.meets_aim, line['item']
-
-
-def test_the_committed_lines_name_no_path_and_no_host():
     text = (DOCS / 'performance.json').read_text()
-    assert '/home' not in text and '/work' not in text and '/tmp' not in text
+    assert not any(path in text for path in ('/home', '/work', '/tmp'))
 
 
 def test_a_row_holds_value_aim_and_verdict():
@@ -65,9 +59,6 @@ def test_groups_and_items_come_in_the_order_of_the_list():
     page = render(_lines()[::-1], ITEMS)
     assert page.index('## Steps') < page.index('## Store')
     assert '`store`: About store. Measured on request.' in page
-
-
-def test_lines_of_an_item_that_is_gone_are_refused():
     with pytest.raises(ValueError, match='store'):
         render(_lines(), {'step': ITEMS['step']})
 

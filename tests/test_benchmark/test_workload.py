@@ -16,23 +16,19 @@ MAE_B = 'mae_amt_vit-b_400e_in1k'
 CROSS_B = 'mae_amt-cross_vit-b_400e_in1k'
 
 
-def test_counts_are_those_of_the_config():
-    warmup, amt = workloads(read_config(MAE_B))
+def test_counts_and_plans_are_those_of_the_config():
+    warmup, amt = workloads(read_config(MAE_B, tiny=True))
     assert (warmup.counts, amt.counts) == ((147, 0, 49), (88, 78, 30))
+    for sample in amt.samples(3):
+        flags = sample.mask_plan
+        assert [int((flags == n).sum()) for n in (1, -1, 0)] == [88, 78, 30]
+        assert np.array_equal(sample.mask.numpy(), flags == 1)
     _, simmim = workloads(read_config('simmim_amt_vit-b_200e_in1k'))
     assert simmim.counts == (88, 52, 56)
     cross, half = workloads(read_config(CROSS_B, tiny=True))
     assert (cross.num_unpredicted, half.num_unpredicted) == (74, 44)
     flags = half.samples(1)[0].mask_plan
     assert [int((flags == n).sum()) for n in (1, 2)] == [44, 44]
-
-
-def test_samples_hold_plans_of_the_counts():
-    _, amt = workloads(read_config(MAE_B, tiny=True))
-    for sample in amt.samples(3):
-        flags = sample.mask_plan
-        assert [int((flags == n).sum()) for n in (1, -1, 0)] == [88, 78, 30]
-        assert np.array_equal(sample.mask.numpy(), flags == 1)
 
 
 @pytest.mark.parametrize(('name', 'stock'), [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from small_configs import read_config
+from small_configs import linear, read_config
 
 from amt_mm.engine import estimate_cost
 
@@ -16,11 +16,6 @@ def estimate(name, num_processes=1, **options):
     cfg = read_config(name)
     cfg.merge_from_dict(options)
     return str(estimate_cost(cfg, num_processes)).splitlines()
-
-
-def linear(start, end, until):
-    return dict(_delete_=True, type='amt_mm.LinearSchedule', start=start,
-                end=end, until=until)
 
 
 def test_shipped_configs(golden):
@@ -37,8 +32,8 @@ def test_changed_configs(golden):
         'accumulated': estimate(
             demo, 2, **{'optim_wrapper.accumulative_counts': 3}),
         'scheduled': estimate(demo, **{
-            f'{generator}.mask_ratio': linear(.75, .3, 20),
-            f'{generator}.throw_ratio': linear(0., .5, 20)}),
+            f'{generator}.mask_ratio': linear(.75, .3, 20, _delete_=True),
+            f'{generator}.throw_ratio': linear(0., .5, 20, _delete_=True)}),
         'as shares': estimate(
             demo, **{'custom_hooks.1.begin': .5, 'custom_hooks.1.interval': 3,
                      'train_cfg.max_epochs': 40}),

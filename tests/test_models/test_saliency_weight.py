@@ -17,6 +17,7 @@ from tiny_models import (
 from amt_mm.masking import MaskPlan
 
 CONFIGS = dict(MAE=mae_config, SimMIM=simmim_config)
+both = pytest.mark.parametrize('method', CONFIGS)
 
 
 def model_of(method, **head):
@@ -42,7 +43,7 @@ def errors_of(method, model, images, plan):
     return error.flatten(2).mean(2)
 
 
-@pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
+@both
 @pytest.mark.parametrize('share', [.25, 1.])
 def test_the_loss_of_a_patch_counts_by_its_saliency(method, share):
     model = model_of(method, saliency_weight=share)
@@ -60,7 +61,7 @@ def test_the_loss_of_a_patch_counts_by_its_saliency(method, share):
     assert abs(loss - errors.mean()) > 1e-4
 
 
-@pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
+@both
 def test_uniform_maps_change_nothing(method):
     images, samples = make_images(), make_samples(COUNTS)
     loss = model_of(method).loss(images, samples)['loss']
@@ -75,7 +76,7 @@ def test_uniform_maps_change_nothing(method):
     assert torch.equal(off.loss(images, weighted_samples())['loss'], loss)
 
 
-@pytest.mark.parametrize('method', ['MAE', 'SimMIM'])
+@both
 def test_what_cannot_be_weighed_is_refused(method):
     with pytest.raises(ValueError, match='with_saliency=True'):
         model_of(method, saliency_weight=.5).loss(

@@ -13,9 +13,26 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, init_default_scope
+from small_configs import read_config
 
 TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+@pytest.fixture(scope='session')
+def demo_model():
+    """A model of pre-training, whose class token is not zero."""
+    cfg = read_config('mae_amt_vit-t_30e_demo')
+    init_default_scope('mmpretrain')
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        torch.nn.init.normal_(model.backbone.cls_token)
+    return model.eval()
 
 
 @pytest.fixture(scope='session')

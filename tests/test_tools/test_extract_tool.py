@@ -11,7 +11,6 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import MODELS, init_default_scope
 from mmpretrain import FeatureExtractor
 from PIL import Image
 from small_configs import read_config
@@ -23,23 +22,9 @@ SIDE, GRID, WIDTH = 64, (8, 8), 192  # of both
 
 
 @pytest.fixture(scope='module')
-def model(pytestconfig):
-    """Return a model of pre-training, whose class token is not zero."""
-    cfg = read_config(pytestconfig.rootpath / DEMO)
-    init_default_scope('mmpretrain')
-    cfg.model.data_preprocessor = cfg.data_preprocessor
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-        torch.nn.init.normal_(model.backbone.cls_token)
-    return model.eval()
-
-
-@pytest.fixture(scope='module')
-def checkpoint(model, tmp_path_factory):
+def checkpoint(demo_model, tmp_path_factory):
     path = tmp_path_factory.mktemp('model') / 'epoch_1.pth'
-    torch.save(dict(state_dict=model.state_dict()), path)
+    torch.save(dict(state_dict=demo_model.state_dict()), path)
     return path
 
 
@@ -90,12 +75,12 @@ def extract(call, out, config, checkpoint, images, *options):
 @pytest.mark.parametrize(('pool', 'workers'),
                          [('cls', 2), ('mean', 0), ('map', 0)])
 def test_features_by_a_config_of_pretraining(
-        call, model, checkpoint, images, tmp_path, pool, workers):
+        call, demo_model, checkpoint, images, tmp_path, pool, workers):
     features, names, text = extract(
         call, tmp_path / 'out' / 'f.npz', DEMO, checkpoint, images, '--pool',
         pool, '--num-workers', workers, '--map', 'pca', '--map-images', 8)
     assert names.tolist() == NAMES
-    expected = POOLS[pool](tokens_of(model, images))
+    expected = POOLS[pool](tokens_of(demo_model, images))
     assert features.dtype == torch.float32
     assert features.shape == expected.shape and expected.std() > 0.1
     # resized by torch in place of Pillow
