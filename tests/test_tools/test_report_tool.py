@@ -29,8 +29,8 @@ def test_writes_where_it_is_told(tool, work_dir):
     assert not (work_dir / 'report.html').exists()
 
 
-def test_a_folder_without_a_run_is_refused(tool, tmp_path):
-    result = tool('report', tmp_path)
+def test_a_folder_without_a_run_is_refused(call, tmp_path):
+    result = call('report', tmp_path)
     assert result.returncode == 1
     assert result.stderr.strip().endswith(
         'WORK_DIR must hold folders such as 20260131_235959, which training '
