@@ -96,7 +96,7 @@ def test_dry_run_of_all_phases(tmp_path):
         '{"row":"a"}\n{"row":"b"}\n'
     # what is done is not done again
     again = run_tool([*command[:-4], *command[-2:], '--phases', 'numerics',
-                      'run', 'speed', 'input'], env)
+                      'speed'], env)
     assert again.returncode == 0 and lines_of(out) == lines
 
 
