@@ -1,4 +1,4 @@
-"""The calls of `amt_mm` from the command line, by the same words.
+"""The functions of `amt_mm` from the command line, with the same arguments.
 
     python -m amt_mm pretrain out=runs/a data=DIR
     python -m amt_mm pretrain out=runs/a data=DIR1 data=DIR2 model=vit-base
@@ -8,7 +8,7 @@
     python -m amt_mm export run=runs/a to=onnx
 
 A value is taken as it is written, with spaces and commas. `python -m amt_mm
-pretrain` alone lists the words of a call.
+pretrain` alone lists its arguments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from amt_mm.arguments import check_choice
 CALLS = ('pretrain', 'extract', 'export', 'estimate_cost')
 
 
-def read_words(function: Callable, pairs: Sequence[str]) -> dict[str, Any]:
+def read_arguments(function: Callable, pairs: Sequence[str]) -> dict[str, Any]:
     """Read KEY=VALUE by the types of a function's arguments.
 
     A key that comes several times has the list of its values. Raises
@@ -35,18 +35,18 @@ def read_words(function: Callable, pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition('=')
         if not (key and equals):
-            raise ValueError(f'words must be of the form KEY=VALUE, got '
+            raise ValueError(f'arguments must be of the form KEY=VALUE, got '
                              f'{pair!r}.')
         texts.setdefault(key, []).append(text)
-    words: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, values in texts.items():
         hint = hints.get(key, str)
         kinds = get_args(hint) or (hint, )
         read = [read_value(key, text, kinds) for text in values]
         if len(read) > 1 and Sequence[str] not in kinds:
             raise ValueError(f'{key} must be given once, got {values}.')
-        words[key] = read if len(read) > 1 else read[0]
-    return words
+        arguments[key] = read if len(read) > 1 else read[0]
+    return arguments
 
 
 def read_value(key: str, text: str, kinds: Sequence[Any]) -> Any:
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> str:
     function = getattr(amt_mm, name)
     if not pairs or pairs[0] in ('-h', '--help'):
         return f'{name}{inspect.signature(function)}\n\n{function.__doc__}'
-    result = function(**read_words(function, pairs))
+    result = function(**read_arguments(function, pairs))
     if name == 'extract':
         features, names = result
         return f'features {features.shape} of {len(names):,} images'

@@ -1,6 +1,6 @@
 """Pre-train, extract features and export, each by one call.
 
-``amt_mm.pretrain`` and ``python -m amt_mm pretrain`` take the same words.
+``amt_mm.pretrain`` and ``python -m amt_mm pretrain`` take the same arguments.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from amt_mm.engine.whole_images import loader_in_order
 from amt_mm.evaluation import pool_of, readable_features, write_features
 from amt_mm.recipe import (
     CHECKPOINTS,
-    Words,
+    Settings,
     base_config,
     run_folder_config,
     set_length,
@@ -95,44 +95,44 @@ def pretrain(out: str | os.PathLike,
         heldout (int, optional): Images kept back for the checkups. By default
             1 in 20, 256 at most.
         seed (int, optional): Of weights, masks and crops. Defaults to 0.
-        resume (bool): Whether a run in ``out`` goes on; words that are not
+        resume (bool): Whether a run in ``out`` goes on; arguments that are not
             given are those of that run. Defaults to False.
 
     Returns:
         Path: ``out``, in full.
 
     Raises:
-        ValueError: If a word is wrong, ``out`` is in use, or the run in it is
-            another.
-        TypeError: If a word is not known; the message names the nearest.
+        ValueError: If an argument is wrong, ``out`` is in use, or the run in
+            it is another.
+        TypeError: If an argument is not known; the message names the nearest.
         ImportError: If a package for what is left in ``out`` is missing.
         OSError: If the report could not be written; all else is.
     """
     check_known(pretrain, unknown)
-    words = dict(data=data, model=model, method=method, masking=masking,
+    given = dict(data=data, model=model, method=method, masking=masking,
                  init=init, recipe=recipe, image_size=image_size,
                  epochs=epochs, batch_size=batch_size, workers=workers,
                  heldout=heldout, seed=seed)
     return pretrain_by(Path(os.path.abspath(Path(out).expanduser())), {
-        name: value for name, value in words.items() if value is not None},
+        name: value for name, value in given.items() if value is not None},
         resume)
 
 
 def pretrain_by(folder: Path, given: dict[str, Any], resume: bool) -> Path:
-    """Pre-train in a folder by the words that are given; return the folder."""
+    """Pre-train in a folder by what is given; return the folder."""
     check_extras()
     is_main = int(os.environ.get('RANK', 0)) == 0
     world_size = int(os.environ.get('WORLD_SIZE', 1))
-    stored = words_of_run(folder, resume) if is_main or resume else {}
-    words = with_full_paths(Words(**{**stored, **given}), bool(stored))
+    stored = settings_of_run(folder, resume) if is_main or resume else {}
+    settings = with_full_paths(Settings(**{**stored, **given}), bool(stored))
     if stored:
-        check_same_run(folder, words, stored)
-    cfg, picks = run_folder_config(words, folder, world_size)
+        check_same_run(folder, settings, stored)
+    cfg, picks = run_folder_config(settings, folder, world_size)
     if is_main:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / CONFIG) as file:
             file.write(cfg.pretty_text.encode())
-        print_log(settings(folder, cfg, picks))
+        print_log(describe_settings(folder, cfg, picks))
         cfg = Config.fromfile(folder / CONFIG)
     else:  # the same, whether the file is there yet or not
         cfg = Config.fromstring(cfg.pretty_text, '.py')
@@ -144,7 +144,7 @@ def pretrain_by(folder: Path, given: dict[str, Any], resume: bool) -> Path:
 
 def check_known(function: Callable, unknown: dict[str, Any],
                 known: Sequence[str] | None = None) -> None:
-    """Raise TypeError if a word is none of a function's."""
+    """Raise TypeError if an argument is none of a function's."""
     names = known or [
         name for name, parameter in inspect.signature(
             function).parameters.items()
@@ -166,8 +166,8 @@ def check_extras() -> None:
                 f"pip install 'amt_mm[{extra}]'.")
 
 
-def words_of_run(folder: Path, resume: bool) -> dict[str, Any]:
-    """Return the words of the run in a folder, none where it is empty.
+def settings_of_run(folder: Path, resume: bool) -> dict[str, Any]:
+    """Return the settings of the run in a folder, none where it is empty.
 
     Raises ValueError if the folder is in use, and the run in it is not to go
     on, or there is none.
@@ -185,22 +185,23 @@ def words_of_run(folder: Path, resume: bool) -> dict[str, Any]:
     if not stored:
         raise ValueError(f'{config} is not of amt_mm.pretrain: go on with its '
                          f'run by tools/train.py {config} --resume.')
-    # as runs were before there were these words
+    # as runs were before there were settings
     return dict(heldout=0, recipe='scratch') | dict(stored)
 
 
-def check_same_run(folder: Path, words: Words,
+def check_same_run(folder: Path, settings: Settings,
                    stored: dict[str, Any]) -> None:
     """Raise ValueError if a run would go on as another."""
     for name in FIXED:
-        if getattr(words, name) != stored[name]:
+        if getattr(settings, name) != stored[name]:
             raise ValueError(
                 f'{name} must be that of the run in {folder} to go on with it,'
-                f' {stored[name]!r}, got {getattr(words, name)!r}.')
+                f' {stored[name]!r}, got {getattr(settings, name)!r}.')
 
 
-def settings(folder: Path, cfg: Config, picks: dict[str, Pick]) -> str:
-    """List the words of a run, and why what was chosen was chosen."""
+def describe_settings(folder: Path, cfg: Config,
+                      picks: dict[str, Pick]) -> str:
+    """List the settings of a run, and why what was chosen was chosen."""
     why = {name: pick.why for name, pick in picks.items()}
     values = {**cfg.pretrain, 'precision': precision().value}
     why['precision'] = precision().why
@@ -268,7 +269,7 @@ def export(run: str | os.PathLike,
 
     Raises:
         ValueError: If it cannot be read, or the library has no such model.
-        TypeError: If a word is not known.
+        TypeError: If an argument is not known.
     """
     check_known(export, unknown)
     target = TARGETS[check_choice('to', to, TARGETS)]
@@ -310,7 +311,7 @@ def extract(run: str | os.PathLike,
         tuple[np.ndarray, list[str]]: Float32 (N, ...), and paths in ``data``.
 
     Raises:
-        ValueError: If a word or the checkpoint is wrong.
+        ValueError: If an argument or the checkpoint is wrong.
         FileNotFoundError: If there are no images.
     """
     check_known(extract, unknown)
@@ -350,13 +351,13 @@ def quiet_mmengine() -> Iterator[None]:
 
 
 def estimate_cost(config: Config | str | os.PathLike | None = None,
-                  **words: Any) -> CostEstimate:
+                  **settings: Any) -> CostEstimate:
     """Estimate what a run costs, before it starts; needs no data.
 
     Args:
         config (Config | str | PathLike, optional): A config, or its file. By
-            default it follows from the words.
-        **words: Those of :func:`pretrain`, but for ``out`` and ``resume``.
+            default it follows from the others.
+        **settings: Those of :func:`pretrain`, but for ``out`` and ``resume``.
             Epochs and batch size are those of the recipe, not of the data,
             where they are not given.
 
@@ -364,15 +365,15 @@ def estimate_cost(config: Config | str | os.PathLike | None = None,
         CostEstimate: Its text is the plan that a run prints.
 
     Raises:
-        ValueError: If a word is wrong, or the run makes no sense.
-        TypeError: If a word is not known.
+        ValueError: If an argument is wrong, or the run makes no sense.
+        TypeError: If an argument is not known.
     """
-    names = [field.name for field in fields(Words)]
+    names = [field.name for field in fields(Settings)]
     check_known(estimate_cost, {
-        name: value for name, value in words.items() if name not in names},
+        name: value for name, value in settings.items() if name not in names},
         ['config', *names])
     if config is None:
-        told = Words(**words)
+        told = Settings(**settings)
         config = base_config(told)
         set_length(config, told)
     elif not isinstance(config, Config):

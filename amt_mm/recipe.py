@@ -1,4 +1,4 @@
-"""The words of a pre-training, and the config that they stand for."""
+"""The settings of a pre-training, and the config that they stand for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ PRESETS = {
     'maskfeat': 'maskfeat_amt_vit-s_custom.py',
 }
 LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
-MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt')
+MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt', 'detail-am')
+# whose saliency is of the pixels, known at once and never changed
+PIXEL_METHODS = {'pixel-amt': 'rbd', 'detail-am': 'detail'}
 RECIPES = ('scratch', 'continue')
 LAYER_DECAY = 0.65  # of the recipe that goes on
 PATCH_SIZE = 16
@@ -51,7 +53,7 @@ CHECKUPS = 20  # of a run
 
 
 @dataclass(frozen=True)
-class Words:
+class Settings:
     """What :func:`amt_mm.pretrain` is told, but for the folder of the run."""
 
     data: str | Sequence[str] | None = None
@@ -68,7 +70,7 @@ class Words:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError or TypeError if a word is wrong."""
+        """Raise ValueError or TypeError if one of them is wrong."""
         check_choice('model', self.model, MODELS)
         check_choice('method', self.method, PRESETS)
         check_choice('masking', self.masking, MASKINGS)
@@ -91,25 +93,25 @@ class Words:
         check_multiple('image_size', self.image_size, unit, f'{unit} pixels')
 
 
-def with_full_paths(words: Words, has_begun: bool = False) -> Words:
-    """Return words that mean the same in any folder.
+def with_full_paths(settings: Settings, has_begun: bool = False) -> Settings:
+    """Return settings that mean the same in any folder.
 
     Args:
-        words (Words): Those of a call.
+        settings (Settings): Those of a call.
         has_begun (bool): Whether a run goes on, so that the weights it began
             from are no longer needed. Defaults to False.
 
     Raises:
         ValueError: If ``data`` is no folder, or ``init`` does not exist.
     """
-    given = words.data
+    given = settings.data
     folders = [given] if isinstance(given, (str, os.PathLike)) else given or ()
     paths = [os.path.abspath(os.path.expanduser(path)) for path in folders]
     wrong = [path for path in paths if not os.path.isdir(path)]
     if wrong or not paths:
         raise ValueError('data must be a folder of images, or several, got '
                          f'{[*wrong, given][0]!r}, which is not a folder.')
-    init = words.init
+    init = settings.init
     if init is not None and init.startswith(SCHEMES):
         if not has_begun:  # tells what cannot be had before it starts
             fetch(init)
@@ -117,30 +119,31 @@ def with_full_paths(words: Words, has_begun: bool = False) -> Words:
         init = os.path.abspath(os.path.expanduser(init))
         if not has_begun and not os.path.exists(init):
             raise ValueError('init must be a file, a folder of transformers, '
-                             f'a URL, timm:NAME or hf:NAME, got {words.init!r}'
-                             ', which does not exist.')
-    return replace(words, data=paths if len(paths) > 1 else paths[0],
+                             'a URL, timm:NAME or hf:NAME, got '
+                             f'{settings.init!r}, which does not exist.')
+    return replace(settings, data=paths if len(paths) > 1 else paths[0],
                    init=init)
 
 
-def base_config(words: Words) -> Config:
+def base_config(settings: Settings) -> Config:
     """Return the config of model, method and masks, with no data or length."""
-    small = words.method == 'mae' and words.model in ('vit-tiny', 'vit-small')
-    name = LIGHT_MAE if small else PRESETS[words.method]
+    small = settings.method == 'mae' and \
+        settings.model in ('vit-tiny', 'vit-small')
+    name = LIGHT_MAE if small else PRESETS[settings.method]
     cfg = Config.fromfile(shipped('configs') / name)
     cfg.model.backbone.update(
-        arch=MODELS[words.model], img_size=words.image_size)
+        arch=MODELS[settings.model], img_size=settings.image_size)
     for key in ('embed_dim', 'in_channels'):  # follow from the backbone
         cfg.model.neck.pop(key, None)
-    if words.method == 'mae':
-        side = words.image_size // PATCH_SIZE
+    if settings.method == 'mae':
+        side = settings.image_size // PATCH_SIZE
         cfg.model.neck.num_patches = side * side
     steps = {step['type']: step for step in pipeline_of(cfg)}
-    steps['amt_mm.RandomResizedCropWithBox'].scale = words.image_size
+    steps['amt_mm.RandomResizedCropWithBox'].scale = settings.image_size
     generator = steps['amt_mm.AMTMaskGenerator']
-    generator.input_size = words.image_size
-    set_masking(cfg, generator, words.masking)
-    if words.recipe == 'continue':
+    generator.input_size = settings.image_size
+    set_masking(cfg, generator, settings.masking)
+    if settings.recipe == 'continue':
         set_continue(cfg)
     cfg.train_pipeline = pipeline_of(cfg)
     return cfg
@@ -153,7 +156,7 @@ def pipeline_of(cfg: Config) -> list[Any]:
 
 def set_masking(cfg: Config, generator: Any, masking: str) -> None:
     """Turn a config of AMT into one of another strategy."""
-    if masking in ('am', 'random'):  # as the method has it without AMT
+    if masking in ('am', 'random', 'detail-am'):  # throws nothing
         generator.update(
             mask_ratio=generator.warmup_mask_ratio, throw_ratio=0.)
     if masking.startswith('random'):
@@ -161,10 +164,11 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
         unused = 'amt_mm.SaliencyUpdateHook', 'amt_mm.MaskStatisticsHook'
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks
                             if hook['type'] not in unused]
-    if masking == 'pixel-amt':  # known at once, and never changes
+    if masking in PIXEL_METHODS:
         once = ConfigDict(
             type='amt_mm.SaliencyUpdateHook', begin=0,
-            source=dict(type='amt_mm.PixelSaliency'))
+            source=dict(type='amt_mm.PixelSaliency',
+                        method=PIXEL_METHODS[masking]))
         cfg.custom_hooks = [once if hook['type'] == once.type else hook
                             for hook in cfg.custom_hooks]
 
@@ -182,19 +186,19 @@ def set_continue(cfg: Config) -> None:
         layer_decay_rate=LAYER_DECAY)
 
 
-def run_folder_config(words: Words, folder: Path, world_size: int = 1
+def run_folder_config(settings: Settings, folder: Path, world_size: int = 1
                       ) -> tuple[Config, dict[str, Pick]]:
     """Return the config of a run in a folder, and what was chosen for it.
 
-    ``words`` have full paths. The config holds them, those that were chosen
+    ``settings`` have full paths. The config holds them, those that were chosen
     too, as ``pretrain``.
     """
-    cfg = base_config(words)
+    cfg = base_config(settings)
     dataset = cfg.train_dataloader.dataset
-    cfg.data_root = dataset.data_root = words.data
+    cfg.data_root = dataset.data_root = settings.data
     picks: dict[str, Pick] = {}
-    if None in (words.epochs, words.batch_size, words.workers,
-                words.heldout):
+    if None in (settings.epochs, settings.batch_size, settings.workers,
+                settings.heldout):
         num = len(DATASETS.build(dict(dataset, lazy_init=True)
                                  ).load_data_list())
         choose = dict(
@@ -203,31 +207,31 @@ def run_folder_config(words: Words, folder: Path, world_size: int = 1
             batch_size=lambda: pick_batch_size(cfg, num, world_size),
             workers=lambda: pick_workers(world_size))
         picks = {name: pick() for name, pick in choose.items()
-                 if getattr(words, name) is None}
-    words = replace(words, **{
+                 if getattr(settings, name) is None}
+    settings = replace(settings, **{
         name: pick.value for name, pick in picks.items()})
-    set_length(cfg, words)
-    dataset.num_heldout = words.heldout
+    set_length(cfg, settings)
+    dataset.num_heldout = settings.heldout
     cfg.default_hooks.checkup = dict(
         type='amt_mm.CheckupHook',
         interval=max(1, cfg.train_cfg.max_epochs // CHECKUPS))
-    cfg.work_dir, cfg.load_from = str(folder), words.init
-    cfg.randomness.seed = words.seed
+    cfg.work_dir, cfg.load_from = str(folder), settings.init
+    cfg.randomness.seed = settings.seed
     cfg.default_hooks.checkpoint.filename_tmpl = \
         CHECKPOINTS + '/epoch_{}.pth'
     cfg.visualizer.vis_backends = [
         dict(type='LocalVisBackend'), dict(type='amt_mm.MetricsVisBackend')]
-    cfg.pretrain = asdict(words)
+    cfg.pretrain = asdict(settings)
     return cfg, picks
 
 
-def set_length(cfg: Config, words: Words) -> None:
+def set_length(cfg: Config, settings: Settings) -> None:
     """Set epochs, batch size and workers that are given."""
     loader = cfg.train_dataloader
-    loader.batch_size = words.batch_size or loader.batch_size
-    if words.workers is not None:
-        loader.num_workers = words.workers
-    cfg.train_cfg.max_epochs = words.epochs or cfg.train_cfg.max_epochs
+    loader.batch_size = settings.batch_size or loader.batch_size
+    if settings.workers is not None:
+        loader.num_workers = settings.workers
+    cfg.train_cfg.max_epochs = settings.epochs or cfg.train_cfg.max_epochs
     warmup = cfg.param_scheduler[0]
     warmup.end = min(warmup.end, max(1, cfg.train_cfg.max_epochs // 10))
 

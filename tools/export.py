@@ -41,12 +41,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--config', help='config to go by, if the checkpoint holds none')
     parser.add_argument(
-        '--num-heads', type=int, help='if neither config nor sizes tell')
+        '--num-heads', type=int,
+        help='number of heads, if neither the config nor the sizes say')
     parser.add_argument(
         '--grid', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-        help='grid of its tokens, if neither the file nor a config tells')
+        help='grid of its tokens, if neither the file nor a config says')
     parser.add_argument(
-        '--encoder-only', action='store_true', help='hf: no decoder')
+        '--encoder-only', action='store_true',
+        help='with --to hf: leave the decoder out')
     parser.add_argument(
         '--force', action='store_true', help='overwrite what exists')
     return parser.parse_args()

@@ -77,8 +77,8 @@ def parse_args() -> argparse.Namespace:
         'patch tokens (N, D, h, w), all after the final norm; default: cls')
     parser.add_argument(
         '--map', choices=PROJECTIONS,
-        help='draw thumbnails at places by this projection to two numbers; '
-        'maps are averaged. tsne needs scikit-learn, umap umap-learn')
+        help='also draw thumbnails, placed by this projection of the features '
+        'to two dimensions (tsne needs scikit-learn, umap umap-learn)')
     parser.add_argument(
         '--map-images', type=int, default=1000,
         help='images that it shows at most, drawn evenly; default: 1000')

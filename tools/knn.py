@@ -66,7 +66,7 @@ def parse_args() -> argparse.Namespace:
         help='only this one, as mmpretrain has it, which normalises the mean '
         'of the patch tokens once more; default: class token and mean')
     parser.add_argument(
-        '--max-train', type=int, help='draw so many training images at most')
+        '--max-train', type=int, help='use at most this many training images')
     parser.add_argument(
         '--batch-size', type=int, help="default: the val_dataloader's")
     parser.add_argument(

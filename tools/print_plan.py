@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config of pre-training')
     parser.add_argument(
-        '--num-processes', type=int, default=1, help='GPUs of the run')
+        '--num-processes', type=int, default=1, help='number of GPUs')
     parser.add_argument(
         '--cfg-options', nargs='+', action=TextDictAction, metavar='KEY=VALUE')
     return parser.parse_args()

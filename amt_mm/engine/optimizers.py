@@ -15,11 +15,14 @@ from mmpretrain.engine.optimizers import (
 )
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from amt_mm.compatibility import computes_bfloat16
 from amt_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 __all__ = ['AutoPrecisionOptimWrapper', 'LayerDecayOptimWrapperConstructor']
+
+FUSED_ON = {'cuda', 'cpu'}  # where it is tested
 
 
 def has_accelerator() -> bool:
@@ -33,15 +36,17 @@ def has_bfloat16() -> bool:
 
 
 def fuse(optimizer: Optimizer) -> Optimizer:
-    """Return an optimiser in one kernel, where torch has one for the GPU.
+    """Return an optimiser in one kernel, where torch has one for the device.
 
-    It can also skip a step on the device, without the host waiting. A
-    config that sets ``fused`` or ``foreach`` keeps its choice.
+    On a GPU it can also skip a step without the host waiting. A config that
+    sets ``fused`` or ``foreach`` keeps its choice.
     """
     defaults, groups = optimizer.defaults, optimizer.param_groups
+    devices = {p.device.type for g in groups for p in g['params']}
     if (type(optimizer) not in (Adam, AdamW, SGD) or 'fused' not in defaults
             or (defaults['fused'], defaults['foreach']) != (None, None)
-            or not all(p.is_cuda for g in groups for p in g['params'])):
+            or not devices <= FUSED_ON.intersection(
+                _get_fused_kernels_supported_devices())):
         return optimizer
     known = inspect.signature(type(optimizer)).parameters
     arguments = {k: v for k, v in defaults.items() if k in known}
@@ -49,7 +54,7 @@ def fuse(optimizer: Optimizer) -> Optimizer:
                            **dict(arguments, fused=True))
 
 
-class _AutoPrecision(AmpOptimWrapper):
+class _Portable(OptimWrapper):
     """Resume from checkpoints of another precision or device."""
 
     def state_dict(self) -> dict:
@@ -71,6 +76,10 @@ class _AutoPrecision(AmpOptimWrapper):
         super().load_state_dict(state_dict)
 
 
+class _PortableAmp(_Portable, AmpOptimWrapper):
+    """The same in mixed precision."""
+
+
 @OPTIM_WRAPPERS.register_module()
 def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
         clip_grad: dict[str, Any] | None = None,
@@ -80,8 +89,9 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
     bfloat16 has the range of float32 and needs no loss scale. float16 gets a
     dynamic loss scale and clipped gradients. Without an accelerator it is
     float32. A ``dtype`` or ``loss_scale`` that is given is kept where there is
-    an accelerator. On a CUDA device Adam, AdamW and SGD are fused, unless the
-    config sets ``fused`` or ``foreach``.
+    an accelerator. Adam, AdamW and SGD are fused where torch can, on a CUDA
+    device and from torch 2.4 on on a CPU, unless the config sets ``fused`` or
+    ``foreach``.
 
     Args:
         clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
@@ -91,18 +101,18 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
     Returns:
         OptimWrapper: One of mmengine's kinds, as the rest of it expects.
     """
+    kwargs['optimizer'] = fuse(kwargs['optimizer'])
     if not has_accelerator():
         for name in ('dtype', 'loss_scale', 'use_fsdp'):
             kwargs.pop(name, None)
-        return OptimWrapper(clip_grad=clip_grad, **kwargs)
+        return _Portable(clip_grad=clip_grad, **kwargs)
     dtype = kwargs.setdefault('dtype',
                               'bfloat16' if has_bfloat16() else 'float16')
     if dtype in ('bfloat16', torch.bfloat16):
         kwargs['loss_scale'] = dict(enabled=False)
     elif clip_grad is None:
         clip_grad = dict(max_norm=3.)
-    kwargs['optimizer'] = fuse(kwargs['optimizer'])
-    return _AutoPrecision(clip_grad=clip_grad, **kwargs)
+    return _PortableAmp(clip_grad=clip_grad, **kwargs)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

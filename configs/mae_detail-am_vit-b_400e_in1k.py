@@ -1,0 +1,15 @@
+"""MAE that masks where pixels vary most, ViT-B/16, 400 epochs, ImageNet-1K.
+
+As ``mae_am_vit-b_400e_in1k.py``, but the saliency of a patch is the spread of
+its pixels, known before the first epoch and without a model. Ahead of MAE at a
+small scale (docs/study.md); this project has not run it at this one.
+
+    python tools/train.py configs/mae_detail-am_vit-b_400e_in1k.py
+"""
+_base_ = './mae_am_vit-b_400e_in1k.py'
+
+custom_hooks = _base_.custom_hooks
+custom_hooks[1] = dict(
+    type='amt_mm.SaliencyUpdateHook',
+    begin=0,
+    source=dict(type='amt_mm.PixelSaliency', method='detail'))
