@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import timm
 import torch
 from mmengine.config import Config
 from processes import free_port
+from safetensors.torch import load_file
 from tool_process import run_tool
 
 import amt_mm
@@ -52,9 +54,10 @@ def losses(folder):
     return [(r['step'], r['loss']) for r in records if 'loss' in r]
 
 
-def call(*words, cwd=None):
+def call(*words, cwd=None, **environ):
     """Call the command line as ``python -m amt_mm`` does."""
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
+           **environ}
     return run_tool([str(ROOT / 'amt_mm' / '__main__.py'), *words], env, cwd)
 
 
@@ -74,18 +77,6 @@ def test_what_a_run_leaves(finished):
     assert not list(finished.rglob('*.part'))
 
 
-def test_timm_loads_what_is_exported(finished):
-    model = timm.create_model(
-        f'local-dir:{finished / "exported"}', pretrained=True).eval()
-    state = torch.load(finished / 'checkpoints/epoch_2.pth',
-                       weights_only=False)['state_dict']
-    assert torch.equal(model.blocks[11].attn.qkv.weight,
-                       state['backbone.layers.11.attn.qkv.weight'])
-    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 192)
-    assert model.pretrained_cfg['mean'] == pytest.approx(
-        [0.485, 0.456, 0.406], abs=1e-6)
-
-
 def test_the_tool_does_the_same_run(finished, tool, tmp_path):
     done = tool('train', finished / 'config.py', '--work-dir',
                 tmp_path / 'again')
@@ -94,9 +85,16 @@ def test_the_tool_does_the_same_run(finished, tool, tmp_path):
     assert (tmp_path / 'again/checkpoints/epoch_2.pth').is_file()
 
 
-def test_a_run_goes_on(run):
+def test_a_run_goes_on_also_if_the_report_fails(run, monkeypatch):
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, 'run', lambda command, **kwargs: real(
+        [sys.executable, '-c', 'raise SystemExit("no space")'], **kwargs))
+    shutil.rmtree(run / 'exported')
     before = losses(run)
-    amt_mm.pretrain(run, resume=True, epochs=3)
+    with pytest.raises(OSError, match=f'{run} is complete except for '
+                       'report.html: no space'):
+        amt_mm.pretrain(run, resume=True, epochs=3)
+    assert (run / 'exported/model.safetensors').is_file()
     after = losses(run)
     assert after[:len(before)] == before and after[-1][0] == 6
     assert [step for step, _ in after].count(2) == 1
@@ -138,31 +136,22 @@ def test_features_of_a_run(finished, photos, tmp_path):
         amt_mm.extract(finished, photos, pool='max')
 
 
-def test_exports_of_a_run(run, tmp_path):
+def test_exports_of_a_run(finished, run, tmp_path):
+    model = timm.create_model(
+        f'local-dir:{finished / "exported"}', pretrained=True).eval()
+    state = torch.load(finished / 'checkpoints/epoch_2.pth',
+                       weights_only=False)['state_dict']
+    assert torch.equal(model.blocks[11].attn.qkv.weight,
+                       state['backbone.layers.11.attn.qkv.weight'])
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 192)
+    assert model.pretrained_cfg['mean'] == pytest.approx(
+        [0.485, 0.456, 0.406], abs=1e-6)
     assert amt_mm.export(run, to='hf') == run / 'exported/epoch_2_hf'
     file = amt_mm.export(run, out=tmp_path / 'x.safetensors')
-    assert file.is_file()
-    model = timm.create_model('vit_tiny_patch16_224', num_classes=0,
-                              img_size=32)
-    from safetensors.torch import load_file
     model.load_state_dict(load_file(file))
     with pytest.raises(ValueError, match='run must be a checkpoint, or a '
                        'folder of amt_mm.pretrain'):
         amt_mm.export(tmp_path)
-
-
-def test_two_processes(photos, tmp_path):
-    done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node',
-         '2', '--master-port', str(free_port()), '-m', 'amt_mm', 'pretrain',
-         f'out={tmp_path / "a"}', f'data={photos}', 'epochs=1', 'workers=0',
-         'model=vit-tiny', 'image_size=32', 'batch_size=2'],
-        cwd=tmp_path, capture_output=True, text=True, timeout=280,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count('pretrain in ') == 1
-    assert 'effective batch size 4,' in done.stdout
-    assert (tmp_path / 'a/exported/model.safetensors').is_file()
 
 
 def test_to_go_on_from_weights(finished, photos, tmp_path):
@@ -193,34 +182,37 @@ def test_to_go_on_from_weights(finished, photos, tmp_path):
         amt_mm.estimate_cost(init=weights, recipe='continue', masking='random')
 
 
-def test_a_report_that_fails_is_an_error(run, photos, monkeypatch):
-    real = subprocess.run
-    monkeypatch.setattr(subprocess, 'run', lambda command, **kwargs: real(
-        [sys.executable, '-c', 'raise SystemExit("no space")'], **kwargs))
-    shutil.rmtree(run / 'exported')
-    with pytest.raises(OSError, match=f'{run} is complete except for '
-                       'report.html: no space'):
-        amt_mm.pretrain(run, resume=True, epochs=3)
-    assert (run / 'exported/model.safetensors').is_file()
-
-
 # ---- the command line
 
 
-def test_names_with_spaces_and_commas(demo_data, tmp_path):
+def test_two_processes_and_names_with_spaces_and_commas(
+        demo_data, tmp_path):
     folders = [shutil.copytree(path, tmp_path / name) for path, name in zip(
         sorted((demo_data / 'train').iterdir())[:2],
         ['My Photos, 2023', '[more]'], strict=True)]
-    done = call('pretrain', 'out=runs/b, 1', *(f'data={f}' for f in folders),
-                'model=vit-tiny', 'image_size=64', 'epochs=1', 'batch_size=2',
-                'workers=0', 'method=simmim', 'masking=random', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    port = str(free_port())
+
+    def start(rank):
+        return call(
+            'pretrain', 'out=runs/b, 1', *(f'data={f}' for f in folders),
+            'model=vit-tiny', 'image_size=64', 'epochs=1', 'batch_size=2',
+            'workers=0', 'method=simmim', 'masking=random', cwd=tmp_path,
+            MASTER_ADDR='127.0.0.1', MASTER_PORT=port, RANK=str(rank),
+            LOCAL_RANK=str(rank), WORLD_SIZE='2')
+
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(start, (0, 1))
+    for done in (first, second):
+        assert done.returncode == 0, done.stderr[-3000:]
     out = tmp_path / 'runs/b, 1'
     assert Config.fromfile(out / 'config.py').pretrain.data == [
         *map(str, folders)]
-    assert 'precision float32: there is no accelerator.' in done.stdout
-    assert 'Plan of the run' in done.stdout
-    assert done.stdout.splitlines()[-1] == str(out)
+    assert first.stdout.count('pretrain in ') == 1
+    assert 'pretrain in ' not in second.stdout
+    assert 'effective batch size 4,' in first.stdout
+    assert 'precision float32: there is no accelerator.' in first.stdout
+    assert 'Plan of the run' in first.stdout
+    assert first.stdout.splitlines()[-1] == str(out)
     assert (out / 'exported/model.safetensors').is_file()
 
 
@@ -272,6 +264,8 @@ def test_an_unknown_word_names_the_nearest():
         with pytest.raises(TypeError, match=f"takes no '{[*words][-1]}'; did "
                            f'you mean {near}'):
             function(**words)
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        _ = amt_mm.train
 
 
 @pytest.mark.parametrize(('words', 'message'), [
@@ -358,13 +352,3 @@ def test_memory_is_above_what_was_measured():
     weights, image = step_bytes(Config.fromfile(
         ROOT / 'configs/mae_amt_vit-b_400e_in1k.py'))
     assert 1 < (weights + 64 * image) / measured < 1.4
-
-
-def test_import_stays_light():
-    code = ('import sys, amt_mm; print("torch" in sys.modules, '
-            'amt_mm.pretrain.__name__, "torch" in sys.modules)')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
-                          cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split()[-3:] == ['False', 'pretrain', 'True']
-    with pytest.raises(AttributeError, match="no attribute 'train'"):
-        _ = amt_mm.train

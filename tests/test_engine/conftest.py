@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -96,6 +97,7 @@ def run():
     """Return a function that trains a config and returns its runner."""
 
     def train(cfg):
+        cfg.experiment_name = uuid4().hex  # mmengine would join the logs
         runner = Runner.from_cfg(cfg)
         try:
             runner.train()

@@ -1,17 +1,19 @@
-"""Checkups of a run: what they measure, and that they change nothing."""
+"""Checkups of a run: what they measure, and what they refuse.
+
+That they change nothing, and what several processes find, is in
+test_hooks_that_look.py.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner, load_checkpoint
-from processes import train_together
-from tiny_run import WORKERS, hook_of, lines_of, log_of, loss_trace, scalars_of
+from tiny_run import hook_of, lines_of, log_of, scalars_of
 
 from amt_mm.datasets.training_set import find_transforms, unwrap
 from amt_mm.datasets.transforms import AMTMaskGenerator
@@ -41,14 +43,10 @@ def checked_cfg(tiny_cfg, demo_data):
     return make
 
 
-def in_lines(path):
-    return [tuple(line[name] for name in NAMES)
-            for line in lines_of(path, 'checkup/loss')]
-
-
 def checkups_of(runner):
     """Return the numbers of ``NAMES`` of each checkup of a runner."""
-    return in_lines(scalars_of(runner))
+    return [tuple(line[name] for name in NAMES)
+            for line in lines_of(scalars_of(runner), 'checkup/loss')]
 
 
 def test_numbers_are_those_of_the_weights(checked_cfg, run):
@@ -99,30 +97,6 @@ def test_numbers_are_those_of_the_weights(checked_cfg, run):
     assert hub.tolist() == [checkup[3] for checkup in checkups_of(runner)]
 
 
-def test_the_run_is_the_one_without_it(checked_cfg, run):
-    options = {**WORKERS, 'train_cfg.max_epochs': 3}
-    checked = run(checked_cfg('checked', **options))
-    plain = checked_cfg('plain', **options)
-    plain.default_hooks.pop('checkup')
-    plain = run(plain)
-    assert len(checkups_of(checked)) == 4
-    assert loss_trace(checked).tolist() == loss_trace(plain).tolist()
-    for name, weight in plain.model.state_dict().items():
-        assert torch.equal(weight, checked.model.state_dict()[name]), name
-
-
-def test_a_resumed_run_remembers_the_start(checked_cfg, run):
-    options = {'train_cfg.max_epochs': 4, 'log_level': 'INFO'}
-    whole = run(checked_cfg('whole', **options))
-    cfg = checked_cfg('again', **options)
-    cfg.update(resume=True, load_from=f'{whole.work_dir}/epoch_2.pth')
-    shutil.copytree(f'{whole.work_dir}/saliency', f'{cfg.work_dir}/saliency')
-    again = run(cfg)
-    found = checkups_of(whole)
-    assert checkups_of(again) == found[3:]
-    assert f'(at first {found[0][1]:.4f})' in log_of(again)
-
-
 def test_images_that_are_kept_back(checked_cfg, run):
     cfg = checked_cfg(**{
         'train_cfg.max_epochs': 1, 'log_level': 'INFO',
@@ -152,35 +126,19 @@ def test_images_that_are_kept_back(checked_cfg, run):
         Runner.from_cfg(cfg).train()
 
 
-def test_interval_and_nothing_held_out(checked_cfg, run):
-    cfg = checked_cfg(**{'train_cfg.max_epochs': 5, f'{CHECKUP}interval': 2,
+def test_nothing_held_out_and_weights_that_are_not_finite(checked_cfg, run):
+    cfg = checked_cfg(**{'train_cfg.max_epochs': 1,
                          f'{CHECKUP}num_images': 5, 'log_level': 'INFO'})
     cfg.default_hooks.checkup.pop('heldout')
     runner = run(cfg)
-    lines = lines_of(scalars_of(runner), 'checkup/loss')
-    assert [line['epoch'] for line in lines] == [0, 2, 4, 5]
-    assert not any('checkup/heldout_loss' in line for line in lines)
+    assert not lines_of(scalars_of(runner), 'checkup/heldout_loss')
     assert '(5 images, ' in log_of(runner)
-
-
-def test_two_processes_find_what_one_does(checked_cfg, run, tmp_path):
-    options = {'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.lr': 0.,
-               f'{CHECKUP}num_images': 7, f'{CHECKUP}batch_size': 1,
-               'randomness': dict(seed=0, _delete_=True)}
-    alone = checkups_of(run(checked_cfg('alone', **options)))
-    cfg = checked_cfg('together', **options)
-    assert train_together([cfg] * 2) == [None] * 2
-    together = [line for log in (tmp_path / 'together').rglob('scalars.json')
-                for line in in_lines(log)]
-    np.testing.assert_allclose(together, alone, rtol=1e-5)
-
-
-def test_weights_that_are_not_finite(checked_cfg, run):
-    runner = run(checked_cfg(**{'train_cfg.max_epochs': 1}))
     runner.model.backbone.pos_embed.data.fill_(float('nan'))
     hook_of(runner, CheckupHook).check(runner, 9)
-    last = checkups_of(runner)[-1]
-    assert last[0] == 9 and all(map(math.isnan, last[1:5]))
+    last = lines_of(scalars_of(runner), 'checkup/loss')[-1]
+    assert last['epoch'] == 9
+    assert all(math.isnan(last[f'checkup/{name}'])
+               for name in ('loss', 'rank_me', 'spread'))
 
 
 def test_what_it_needs(checked_cfg):

@@ -35,7 +35,8 @@ def fifty_steps(tiny_cfg, name, **options):
     cfg = tiny_cfg(name, **options, **{
         'train_cfg.max_epochs': 10, 'train_dataloader.dataset.indices': 20,
         'train_dataloader.batch_size': 2,
-        'default_hooks.checkpoint.interval': 99})
+        'default_hooks.checkpoint.interval': 99,
+        'custom_hooks.1.interval': 99})
     cfg.custom_hooks.append(dict(type='CountGraphs'))
     return cfg
 

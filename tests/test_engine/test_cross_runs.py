@@ -1,4 +1,7 @@
-"""Runs with the decoder of cross-attention and a share predicted."""
+"""Runs with the decoder of cross-attention and a share predicted.
+
+That workers draw the same share is in test_workers.py.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,19 @@ import numpy as np
 import pytest
 import torch
 from processes import train_together
-from tiny_run import WORKERS, loss_trace
-
-CROSS = {
-    'model.neck.type': 'amt_mm.AMTCrossDecoder',
-    'model.neck.decoder_depth': 2,
-    'train_dataloader.dataset.pipeline.4.predict_ratio': 0.5,
-}
-
-
-def test_resumed_bit_for_bit(tiny_cfg, run):
-    """Also which patches are predicted, which the workers draw."""
-    found = []
-    for name, lengths in (('whole', [4]), ('resumed', [2, 4])):
-        for length in lengths:
-            runner = run(tiny_cfg(name, **CROSS, **WORKERS, **{
-                'model.neck.inter_block': True, 'resume': True,
-                'train_cfg.max_epochs': length, 'randomness': dict(seed=0),
-                'experiment_name': f'{name}-{length}'}))
-        found.append((list(loss_trace(runner)), runner.model.state_dict()))
-    (losses, weights), (again, others) = found
-    assert losses[-len(again):] == again
-    for name, value in weights.items():
-        assert torch.equal(value, others[name]), name
-    assert np.mean(losses[-6:]) < np.mean(losses[:6])
+from tiny_run import CROSS, FSDP, SAME_SEED, loss_trace
 
 
 def _save(rank, runner):
     torch.save(loss_trace(runner).tolist(), f'{runner.work_dir}/{rank}.pth')
 
 
-@pytest.mark.parametrize('inter_block, strategy', [
-    (False, {}),
-    (True, dict(runner_type='FlexibleRunner',
-                strategy=dict(type='amt_mm.AMTFSDPStrategy')))])
+@pytest.mark.parametrize('inter_block, strategy', [(False, {}), (True, FSDP)])
 def test_two_processes_train_as_one(tiny_cfg, run, inter_block, strategy):
     def make(name, num, **options):
-        return tiny_cfg(name, **CROSS, **options, **{
+        return tiny_cfg(name, **CROSS, **SAME_SEED, **options, **{
             'model.neck.inter_block': inter_block,
-            'train_cfg.max_epochs': 2, 'randomness': dict(seed=0),
+            'train_cfg.max_epochs': 2,
             'train_dataloader.batch_size': 12 // num,
             'train_dataloader.dataset.indices': 12})
 

@@ -22,16 +22,13 @@ RUNS = {
     SIMMIM: ((40, 0, 24), (32, 20, 12)),
     'simmim_amt-33-50_vit-b_200e_in1k': ((40, 0, 24), (24, 32, 8)),
     'simmim_am_vit-b_200e_in1k': ((40, 0, 24), (40, 0, 24)),
-    'simmim_amt_vit-s_custom': ((40, 0, 24), (32, 20, 12)),
     MASKFEAT: ((25, 0, 39), (17, 20, 27)),
-    'maskfeat_amt_vit-s_custom': ((25, 0, 39), (17, 20, 27)),
     MAE: ((48, 0, 16), (28, 26, 10)),
     'mae_am_vit-b_400e_in1k': ((48, 0, 16), (48, 0, 16)),
     'mae_amt-75-10_vit-b_200e_in1k': ((48, 0, 16), (48, 6, 10)),
     'mae_amt-throw-low_vit-b_200e_in1k': ((48, 0, 16), (28, 26, 10)),
     # half of the masked is predicted
     'mae_amt-cross_vit-b_400e_in1k': ((24, 0, 16), (14, 26, 10)),
-    'mae_amt_vit-s_custom': ((48, 0, 16), (28, 26, 10)),
     # without saliency there is no warm-up
     'simmim_random_vit-b_200e_in1k': ((40, 0, 24), ) * 2,
     'mae_random_vit-b_400e_in1k': ((48, 0, 16), ) * 2,
@@ -71,9 +68,9 @@ def tiny_method(tiny_cfg):
         pipeline = cfg.train_dataloader.dataset.pipeline
         pictures = cfg.default_hooks.visualization
         for key in ('train_dataloader', 'default_hooks', 'work_dir',
-                    'experiment_name', 'param_scheduler', 'log_level'):
+                    'param_scheduler', 'log_level'):
             cfg[key] = base[key]
-        cfg.train_dataloader.dataset.pipeline = pipeline
+        cfg.train_dataloader.dataset.update(pipeline=pipeline, indices=12)
         cfg.default_hooks.visualization = pictures
         cfg.optim_wrapper.type = 'OptimWrapper'
         cfg.optim_wrapper.pop('loss_scale', None)
@@ -89,11 +86,13 @@ def tiny_method(tiny_cfg):
 
 
 def test_every_config_is_run():
-    """Shrunk, each of the others is as one of those that are."""
+    """Shrunk, each of the others is as one of those that are.
+
+    The hooks of those for one's own images are in test_train.py.
+    """
     def parts(name):
         cfg = shrink(name)
-        return (cfg.model, cfg.train_dataloader.dataset.pipeline,
-                [hook.type for hook in cfg.custom_hooks])
+        return cfg.model, cfg.train_dataloader.dataset.pipeline
 
     run = [parts(name) for name in RUNS]
     for path in CONFIGS.glob('*.py'):
@@ -111,7 +110,7 @@ def test_warmup_update_and_amt(tiny_method, run, name):
     if '_random' not in name:
         assert store_of(runner).generation == 1
     losses = np.array(loss_trace(runner))
-    assert len(losses) >= 10 and np.isfinite(losses).all()
+    assert len(losses) == 6 and np.isfinite(losses).all()
     dataset = unwrap(runner.train_dataloader.dataset)
     panel = training_panels(runner.model, dataset, [0])[0]
     assert (panel.reconstruction is None) == ('maskfeat' in name)
@@ -126,7 +125,7 @@ def test_probe_of_every_method(tiny_method, run, images, name, backbone):
         type='amt_mm.ProbeHook', dataset=str(images), k=2, num_workers=0)
     runner = run(tiny_method(name, **{
         'model.backbone.type': f'amt_mm.{backbone}', 'train_cfg.max_epochs': 1,
-        'default_hooks.probe': probe}))
+        'train_dataloader.dataset.indices': 4, 'default_hooks.probe': probe}))
     for name in ('knn', 'linear', 'knn_mean', 'linear_mean'):
         found, _ = runner.message_hub.log_scalars[f'probe/{name}_top1'].data
         assert len(found) == 2  # before and after the epoch
@@ -150,6 +149,7 @@ STRATEGIES = {
 def test_strategies(tiny_method, run, name, strategy):
     """All with MAE; the others read the same plans, and take one."""
     cfg = tiny_method(name)
+    cfg.default_hooks.pop('visualization')
     cfg.train_dataloader.dataset.pipeline[4].update(STRATEGIES[strategy])
     warmup, amt = RUNS[name]
     if strategy in ('block', 'grid'):  # these need no maps

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from processes import train_together
 from tiny_run import (
+    FSDP,
     NUM_IMAGES,
+    assert_same_weights,
     hook_of,
     lines_of,
     log_of,
@@ -70,8 +73,49 @@ class Spoil(Hook):
             p.detach().flatten() for p in runner.model.parameters()]).clone())
 
 
-def spoiled(tiny_cfg, at, what='inputs', name='run', **options):
-    cfg = tiny_cfg(name, **options)
+@HOOKS.register_module(force=True)
+class CountWaits(Hook):
+    """Count what NonFiniteHook reads off the device and reduces.
+
+    Not counted is what it does for the step before, and for a checkpoint.
+    """
+
+    def before_train(self, runner):
+        class Count(TorchDispatchMode):
+            found: list[str] = []
+
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                if func.name().startswith(('aten::_local_scalar_dense',
+                                           'aten::is_nonzero', 'c10d::')):
+                    names = {f.name for f in traceback.extract_stack()
+                             if 'non_finite_hook' in f.filename}
+                    if names and not names & {
+                            '_report', 'before_save_checkpoint'}:
+                        self.found.append(func.name())
+                return func(*args, **(kwargs or {}))
+
+        self.mode = Count()
+        self.mode.__enter__()
+
+    def after_train(self, runner):
+        self.mode.__exit__(None, None, None)
+        text = json.dumps(self.mode.found)
+        Path(runner.work_dir, f'waits_{runner.rank}.json').write_text(text)
+
+
+def waits_of(cfg, rank=0):
+    return json.loads(Path(cfg.work_dir, f'waits_{rank}.json').read_text())
+
+
+def moves_of(runner):
+    """Return whether the weights changed, by iteration after the first."""
+    weights = hook_of(runner, Spoil).weights
+    assert all(w.isfinite().all() for w in weights)
+    return [not torch.equal(*pair) for pair in pairwise(weights)]
+
+
+def spoiled(tiny_cfg, at, what='inputs', **options):
+    cfg = tiny_cfg(**options)
     cfg.custom_hooks.append(dict(type='Spoil', at=at, what=what))
     return cfg
 
@@ -80,15 +124,13 @@ def spoiled(tiny_cfg, at, what='inputs', name='run', **options):
     ('inputs', True), ('loss', None), ('gradients', None),
     ('gradients', True)])
 def test_a_bad_step_is_skipped_and_named(tiny_cfg, run, what, fused):
-    """Also the last one of a run."""
-    runner = run(spoiled(tiny_cfg, [3, 11], what, **{
-        'train_cfg.max_epochs': 2, 'optim_wrapper.optimizer.fused': fused}))
-    weights = hook_of(runner, Spoil).weights
-    assert all(w.isfinite().all() for w in weights)
-    moved = [not torch.equal(a, b)
-             for a, b in zip(weights, weights[1:], strict=False)]
-    # weights[i] is after iteration i
-    assert moved == [i not in (2, 10) for i in range(len(weights) - 1)]
+    """Also the last one of a run; if it is fused, the host never waits."""
+    cfg = spoiled(tiny_cfg, [3, 11], what, **{
+        'train_cfg.max_epochs': 2, 'optim_wrapper.optimizer.fused': fused})
+    cfg.custom_hooks.append(dict(type='CountWaits'))
+    runner = run(cfg)
+    assert moves_of(runner) == [i not in (3, 11) for i in range(1, 12)]
+    assert len(waits_of(cfg)) == (0 if fused else 12)
     # the optimiser knows nothing of the two
     assert {float(state['step']) for state in
             runner.optim_wrapper.optimizer.state.values()} == {10.}
@@ -130,21 +172,17 @@ def test_old_skips_are_forgotten(tiny_cfg, run):
 def test_accumulated_gradients_are_skipped_whole(tiny_cfg, run):
     runner = run(spoiled(tiny_cfg, [1], **{
         'train_cfg.max_epochs': 1, 'optim_wrapper.accumulative_counts': 3}))
-    weights = hook_of(runner, Spoil).weights
-    for i in (1, 2, 3, 4):
-        assert torch.equal(weights[0], weights[i])  # the step of 0 to 2
-    assert not torch.equal(weights[4], weights[5])
+    # that of 0 to 2 is skipped, that of 3 to 5 is not
+    assert moves_of(runner) == [False] * 4 + [True]
     assert log_of(runner).count('step skipped') == 2  # loss, then gradients
 
 
 def test_nothing_changes_where_all_is_finite(tiny_cfg, run, finished):
     cfg = tiny_cfg('without', **{'train_cfg.max_epochs': 1})
     assert cfg.custom_hooks.pop(4).type == 'amt_mm.NonFiniteHook'
-    plain = run(cfg).model.state_dict()
     checkpoint = torch.load(finished(1)[0] / 'epoch_1.pth',
                             weights_only=False)
-    for name, value in checkpoint['state_dict'].items():
-        assert torch.equal(plain[name], value), name
+    assert_same_weights(run(cfg).model, checkpoint['state_dict'])
 
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_cfg):
@@ -157,58 +195,10 @@ def test_weights_that_are_not_finite_are_not_saved(tiny_cfg):
     assert not list(Path(cfg.work_dir).glob('epoch_1.pth*'))
 
 
-@HOOKS.register_module(force=True)
-class CountWaits(Hook):
-    """Count what NonFiniteHook reads off the device and reduces.
-
-    Not counted is what it does for the step before, and for a checkpoint.
-    """
-
-    def before_train(self, runner):
-        class Count(TorchDispatchMode):
-            found: list[str] = []
-
-            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-                if func.name().startswith(('aten::_local_scalar_dense',
-                                           'aten::is_nonzero', 'c10d::')):
-                    names = {f.name for f in traceback.extract_stack()
-                             if 'non_finite_hook' in f.filename}
-                    if names and not names & {
-                            '_report', 'before_save_checkpoint'}:
-                        self.found.append(func.name())
-                return func(*args, **(kwargs or {}))
-
-        self.mode = Count()
-        self.mode.__enter__()
-
-    def after_train(self, runner):
-        self.mode.__exit__(None, None, None)
-        text = json.dumps(self.mode.found)
-        Path(runner.work_dir, f'waits_{runner.rank}.json').write_text(text)
-
-
-def waits_of(cfg, rank=0):
-    return json.loads(Path(cfg.work_dir, f'waits_{rank}.json').read_text())
-
-
-@pytest.mark.parametrize('fused', [None, True])
-def test_the_host_waits_for_nothing_if_the_optimizer_is_fused(
-        tiny_cfg, run, fused):
-    cfg = tiny_cfg(**{
-        'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.fused': fused,
-        'default_hooks.checkpoint.interval': 9})
-    cfg.custom_hooks.append(dict(type='CountWaits'))
-    run(cfg)
-    assert len(waits_of(cfg)) == (0 if fused else 6)  # iterations
-
-
 @pytest.mark.parametrize('sharded', [False, True])
 def test_processes_skip_together(tiny_cfg, sharded):
     """One number is reduced where gradients are sharded, else nothing."""
-    options = dict(
-        runner_type='FlexibleRunner',
-        strategy=dict(type='amt_mm.AMTFSDPStrategy')) if sharded else {}
-    cfg = spoiled(tiny_cfg, {1: [1]}, **options, **{
+    cfg = spoiled(tiny_cfg, {1: [1]}, **(FSDP if sharded else {}), **{
         'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.fused': True,
         'default_hooks.checkpoint.interval': 9})
     cfg.custom_hooks.append(dict(type='CountWaits'))
@@ -224,11 +214,8 @@ def test_processes_skip_together(tiny_cfg, sharded):
 
 
 def save_moves(rank, runner):
-    weights = hook_of(runner, Spoil).weights
-    assert all(w.isfinite().all() for w in weights)
-    Path(runner.work_dir, f'{rank}.json').write_text(json.dumps([
-        not torch.equal(*pair) for pair in zip(
-            weights, weights[1:], strict=False)]))
+    text = json.dumps(moves_of(runner))
+    Path(runner.work_dir, f'{rank}.json').write_text(text)
 
 
 # ---- maps
@@ -259,11 +246,12 @@ def test_maps_that_say_nothing_are_counted(tiny_cfg):
 # ---- precision
 
 
+ADAM = dict(type='AdamW', lr=.1, betas=(.8, .9))
+
+
 def build(**options):
-    model = torch.nn.Linear(2, 2)
-    return build_optim_wrapper(model, dict(
-        type='amt_mm.AutoPrecisionOptimWrapper',
-        optimizer=dict(type='AdamW', lr=0.1), **options))
+    return build_optim_wrapper(torch.nn.Linear(2, 2), dict(
+        type='amt_mm.AutoPrecisionOptimWrapper', optimizer=ADAM, **options))
 
 
 @pytest.fixture
@@ -310,8 +298,7 @@ def test_precision_follows_the_device(device, bfloat16, options, dtype,
 def test_sharded_processes_have_a_common_loss_scale(device):
     device(bfloat16=False)
     wrapper = AMTFSDPStrategy().build_optim_wrapper(
-        ConfigDict(type='amt_mm.AutoPrecisionOptimWrapper',
-                   optimizer=dict(type='AdamW', lr=0.1)),
+        ConfigDict(type='amt_mm.AutoPrecisionOptimWrapper', optimizer=ADAM),
         torch.nn.Linear(2, 2))
     assert isinstance(wrapper.loss_scaler, ShardedGradScaler)
 
@@ -335,7 +322,7 @@ def test_the_optimizer_is_fused_on_a_gpu(asked):
         model = torch.nn.Linear(2, 2, device='cuda')
         wrapper = build_optim_wrapper(model, dict(
             type='amt_mm.AutoPrecisionOptimWrapper',
-            optimizer=dict(type='AdamW', lr=0.1, betas=(.8, .9), **asked)))
+            optimizer=dict(ADAM, **asked)))
         return model, wrapper
 
     model, wrapper = make()

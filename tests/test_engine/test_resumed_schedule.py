@@ -124,10 +124,11 @@ def test_a_longer_run_has_the_rates_of_one_that_was_never_stopped(
     resumed = trained('run', 6, schedule)
     np.testing.assert_array_equal(rates_of(resumed), whole[18:])
     assert len(np.unique(whole[18:, 0, 0])) > 1
-    # what the resumed run saves is the whole schedule
-    longer = rates_of(trained('longer', 9, schedule))
-    np.testing.assert_array_equal(rates_of(trained('run', 9, schedule)),
-                                  longer[36:])
+    if schedule == 'both':
+        # what the resumed run saves is the whole schedule
+        longer = rates_of(trained('longer', 9, schedule))
+        np.testing.assert_array_equal(
+            rates_of(trained('run', 9, schedule)), longer[36:])
 
 
 def test_an_unchanged_run_is_bit_equal_and_says_nothing(trained):

@@ -55,7 +55,6 @@ def test_a_resumed_run_follows_the_schedule_of_its_config(tiny_cfg, run):
         cfg = tiny_cfg('run', resume=True, **{
             'train_cfg.max_epochs': epochs,
             'train_dataloader.dataset.indices': 8})
-        cfg.experiment_name += f'-{epochs}'
         cfg.train_dataloader.dataset.pipeline[4].update(
             mask_ratio=linear(.75, .375, until, begin=1),
             throw_ratio=linear(0., .375, until, begin=1))

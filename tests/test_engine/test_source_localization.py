@@ -39,8 +39,7 @@ def dataset_of(root):
     ])
 
 
-@pytest.mark.parametrize('num_workers', [0, 2])
-def test_sources_are_ranked(squares, num_workers):
+def test_sources_are_ranked(squares):
     truths = masks_from_boxes(squares / 'images', squares / 'boxes.txt')
     found, masked = {}, {}
     for name, options in dict(
@@ -48,7 +47,8 @@ def test_sources_are_ranked(squares, num_workers):
             PixelSaliency={}, CentreSaliency={}, RandomSaliency={}).items():
         result, roles = localize_source(
             SALIENCY_SOURCES.build(dict(type=f'amt_mm.{name}', **options)),
-            dataset_of(squares), truths, num_workers=num_workers)
+            dataset_of(squares), truths,
+            num_workers=2 if name == 'PixelSaliency' else 0)
         assert result.num_images == 29
         assert sum(roles.values()) == pytest.approx(1)
         found[name] = result.average_precision.mean

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
-from itertools import count
 
 import pytest
 import torch
@@ -40,13 +39,11 @@ class RecordStart(Hook):
 @pytest.fixture
 def started(tiny_cfg, run):
     """Return a function that trains a run; its start and its log."""
-    number = count()
 
     def train(name='run', epochs=1, **options):
         cfg = tiny_cfg(name, **{
             'train_cfg.max_epochs': epochs, 'log_level': 'INFO',
             'resume': None, 'train_dataloader.dataset.indices': 4, **options})
-        cfg.experiment_name += f'-{next(number)}'
         cfg.custom_hooks = [dict(type='amt_mm.EpochSeedHook'),
                             dict(type='RecordStart')]
         cfg.train_dataloader.dataset.pipeline[4].ordering = dict(

@@ -4,7 +4,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from image_bytes import encode, noise
 from mmcv.transforms import LoadImageFromFile, Resize
 
@@ -45,8 +44,3 @@ def test_a_reduced_decode_serves_the_refresh_too(tmp_path: Path) -> None:
     assert one.shape == two.shape == (3, 24, 32)
     difference = np.abs(one.astype(int) - two)
     assert 0 < difference.mean() < 1.5
-
-
-def test_a_pipeline_without_a_crop(jpeg_folder: Path) -> None:
-    with pytest.raises(ValueError, match='LoadResizedCrop.* at its top level'):
-        _whole(jpeg_folder, dict(type='amt_mm.LoadImage'))

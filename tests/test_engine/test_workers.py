@@ -7,7 +7,14 @@ import os
 import numpy as np
 import pytest
 from image_bytes import UNUSUAL, bombs, encode, noise
-from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
+from tiny_run import (
+    CROSS,
+    NUM_IMAGES,
+    WORKERS,
+    log_of,
+    loss_trace,
+    store_of,
+)
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.datasets.training_set import unwrap
@@ -22,7 +29,11 @@ BROKEN = {
 
 
 def faster(cfg):
-    """Let a config decode less, resize by torch and repeat its images."""
+    """Let a config decode less, resize by torch and repeat its images.
+
+    It predicts a part of what is masked, which is drawn, too.
+    """
+    cfg.merge_from_dict(CROSS)
     steps = cfg.train_dataloader.dataset.pipeline
     crop = {**steps[2], 'backend': 'torch', 'interpolation': 'bicubic'}
     crop.pop('type')

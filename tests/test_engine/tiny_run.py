@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -13,6 +15,23 @@ WORKERS = {
     'train_dataloader.num_workers': 2,
     'train_dataloader.persistent_workers': True,
 }
+# the same on each rank, and without processes
+SAME_SEED = {'randomness': dict(seed=0, _delete_=True)}
+FSDP = dict(runner_type='FlexibleRunner',
+            strategy=dict(type='amt_mm.AMTFSDPStrategy'))
+# another decoder, and half of the masked predicted
+CROSS = {
+    'model.neck.type': 'amt_mm.AMTCrossDecoder',
+    'model.neck.decoder_depth': 2,
+    'train_dataloader.dataset.pipeline.4.predict_ratio': 0.5,
+}
+
+
+def use_source(cfg, source, **options):
+    """Let a config have its maps made by a source, and return it."""
+    cfg.custom_hooks[1] = ConfigDict(
+        type='amt_mm.SaliencyUpdateHook', source=source, **options)
+    return cfg
 
 
 @HOOKS.register_module(force=True)
@@ -74,6 +93,12 @@ def hook_of(runner, kind):
 def loss_trace(runner):
     """Return the loss of every iteration of a runner."""
     return runner.message_hub.log_scalars['train/loss'].data[0]
+
+
+def assert_same_weights(model, expected):
+    """Compare a model with a state bit for bit."""
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, expected[name]), name
 
 
 def store_of(runner):
