@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_killed_runs_end_as_if_they_were_not(tmp_path):
-    command = [sys.executable, ROOT / 'tests' / 'torture.py', '--kills', '2',
+    command = [sys.executable, ROOT / 'tests' / 'torture.py', '--kills', '1',
                '--operations', '1', '--two-processes', '1']
     environ = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
                'TMPDIR': str(tmp_path)}

@@ -12,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from processes import train_together
-from tiny_run import FSDP, NUM_IMAGES, SAME_SEED, hook_of, store_of
+from tiny_run import CROSS, FSDP, NUM_IMAGES, SAME_SEED, hook_of, store_of
 
 from amt_mm.engine.sources.model_saliency import full_params
 from amt_mm.saliency import SaliencyStore
@@ -47,11 +47,15 @@ def _save(rank, runner):
                    f'{runner.work_dir}/gradients_{rank}.pth')
 
 
-def test_processes_make_the_maps_and_gradients_of_one(tiny_cfg, run,
-                                                      tmp_path):
-    """22 images divide neither by 3 processes nor by their batches of 4."""
+@pytest.mark.parametrize('decoder', [{}, CROSS], ids=['MAE', 'cross'])
+def test_processes_make_the_maps_and_gradients_of_one(
+        tiny_cfg, run, tmp_path, decoder):
+    """22 images divide neither by 3 processes nor by their batches of 4.
+
+    Nodes, with a folder of each or one of all, are in test_launchers.py.
+    """
     def make(name, batch_size):
-        cfg = tiny_cfg(name, **SAME_SEED, **{
+        cfg = tiny_cfg(name, **SAME_SEED, **decoder, **{
             'train_cfg.max_epochs': 2, 'optim_wrapper.optimizer.lr': 0.,
             'train_dataloader.batch_size': batch_size})
         cfg.custom_hooks.append(dict(type='RecordGradients'))
@@ -92,21 +96,6 @@ def test_a_checkpoint_that_one_node_cannot_save_stops_all(
     for cfg in nodes:
         assert Path(cfg.work_dir, 'epoch_1.pth').is_dir()
         assert not list(Path(cfg.work_dir).glob('*.part'))
-
-
-@pytest.mark.parametrize('names, local_ranks', [
-    (['node0', 'node0', 'node1'], [0, 1, 0]),
-    (['shared', 'shared'], [0, 0])])
-def test_two_nodes_have_the_same_maps(tiny_cfg, names, local_ranks):
-    """Whether they share files or not."""
-    nodes = [tiny_cfg(name, **SAME_SEED, **{'train_cfg.max_epochs': 2})
-             for name in names]
-    assert train_together(nodes, local_ranks, _save) == [None] * len(names)
-    maps = [np.load(f'{cfg.work_dir}/maps_{rank}.npy')
-            for rank, cfg in enumerate(nodes)]
-    assert (maps[0] != 0).any((1, 2)).all()
-    for other in maps[1:]:
-        np.testing.assert_array_equal(other, maps[0])
 
 
 @pytest.fixture
@@ -187,9 +176,10 @@ def _save_whole(rank, runner):
 
 def test_fsdp_trains_updates_saves_and_resumes(twelve, run):
     """Weights sharded over two processes become those of one."""
-    alone = run(twelve('alone', 3, 1))
+    cross = {**CROSS, 'model.neck.inter_block': True}
+    alone = run(twelve('alone', 3, 1, **cross))
     for epochs in (2, 3):
-        cfg = twelve('sharded', epochs, 2, **FSDP)
+        cfg = twelve('sharded', epochs, 2, **cross, **FSDP)
         assert train_together([cfg] * 2, inspect=_save_whole) == [None] * 2
     one, two = (np.load(f'{runner.work_dir}/saliency/epoch_0001.npy')['map']
                 for runner in (alone, cfg))

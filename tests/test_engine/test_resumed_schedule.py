@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -75,7 +75,6 @@ class RecordRates(Hook):
 @pytest.fixture
 def trained(tmp_path):
     """Return a function that trains or resumes and returns the runner."""
-    number = count()
 
     def train(name, epochs=4, schedule='as in the configs', batch_size=4,
               lr=.1, hooks=(), by_epoch=True, **options):
@@ -86,7 +85,7 @@ def trained(tmp_path):
         runner = build(Config(dict(
             model=dict(type='Line'),
             work_dir=str(tmp_path / name),
-            experiment_name=f'{tmp_path.name}-{next(number)}',
+            experiment_name=uuid4().hex,
             train_dataloader=dict(
                 dataset=dict(type='Points'), batch_size=batch_size,
                 num_workers=0, collate_fn=dict(type='default_collate'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
+from html import unescape
 
 import numpy as np
 import pytest
@@ -28,38 +28,22 @@ BATCHES = NUM_IMAGES // 4 + 1
 ONE_VALUE = {'log_processor': dict(window_size=1)}
 
 
-class Page(HTMLParser):
-    """What a page shows: its text, its tables and its curves."""
+class Page:
+    """What a page shows: its text, the cells of its tables and its curves."""
 
     def __init__(self, path):
-        super().__init__()
-        self.cells, self.charts, self.text = [], [], ''
-        self._tag, self._in_cell = '', False
         source = path.read_text()
-        self.feed(source)
-        found = re.search(r'<script id="data".*?>(.*?)</script>', source, re.S)
-        self.data = json.loads(found[1])
+        charts = re.findall(r'data-chart=.*?aria-label="(.*?),', source)
+        data, = re.findall(r'<script id="data".*?>(.*?)</script>', source,
+                           re.DOTALL)
         self.curves = dict(zip(
-            self.charts, (chart['data'] for chart in self.data['charts']),
+            charts, (chart['data'] for chart in json.loads(data)['charts']),
             strict=True))
-
-    def handle_starttag(self, tag, attrs):
-        self._tag = tag
-        if 'data-chart' in dict(attrs):
-            self.charts.append(dict(attrs)['aria-label'].split(',')[0])
-        if tag in ('td', 'th'):
-            self.cells.append('')
-            self._in_cell = True
-
-    def handle_endtag(self, tag):
-        if tag in ('td', 'th'):
-            self._in_cell = False
-
-    def handle_data(self, data):
-        if self._tag not in ('script', 'style'):
-            self.text += data
-        if self._in_cell:
-            self.cells[-1] += data
+        self.text = unescape(re.sub(
+            r'<(script|style).*?</\1>|<.*?>', '', source, flags=re.DOTALL))
+        self.cells = [
+            unescape(re.sub('<.*?>', '', cell)) for cell in
+            re.findall('<t[dh].*?>(.*?)</t[dh]>', source, re.DOTALL)]
 
     def row(self, name, run=0):
         """Return the value of a run that stands in a table's row."""

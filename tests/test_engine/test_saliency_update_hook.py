@@ -22,7 +22,6 @@ from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.sources.model_saliency import unwrap_model
 from amt_mm.engine.whole_images import whole_images
 from amt_mm.masking.orderings import RandomOrdering
-from amt_mm.saliency.store import SaliencyStoreError
 
 
 @TASK_UTILS.register_module(force=True)
@@ -108,18 +107,6 @@ def test_lost_maps_are_made_anew_with_a_warning(tiny_cfg, run, finished,
     assert 'are lost' in log_of(runner)
     assert store_of(runner).generation == 1
     store_of(runner).verify(1)
-
-
-@pytest.mark.parametrize('is_lost', [False, True])
-def test_another_data_set_is_refused(tiny_cfg, run, finished, is_lost):
-    work_dir, _ = finished(2)
-    if is_lost:
-        (work_dir / 'saliency' / 'manifest.json').unlink()
-    cfg = tiny_cfg(resume=True)
-    cfg.train_dataloader.dataset.indices = list(range(NUM_IMAGES))[::-1]
-    with pytest.raises(SaliencyStoreError, match=(
-            'another data set.* has 22' if is_lost else 'another data set')):
-        run(cfg)
 
 
 def test_what_a_run_leaves(finished):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from tiny_run import WORKERS, recorded, store_of
 
 from amt_mm.engine import estimate_cost
@@ -35,19 +34,6 @@ def test_persistent_workers_follow_schedule_and_updates(tiny_cfg, run):
     assert ('4 epochs: 12 masked, 0 thrown, 4 visible at first, at last 6 '
             'masked, 6 thrown, 4 visible of 16 tokens') in str(plan)
     assert training.macs < plan.stock_macs
-
-
-def test_plan_averages_the_cost(tiny_cfg):
-    def macs(**ratios):
-        cfg = tiny_cfg()
-        cfg.train_dataloader.dataset.pipeline[4].update(ratios)
-        return estimate_cost(cfg).phases[1].macs
-
-    # epochs 1 to 4: 8, 8, 4, 4 of 16 tokens masked
-    step = linear(.5, .25, until=3, begin=2)
-    mean = macs(mask_ratio=step, throw_ratio=.25)
-    many, few = (macs(mask_ratio=r, throw_ratio=.25) for r in (.5, .25))
-    assert mean == pytest.approx((2 * many + 2 * few) / 4)
 
 
 def test_a_resumed_run_follows_the_schedule_of_its_config(tiny_cfg, run):

@@ -120,6 +120,11 @@ def test_a_changed_data_set_is_refused(cfg_of, run, finished, data, how,
     assert 'Use another work_dir, or the data set that the run began' in text
     # nothing was lost: with the old data the run goes on
     assert manifest.read_bytes() == before
+    if done == 2:  # the checkpoint knows the data set, too
+        manifest.unlink()
+        with pytest.raises(SaliencyStoreError, match=(
+                f'belongs to another data set.* has {count}')):
+            run(cfg_of(resume=True))
 
 
 def test_the_same_names_with_other_pictures_are_not_told(

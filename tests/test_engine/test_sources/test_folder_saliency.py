@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from image_bytes import png
 from PIL import Image
-from tiny_run import NUM_IMAGES, WORKERS, loss_trace, store_of
+from tiny_run import (
+    NUM_IMAGES,
+    WORKERS,
+    loss_trace,
+    store_of,
+    use_source,
+)
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.engine.sources import FolderSaliency
@@ -38,11 +44,9 @@ def write_maps(images: Path, root: Path) -> dict[str, np.ndarray]:
 
 def test_run_with_a_folder(tiny_cfg, run, images, tmp_path):
     maps = write_maps(images, tmp_path / 'maps')
-    cfg = tiny_cfg(**WORKERS, **{'train_cfg.max_epochs': 2})
-    cfg.custom_hooks[1] = dict(
-        type='amt_mm.SaliencyUpdateHook', source=dict(
-            type='amt_mm.FolderSaliency', root=str(tmp_path / 'maps')))
-    runner = run(cfg)
+    source = dict(type='amt_mm.FolderSaliency', root=str(tmp_path / 'maps'))
+    runner = run(use_source(
+        tiny_cfg(**WORKERS, **{'train_cfg.max_epochs': 2}), source))
     store = store_of(runner)
     assert store.generations == [0]  # once, before the training
     assert len(maps) == NUM_IMAGES
@@ -98,12 +102,13 @@ def test_a_map_is_averaged_over_each_token(one):
         one('a/b.npy', pixels), expected / expected.max(), rtol=1e-5)
 
 
-@pytest.mark.parametrize('size', [(6, 8), (24, 32), (480, 640), (37, 49)])
-def test_scales_of_the_image(one, size):
+def test_scales_of_the_image(one):
     """The floor of a map is kept."""
-    halves = np.full(size, 0.2)
-    halves[:, (size[1] + 1) // 2:] = 0.8
-    np.testing.assert_allclose(one('a/b.npy', halves)[0, [0, 7]], [.25, 1.])
+    for size in ((6, 8), (480, 640), (37, 49)):
+        halves = np.full(size, 0.2)
+        halves[:, (size[1] + 1) // 2:] = 0.8
+        np.testing.assert_allclose(
+            one('a/b.npy', halves)[0, [0, 7]], [.25, 1.])
 
 
 @pytest.mark.parametrize('mode, value', [
@@ -128,15 +133,11 @@ def test_missing_maps_and_wrong_names_are_named(one, args, message):
         one(*args)
 
 
-def test_two_maps_of_an_image(one):
+def test_names_that_are_not_unique(one, tmp_path):
     one('a/b.npy', np.ones((6, 8)))
     with pytest.raises(ValueError, match=r'a/b.jpg must have one saliency ma'
                        r'p, got .*b.png and .*b.npy'):
         one('a/b.png', Image.new('L', (8, 6)))
-
-
-def test_two_images_of_one_name(one, tmp_path):
-    (tmp_path / 'data' / 'a').mkdir(parents=True)
     Image.new('RGB', (64, 48)).save(tmp_path / 'data' / 'a' / 'b.bmp')
     with pytest.raises(ValueError, match=r'a/b.bmp and a/b.jpg would have'):
         one('a/b.npy', np.ones((6, 8)))
@@ -177,7 +178,6 @@ WRONG_MAPS = {
     'colour': (Image.new('RGB', (64, 48), (9, 0, 0)), 'be grey'),
     'alpha': (Image.new('RGBA', (64, 48)), 'be grey'),
     'transposed': (np.ones((64, 48)), r'got \(64, 48\)'),
-    'square': (np.ones((48, 48)), r'its image \(48, 64\)'),
     'too small': (np.ones((3, 4)), r'tokens \(6, 8\), got \(3, 4'),
     'three axes': (np.ones((1, 6, 8)), r'shape \(1, 6, 8\)'),
     'text': (np.full((6, 8), 'x'), 'of <U1'),
@@ -187,13 +187,10 @@ WRONG_MAPS = {
     'code': (b"cos\nsystem\n(S'touch pwned'\ntR.", 'cannot read'),
     'objects': (header_of('(6, 8)', "'|O'"), 'Python objects'),
     'huge': (header_of('(1000000, 1000000)'), 'greater than file'),
-    'overflow': (header_of(f'({2**62}, {2**62})'), 'cannot read'),
-    'negative shape': (header_of('(-6, 8)'), 'cannot read'),
     'expression': (header_of("__import__('os').getcwd()"),
                    'malformed|Cannot parse'),
     'records': (header_of('(6,)', "[('x', '<f8'), ('y', '<f8')]"),
                 r'be grey \(h, w\), got shape \(6,\)'),
-    'complex': (header_of('(6, 4)', "'<c16'"), 'of complex128'),
     'none': (header_of('(0, 8)'), r'got \(0, 8\)'),
     'bomb of which Pillow only warns': (
         png(10_000, 17_000), 'max_pixels 89,478,485'),
@@ -237,7 +234,7 @@ def test_a_palette_holds_no_levels(one):
         one('a/b.png', image)
 
 
-def test_a_link_or_name_out_of_the_folder(source_of, tmp_path):
+def test_links_and_what_is_no_file(source_of, tmp_path):
     source, sample = source_of('a/b.npy', np.ones((6, 8)))
     np.save(tmp_path / 'secret.npy', np.ones((6, 8)))
     # as in the list of another data set than ImageFolder
@@ -254,11 +251,6 @@ def test_a_link_or_name_out_of_the_folder(source_of, tmp_path):
     np.save(path.with_name('c.npy'), np.ones((6, 8)))
     path.symlink_to('c.npy')  # inside
     assert source.prepare(sample).min() == 1
-
-
-def test_what_is_no_file(source_of, tmp_path):
-    source, sample = source_of('a/b.npy', np.ones((6, 8)))
-    path = tmp_path / 'maps' / 'a' / 'b.npy'
     path.unlink()
     with pytest.raises(FileNotFoundError, match='a/b.jpg is gone from'):
         source.prepare(sample)

@@ -7,8 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
-from tiny_run import NUM_IMAGES, WORKERS, loss_trace, store_of
+from tiny_run import (
+    NUM_IMAGES,
+    WORKERS,
+    loss_trace,
+    store_of,
+    use_source,
+)
 
 from amt_mm.engine.cost import estimate_cost
 from amt_mm.engine.sources import CentreSaliency, RandomSaliency
@@ -66,11 +71,8 @@ def test_weights_follow_a_schedule():
 def test_pixels_first_and_features_later(tiny_cfg, run):
     """Each source prepares its own inputs, in workers."""
     def use(source, name, **options):
-        cfg = tiny_cfg(name, **options)
-        cfg.custom_hooks[1] = ConfigDict(
-            type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
-            source=source, keep=9)
-        return run(cfg)
+        return run(use_source(tiny_cfg(name, **options), source,
+                              interval=2, begin=0, keep=9))
 
     runner = use(
         dict(type='amt_mm.MixedSaliency', sources=[PIXELS, FEATURES],
@@ -95,11 +97,8 @@ def _maps(store, generation):
 
 def test_the_plan_counts_each_source(tiny_cfg):
     def plan(**source):
-        cfg = tiny_cfg()
-        cfg.custom_hooks[1] = ConfigDict(
-            type='amt_mm.SaliencyUpdateHook', interval=2, begin=0,
-            source=source)
-        return estimate_cost(cfg)
+        return estimate_cost(
+            use_source(tiny_cfg(), source, interval=2, begin=0))
 
     first, last = (plan(**FEATURES, block=block) for block in (0, -1))
     both, none = (plan(type='amt_mm.MixedSaliency', sources=[PIXELS, other])

@@ -1,4 +1,7 @@
-"""Maps of the model in training, and of a frozen ViT."""
+"""Maps of the model in training, and of a frozen ViT.
+
+A run with features of the model is in test_mixed_saliency.py.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models import VisionTransformer
-from tiny_run import NUM_IMAGES, loss_trace, store_of
+from tiny_run import NUM_IMAGES, loss_trace, store_of, use_source
 
 from amt_mm.datasets.training_set import unwrap
 from amt_mm.engine.sources import (
@@ -28,23 +30,6 @@ TEACHER_ARCH = dict(
     embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
 BACKBONE = dict(type='mmpretrain.VisionTransformer', arch=TEACHER_ARCH,
                 img_size=32, patch_size=8)
-
-
-def use_features(cfg, **options):
-    cfg.custom_hooks[1] = ConfigDict(
-        type='amt_mm.SaliencyUpdateHook', interval=2, begin=1,
-        source=dict(type='amt_mm.FeatureSaliency', **options))
-    return cfg
-
-
-def test_run(tiny_cfg, run):
-    runner = run(use_features(tiny_cfg(**{'train_cfg.max_epochs': 4})))
-    store = store_of(runner)
-    assert store.generations == [1, 3]  # as the paper's are refreshed
-    maps = np.stack([store.read(index) for index in range(store.num_images)])
-    assert maps.std((1, 2)).min() > 0 and maps.std(0)[1:3, 1:3].min() > 0
-    assert np.isfinite(loss_trace(runner)).all()
-    assert runner.model.training
 
 
 @pytest.fixture
@@ -137,12 +122,9 @@ def test_run_with_a_teacher(tiny_cfg, run, teacher, tmp_path):
     torch.save(dict(state_dict={
         f'backbone.{k}': v for k, v in teacher.state_dict().items()
     }), tmp_path / 'teacher.pth')
-    cfg = tiny_cfg(**{'train_cfg.max_epochs': 2})
-    cfg.custom_hooks[1] = dict(
-        type='amt_mm.SaliencyUpdateHook', begin=1, source=dict(
-            type='amt_mm.TeacherSaliency', backbone=BACKBONE,
-            checkpoint=str(tmp_path / 'teacher.pth')))
-    runner = run(cfg)
+    runner = run(use_source(tiny_cfg(**{'train_cfg.max_epochs': 2}), dict(
+        type='amt_mm.TeacherSaliency', backbone=BACKBONE,
+        checkpoint=str(tmp_path / 'teacher.pth')), begin=1))
     store = store_of(runner)
     assert store.generations == [1]  # once
     plain = whole_images(unwrap(runner.train_dataloader.dataset))
@@ -166,11 +148,8 @@ def test_a_backbone_that_does_not_look(backbone):
 def test_patches_of_another_grid(tiny_cfg, run, tmp_path):
     backbone = {**BACKBONE, 'patch_size': 16}
     torch.save(MODELS.build(backbone).state_dict(), tmp_path / 'teacher.pth')
-    cfg = tiny_cfg()
-    cfg.custom_hooks[1] = dict(
-        type='amt_mm.SaliencyUpdateHook', source=dict(
-            type='amt_mm.TeacherSaliency', backbone=backbone,
-            checkpoint=str(tmp_path / 'teacher.pth')))
+    source = dict(type='amt_mm.TeacherSaliency', backbone=backbone,
+                  checkpoint=str(tmp_path / 'teacher.pth'))
     with pytest.raises(ValueError, match=(
             r'maps of TeacherSaliency, \(2, 2\), got \(4, 4\)')):
-        run(cfg)
+        run(use_source(tiny_cfg(), source))

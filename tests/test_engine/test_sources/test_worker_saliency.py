@@ -6,9 +6,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
 from PIL import Image
-from tiny_run import NUM_IMAGES, WORKERS, log_of, loss_trace, store_of
+from tiny_run import (
+    NUM_IMAGES,
+    WORKERS,
+    log_of,
+    loss_trace,
+    store_of,
+    use_source,
+)
 
 from amt_mm.datasets import ImageFolder
 from amt_mm.engine.sources import (
@@ -20,19 +26,13 @@ from amt_mm.engine.sources import (
 from amt_mm.registry import SALIENCY_SOURCES
 from amt_mm.saliency import pixel_saliency
 
-
-def use_pixels(cfg, **options):
-    cfg.custom_hooks[1] = ConfigDict(
-        type='amt_mm.SaliencyUpdateHook',
-        source=dict(type='amt_mm.PixelSaliency', **options))
-    return cfg
+PIXELS = dict(type='amt_mm.PixelSaliency')
 
 
 def test_run(tiny_cfg, run, images):
     """In workers of a fork server: with others, in test_mixed_saliency.py."""
-    cfg = use_pixels(tiny_cfg(**WORKERS, **{
-        'log_level': 'INFO', 'train_cfg.max_epochs': 2}))
-    runner = run(cfg)
+    runner = run(use_source(tiny_cfg(**WORKERS, **{
+        'log_level': 'INFO', 'train_cfg.max_epochs': 2}), PIXELS))
     store = store_of(runner)
     assert store.generations == [0]  # once, before the training
     for index, path in enumerate(sorted(images.rglob('*.jpg'))):
@@ -51,7 +51,8 @@ def test_a_loss_weighted_by_the_maps(tiny_cfg, run):
     traces = []
     for weight in (0., 1., None):
         cfg = tiny_cfg(f'run{weight}', randomness=dict(seed=0),
-                       **{'train_cfg.max_epochs': 1})
+                       **{'train_cfg.max_epochs': 1,
+                          'train_dataloader.dataset.indices': 8})
         generator = cfg.train_dataloader.dataset.pipeline[4]
         generator.update(mask_ratio=.75, throw_ratio=0.,
                          ordering=dict(type='amt_mm.RandomOrdering'))
@@ -60,7 +61,7 @@ def test_a_loss_weighted_by_the_maps(tiny_cfg, run):
         else:
             cfg.model.head.saliency_weight = weight
             generator.update(with_saliency=True)
-            use_pixels(cfg)
+            use_source(cfg, PIXELS)
         traces.append(loss_trace(run(cfg)))
     # the same masks; the loss differs where it is weighted
     assert traces[0].tolist() == traces[2].tolist()
