@@ -1,7 +1,7 @@
-"""Checkups of a run: what they measure, and what they refuse.
+"""Checkups of a run: what they measure.
 
-That they change nothing, and what several processes find, is in
-test_hooks_that_look.py.
+That they change nothing, what several processes find, and what is refused is
+in test_hooks_that_look.py.
 """
 
 from __future__ import annotations
@@ -139,17 +139,3 @@ def test_nothing_held_out_and_weights_that_are_not_finite(checked_cfg, run):
     assert last['epoch'] == 9
     assert all(math.isnan(last[f'checkup/{name}'])
                for name in ('loss', 'rank_me', 'spread'))
-
-
-def test_what_it_needs(checked_cfg):
-    cfg = checked_cfg()
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
-    cfg.custom_hooks = []
-    with pytest.raises(ValueError, match='CheckupHook counts epochs'):
-        Runner.from_cfg(cfg).train()
-    cfg = checked_cfg('b', **{f'{CHECKUP}heldout': '/nowhere'})
-    with pytest.raises(FileNotFoundError, match='data_root must be a folder'):
-        Runner.from_cfg(cfg).train()
-    for name, value in dict(interval=0, num_images=1, batch_size=0).items():
-        with pytest.raises(ValueError, match=name):
-            CheckupHook(**{name: value})

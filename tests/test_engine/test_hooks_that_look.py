@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import FUNCTIONS, VISBACKENDS
+from mmengine.runner import Runner
 from mmengine.visualization.vis_backend import BaseVisBackend
 from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer,
@@ -28,7 +30,13 @@ from tiny_run import (
     scalars_of,
 )
 
-from amt_mm.engine.hooks import ProbeHook
+from amt_mm.engine.hooks import (
+    AMTVisualizationHook,
+    CheckupHook,
+    LocalizationHook,
+    ProbeHook,
+)
+from amt_mm.engine.hooks.visualization_hook import random_numbers_kept
 from amt_mm.evaluation import localize, masks_from_folder
 
 PREFIXES = 'probe/', 'checkup/', 'localization/'
@@ -195,3 +203,59 @@ def test_every_backend_gets_the_pictures(tiny_cfg, run, backends):
     assert len(image) > 4 * 256
     np.testing.assert_array_equal(
         image, mmcv.imread(path, channel_order='rgb'))
+
+
+def test_random_numbers_are_kept_where_drawing_fails():
+    draws = []
+    for is_drawn in (False, True):
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)
+        if is_drawn:
+            with pytest.raises(OSError, match='disk'), random_numbers_kept():
+                random.random(), np.random.random(), torch.rand(1)
+                raise OSError('disk full')
+        draws.append((random.random(), np.random.random(),
+                      torch.rand(1).item()))
+    assert draws[0] == draws[1]
+
+
+# ---- what they refuse
+
+
+@pytest.mark.parametrize(('kind', 'options', 'message'), [
+    *((ProbeHook, {name: value}, f'{name} must be .*{value}')
+      for name, value in dict(
+          interval=0, k=0, temperature=-1., max_images=2, batch_size=0,
+          num_workers=-1).items()),
+    (CheckupHook, dict(interval=0), 'interval must be .*0'),
+    (CheckupHook, dict(num_images=1), 'num_images must be .*1'),
+    (CheckupHook, dict(batch_size=0), 'batch_size must be .*0'),
+    (AMTVisualizationHook, dict(interval=0), 'interval must be .*0'),
+    (AMTVisualizationHook, dict(num_images=0), 'num_images must be .*0'),
+    (AMTVisualizationHook, dict(name=3), 'name must be .*3'),
+    (LocalizationHook, dict(images='x'), 'either masks or boxes, got'),
+    (LocalizationHook, dict(images='x', masks='a', boxes='b'),
+     'either masks or boxes, got'),
+])
+def test_wrong_arguments(kind, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        kind(**options)
+
+
+@pytest.mark.parametrize('hook, folder, message', [
+    ('localization', 'masks', 'nowhere'),
+    ('checkup', 'heldout', 'data_root must be a folder')])
+def test_a_missing_folder(watched_cfg, hook, folder, message, tmp_path):
+    cfg = watched_cfg('run')
+    cfg.default_hooks[hook][folder] = str(tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match=message):
+        Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.parametrize('hook', ['probe', 'checkup'])
+def test_runs_that_do_not_count_epochs(watched_cfg, hook):
+    cfg = watched_cfg('run', train_cfg=dict(
+        _delete_=True, type='IterBasedTrainLoop', max_iters=2))
+    cfg.custom_hooks = []
+    cfg.default_hooks = {hook: cfg.default_hooks[hook]}
+    with pytest.raises(ValueError, match='Hook counts epochs'):
+        Runner.from_cfg(cfg).train()

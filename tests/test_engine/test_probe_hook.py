@@ -1,6 +1,6 @@
-"""The probe of a run: what it reports, and what it refuses.
+"""The probe of a run: what it reports, and which data it refuses.
 
-That it changes nothing, and what several processes find, is in
+That it changes nothing, what several processes find, and other refusals are in
 test_hooks_that_look.py.
 """
 
@@ -147,15 +147,11 @@ def test_labels_of_any_data_set(probed_cfg, run, classes, images, tmp_path,
     cfg.train_dataloader.dataset = dict(
         type='amt_mm.ImageFolder', data_root=str(images), indices=8,
         pipeline=cfg.train_dataloader.dataset.pipeline)
-    assert probes_of(run(cfg)) == expected
+    assert probes_of(run(cfg)) == [pytest.approx(row) for row in expected]
 
 
-def test_wrong_data_and_loops_are_refused(tiny_cfg, probed_cfg, classes,
-                                          tmp_path):
+def test_wrong_data_is_refused(tiny_cfg, probed_cfg, classes, tmp_path):
     shutil.copytree(classes / 'class0', tmp_path / 'alone' / 'class0')
-    iterations = probed_cfg('iterations')
-    iterations.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
-    iterations.custom_hooks = []
     for cfg, message in (
             (tiny_cfg(**{f'{PROBE}type': 'amt_mm.ProbeHook'}),
              'ImageFolder must have one class.*'
@@ -164,14 +160,6 @@ def test_wrong_data_and_loops_are_refused(tiny_cfg, probed_cfg, classes,
              'at least k=37 .* got 36 and 9'),
             (probed_cfg('alone', **{
                 f'{PROBE}dataset': str(tmp_path / 'alone')}),
-             'one class of 12 images'),
-            (iterations, 'ProbeHook counts epochs')):
+             'one class of 12 images')):
         with pytest.raises(ValueError, match=message):
             Runner.from_cfg(cfg).train()
-
-
-def test_arguments_are_checked():
-    for name, value in dict(interval=0, k=0, temperature=-1., max_images=2,
-                            batch_size=0, num_workers=-1).items():
-        with pytest.raises(ValueError, match=name):
-            ProbeHook(**{name: value})

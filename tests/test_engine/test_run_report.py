@@ -43,7 +43,8 @@ class Page:
             r'<(script|style).*?</\1>|<.*?>', '', source, flags=re.DOTALL))
         self.cells = [
             unescape(re.sub('<.*?>', '', cell)) for cell in
-            re.findall('<t[dh].*?>(.*?)</t[dh]>', source, re.DOTALL)]
+            re.findall(
+                r'<t[dh]\b.*?>(.*?)</t[dh]>', source, re.DOTALL)]
 
     def row(self, name, run=0):
         """Return the value of a run that stands in a table's row."""
