@@ -97,7 +97,6 @@ def test_a_run_begins_from_weights_and_goes_on(started, weights):
 
 @pytest.mark.parametrize('options, said', [
     ({'model.neck.decoder_depth': 1}, [NEW_NECK]),
-    ({'model.neck.decoder_embed_dim': 16}, [NEW_NECK]),
     # fixed positions of the decoder belong to the config's size
     ({'model.backbone.img_size': 48, 'model.neck.num_patches': 36,
       'train_dataloader.dataset.pipeline.2.scale': 48,
@@ -106,7 +105,7 @@ def test_a_run_begins_from_weights_and_goes_on(started, weights):
     ({**PATCHES_OF_16, 'default_hooks.checkpoint.adapt': ['patch_size'],
       'train_dataloader.dataset.pipeline.4.patch_size': 16},
      ['patches 8 x 8 -> 16 x 16', 'grid 4 x 4 -> 2 x 2', NEW_NECK]),
-], ids=['depth', 'width', 'image size', 'patch size'])
+], ids=['decoder', 'image size', 'patch size'])
 def test_another_model(started, weights, options, said):
     path, state = weights
     hook, log = started(load_from=path, **options)
