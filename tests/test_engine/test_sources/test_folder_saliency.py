@@ -138,6 +138,7 @@ def test_names_that_are_not_unique(one, tmp_path):
     with pytest.raises(ValueError, match=r'a/b.jpg must have one saliency ma'
                        r'p, got .*b.png and .*b.npy'):
         one('a/b.png', Image.new('L', (8, 6)))
+    (tmp_path / 'maps' / 'a' / 'b.png').unlink()
     Image.new('RGB', (64, 48)).save(tmp_path / 'data' / 'a' / 'b.bmp')
     with pytest.raises(ValueError, match=r'a/b.bmp and a/b.jpg would have'):
         one('a/b.npy', np.ones((6, 8)))
