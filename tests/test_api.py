@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from tool_process import run_tool
 
 import amt_mm
-from amt_mm.__main__ import main, read_words
+from amt_mm.__main__ import main, read_arguments
 from amt_mm.engine import fit_size
 from amt_mm.engine.cost import step_bytes
-from amt_mm.recipe import Words, base_config
+from amt_mm.recipe import Settings, base_config
 
 ROOT = Path(__file__).parents[1]
 TINY = dict(model='vit-tiny', image_size=32, batch_size=4, workers=0)
@@ -158,9 +158,9 @@ def test_to_go_on_from_weights(finished, photos, tmp_path, monkeypatch):
     # the export and the report, which takes longer than the run
     monkeypatch.setattr('amt_mm.api.leave_results', lambda folder: None)
     weights = str(finished / 'checkpoints/epoch_2.pth')
-    words = dict(model='vit-tiny', image_size=32)
+    settings = dict(model='vit-tiny', image_size=32)
     scratch, as_new, given = (
-        amt_mm.estimate_cost(epochs=20, **words, **more) for more in (
+        amt_mm.estimate_cost(epochs=20, **settings, **more) for more in (
             {}, dict(init=weights), dict(init=weights, recipe='continue')))
     assert as_new == scratch
     assert list(given.updates) == list(range(0, 20, 2))
@@ -218,21 +218,21 @@ def test_two_processes_and_names_with_spaces_and_commas(
     assert (out / 'exported/model.safetensors').is_file()
 
 
-def test_words_are_read_by_their_types():
-    words = read_words(amt_mm.pretrain, [
+def test_arguments_are_read_by_their_types():
+    settings = read_arguments(amt_mm.pretrain, [
         'out=1', 'epochs=10', 'resume=True', 'init=None', 'data=a, b'])
-    assert words == dict(out='1', epochs=10, resume=True, init=None,
+    assert settings == dict(out='1', epochs=10, resume=True, init=None,
                          data='a, b')
     for pair, message in (
             ('epochs=ten', "epochs must be an integer, got 'ten'"),
             ('resume=yes', "resume must be one of ['True', 'False']"),
-            ('--resume', "words must be of the form KEY=VALUE, got '--resume'"
-             )):
+            ('--resume', 'arguments must be of the form KEY=VALUE, got '
+             "'--resume'")):
         with pytest.raises(ValueError) as caught:
-            read_words(amt_mm.pretrain, [pair])
+            read_arguments(amt_mm.pretrain, [pair])
         assert message in str(caught.value)
     with pytest.raises(ValueError, match='out must be given once'):
-        read_words(amt_mm.pretrain, ['out=a', 'out=b'])
+        read_arguments(amt_mm.pretrain, ['out=a', 'out=b'])
 
 
 def test_the_command_line_says_in_a_sentence(tmp_path):
@@ -254,23 +254,24 @@ def test_help_and_calls():
         ['estimate_cost', 'model=vit-tiny', 'image_size=64'])
 
 
-# ---- words
+# ---- settings
 
 
 def test_an_unknown_word_names_the_nearest():
-    for function, words, near in (
+    for function, settings, near in (
             (amt_mm.pretrain, dict(out='x', batchsize=1), 'batch_size'),
             (amt_mm.estimate_cost, dict(maskin='am'), 'masking'),
             (amt_mm.extract, dict(run='x', data='y', pooling=1), 'pool'),
             (amt_mm.export, dict(run='x', too='hf'), 'to')):
-        with pytest.raises(TypeError, match=f"takes no '{[*words][-1]}'; did "
-                           f'you mean {near}'):
-            function(**words)
+        wrong = [*settings][-1]
+        with pytest.raises(TypeError, match=f"takes no '{wrong}'; did you "
+                           f'mean {near}'):
+            function(**settings)
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         _ = amt_mm.train
 
 
-@pytest.mark.parametrize(('words', 'message'), [
+@pytest.mark.parametrize(('settings', 'message'), [
     (dict(model='vit-smal'), r"model must be one of \['vit-tiny', 'vit-small'"
      r", 'vit-base', 'vit-large'\], got 'vit-smal'"),
     (dict(masking='throw'), 'masking must be one of'),
@@ -283,13 +284,13 @@ def test_an_unknown_word_names_the_nearest():
     (dict(data='nowhere'), 'data must be a folder of images, .*nowhere'),
     (dict(data=None), 'data must be a folder of images, or several, got None'),
 ])
-def test_wrong_words_are_named(photos, tmp_path, words, message):
+def test_wrong_settings_are_named(photos, tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
-        amt_mm.pretrain(tmp_path / 'a', **{'data': photos, **words})
+        amt_mm.pretrain(tmp_path / 'a', **{'data': photos, **settings})
     assert not (tmp_path / 'a').exists()
 
 
-@pytest.mark.parametrize(('words', 'counts'), [
+@pytest.mark.parametrize(('settings', 'counts'), [
     (dict(model='vit-tiny', method='simmim'), (88, 52, 56)),
     (dict(model='vit-large', method='simmim', masking='am'), (120, 0, 76)),
     (dict(model='vit-base', method='maskfeat'), (54, 59, 83)),
@@ -297,23 +298,25 @@ def test_wrong_words_are_named(photos, tmp_path, words, message):
      (78, 0, 118)),
     (dict(model='vit-tiny', masking='random-throw'), (88, 78, 30)),
     (dict(model='vit-base', masking='pixel-amt'), (88, 78, 30)),
+    (dict(method='simmim', masking='detail-am'), (120, 0, 76)),
     (dict(model='vit-large', masking='am'), (147, 0, 49)),
 ])
-def test_words_make_a_config(words, counts):
-    plan = amt_mm.estimate_cost(epochs=50, **words)
+def test_settings_make_a_config(settings, counts):
+    plan = amt_mm.estimate_cost(epochs=50, **settings)
     assert tuple(plan.phases[-1].counts) == counts
-    masking = words.get('masking', 'amt')
+    masking = settings.get('masking', 'amt')
     assert plan.updates == (
         range(0) if masking.startswith('random') else
-        range(0, 1) if masking == 'pixel-amt' else
-        range(*((10, 50, 10) if words.get('method') == 'simmim' else
+        range(0, 1) if masking in ('pixel-amt', 'detail-am') else
+        range(*((10, 50, 10) if settings.get('method') == 'simmim' else
                 (5, 50, 5))))
 
 
-def test_the_words_of_a_preset_are_the_preset():
-    by_words = amt_mm.estimate_cost()
-    preset = ROOT / 'configs/mae_amt_vit-s_custom.py'
-    assert by_words == amt_mm.estimate_cost(preset)
+def test_the_settings_of_a_preset_are_the_preset():
+    for masking in ('amt', 'detail-am'):
+        preset = ROOT / f'configs/mae_{masking}_vit-s_custom.py'
+        assert amt_mm.estimate_cost(masking=masking) == \
+            amt_mm.estimate_cost(preset)
 
 
 # ---- what is chosen
@@ -334,7 +337,7 @@ def test_some_images_are_kept_back():
 
 
 def test_batch_size_follows_from_memory_images_and_recipe(monkeypatch):
-    cfg = base_config(Words(model='vit-tiny', image_size=64))
+    cfg = base_config(Settings(model='vit-tiny', image_size=64))
     weights, image = step_bytes(cfg)
     for memory, images, processes, batch in (
             (1e12, 10**6, 1, 256), (1e12, 10**6, 4, 64), (1e12, 1000, 1, 64),

@@ -96,7 +96,7 @@ def test_every_config_is_run():
 
     run = [parts(name) for name in RUNS]
     for path in CONFIGS.glob('*.py'):
-        # of other channels, and of maps that are made once: tested elsewhere
+        # of other channels, and of a small model: tested elsewhere
         if path.stem not in ('mae_amt_vit-s_bands',
                              'mae_pixel-amt_vit-mini_demo'):
             assert parts(path.stem) in run, path
