@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 
 from amt_mm.arguments import (
     check_batch_size,
@@ -194,6 +194,7 @@ def run_folder_config(settings: Settings, folder: Path, world_size: int = 1
     too, as ``pretrain``.
     """
     cfg = base_config(settings)
+    init_default_scope(cfg.default_scope)  # another run may have set its own
     dataset = cfg.train_dataloader.dataset
     cfg.data_root = dataset.data_root = settings.data
     picks: dict[str, Pick] = {}

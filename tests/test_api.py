@@ -15,6 +15,7 @@ import pytest
 import timm
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from processes import free_port
 from safetensors.torch import load_file
 from tool_process import run_tool
@@ -23,7 +24,7 @@ import amt_mm
 from amt_mm.__main__ import main, read_arguments
 from amt_mm.engine import fit_size
 from amt_mm.engine.cost import step_bytes
-from amt_mm.recipe import Settings, base_config
+from amt_mm.recipe import Settings, base_config, run_folder_config
 
 ROOT = Path(__file__).parents[1]
 TINY = dict(model='vit-tiny', image_size=32, batch_size=4, workers=0)
@@ -257,7 +258,13 @@ def test_help_and_calls():
 # ---- settings
 
 
-def test_an_unknown_word_names_the_nearest():
+def test_in_the_scope_of_another_project(photos, tmp_path):
+    init_default_scope('mmengine')
+    cfg, picks = run_folder_config(Settings(data=str(photos)), tmp_path)
+    assert cfg.default_scope == 'mmpretrain' and 'epochs' in picks
+
+
+def test_an_unknown_argument_names_the_nearest():
     for function, settings, near in (
             (amt_mm.pretrain, dict(out='x', batchsize=1), 'batch_size'),
             (amt_mm.estimate_cost, dict(maskin='am'), 'masking'),

@@ -124,8 +124,10 @@ def render(study: Study, results: Results) -> str:
                     _of(own, metric).p_value(_of(base, metric)), 3))
         lines.append(cells)
     table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
-    names = ', '.join(f'`{name}`' for name in missing)
-    return table + (f'\nWithout a result: {names}.\n' if missing else '')
+    if missing:
+        listed = ', '.join(f'`{name}`' for name in missing)
+        table += f'\nWithout a result: {listed}.\n'
+    return table
 
 
 def draw(study: Study, results: Results, path: Path) -> None:
