@@ -64,6 +64,7 @@ SMALL = {
     'default_hooks.checkpoint.interval=2',
     r'amt_mm pretrain (?!.*resume)':
     'model=vit-tiny image_size=32 epochs=1 batch_size=4 workers=0',
+    r'amt_mm\.ProbeHook': '--cfg-options default_hooks.probe.k=2',
     r'test\.py my_detector':
     '--cfg-options test_dataloader.num_workers=0 '
     'test_dataloader.dataset.indices=2',
