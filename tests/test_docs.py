@@ -38,14 +38,16 @@ for cell in json.load(open({str(NOTEBOOK)!r}))['cells']:
 """
 
 
-@pytest.mark.parametrize(('page', 'least', 'files'), [
-    ('how_to', 9, {'work_dirs/my_strategy/epoch_2.pth'}),
+@pytest.mark.parametrize(('page', 'number', 'files'), [
+    ('how_to', 13, {'work_dirs/my_strategy/epoch_2.pth'}),
     ('pretrain', 5, {'runs/a/checkpoints/epoch_2.pth', 'features.npz'}),
     ('is_it_learning', 3, {'out/learning.png', 'out/learning_panels.png'})])
-def test_a_page(demo_data, tmp_path, page, least, files):
+def test_a_page(demo_data, tmp_path, page, number, files):
     folder = reader_folder(tmp_path, demo_data)
-    assert follow(ROOT / 'docs' / f'{page}.md', folder) >= least
+    assert follow(ROOT / 'docs' / f'{page}.md', folder) == number
     assert all((folder / name).is_file() for name in files)
+    if out := [*folder.glob('out/*')]:
+        assert {f'out/{path.name}' for path in out} == files
 
 
 def test_every_cell_of_the_notebook_runs(tmp_path):
