@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.engine.optimizers import (
     LearningRateDecayOptimWrapperConstructor,
@@ -48,6 +49,8 @@ def fuse(optimizer: Optimizer) -> Optimizer:
             or not devices <= FUSED_ON.intersection(
                 _get_fused_kernels_supported_devices())):
         return optimizer
+    print_log(f'{type(optimizer).__name__} runs as one fused kernel; '
+              'optim_wrapper.optimizer.fused=False turns that off', 'current')
     known = inspect.signature(type(optimizer)).parameters
     arguments = {k: v for k, v in defaults.items() if k in known}
     return type(optimizer)([dict(group, fused=True) for group in groups],

@@ -318,7 +318,7 @@ def test_checkpoints_move_between_precisions(device, first):
 
 @pytest.mark.parametrize('kind', ['cpu', 'cuda'])
 @pytest.mark.parametrize('asked', [{}, dict(foreach=True), dict(fused=False)])
-def test_the_optimizer_is_fused(kind, asked):
+def test_the_optimizer_is_fused(kind, asked, monkeypatch):
     if kind not in _get_fused_kernels_supported_devices() or (
             kind == 'cuda' and not torch.cuda.is_available()):
         pytest.skip(f'no fused optimiser on {kind}')
@@ -329,9 +329,13 @@ def test_the_optimizer_is_fused(kind, asked):
             type='amt_mm.AutoPrecisionOptimWrapper',
             optimizer=dict(ADAM, **asked)))
 
+    log = []
+    monkeypatch.setattr(optimizers, 'print_log',
+                        lambda text, _: log.append(text))
     model, wrapper = make()
     (group, *_), is_fused = wrapper.optimizer.param_groups, not asked
     assert bool(group['fused']) is is_fused
+    assert [text.split()[0] for text in log] == ['AdamW'] * is_fused
     assert (group['lr'], group['betas']) == (.1, (.8, .9))
     wrapper.update_params(model(torch.ones(1, 2, device=kind)).sum())
     state = wrapper.state_dict()
