@@ -44,7 +44,7 @@ PRESETS = {
 LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
 MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt', 'detail-am')
 # whose saliency is of the pixels, known at once and never changed
-PIXEL_METHODS = {'pixel-amt': 'rbd', 'detail-am': 'detail'}
+PIXEL_MASKINGS = {'pixel-amt': 'rbd', 'detail-am': 'detail'}
 RECIPES = ('scratch', 'continue')
 LAYER_DECAY = 0.65  # of the recipe that goes on
 PATCH_SIZE = 16
@@ -164,11 +164,11 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
         unused = 'amt_mm.SaliencyUpdateHook', 'amt_mm.MaskStatisticsHook'
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks
                             if hook['type'] not in unused]
-    if masking in PIXEL_METHODS:
+    if masking in PIXEL_MASKINGS:
         once = ConfigDict(
             type='amt_mm.SaliencyUpdateHook', begin=0,
             source=dict(type='amt_mm.PixelSaliency',
-                        method=PIXEL_METHODS[masking]))
+                        method=PIXEL_MASKINGS[masking]))
         cfg.custom_hooks = [once if hook['type'] == once.type else hook
                             for hook in cfg.custom_hooks]
 
