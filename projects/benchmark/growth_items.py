@@ -97,7 +97,7 @@ def folder_growth(setting: Setting) -> list[Result]:
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / 'files'
         files.mkdir()
-        write_images(files, 4)
+        write_images(files, 32)  # a file has 65,000 names at most
         for number in (10, 20) if setting.tiny else FOLDERS:
             root = Path(folder) / str(number)
             link_images(files, root, number)
