@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from PIL import Image
@@ -116,13 +117,28 @@ def lightly_pipeline() -> Sample:
     return lambda path, _: steps(default_loader(path))
 
 
+def stable_pretraining_pipeline() -> Sample:
+    """Return the same steps of stable-pretraining's transforms."""
+    from stable_pretraining.data import transforms as T  # noqa: N812
+    from torchvision.datasets.folder import default_loader
+    from torchvision.transforms import InterpolationMode
+
+    steps = T.Compose(
+        T.RGB(), T.RandomResizedCrop(
+            224, scale=(0.2, 1.0), interpolation=InterpolationMode.BICUBIC),
+        T.RandomHorizontalFlip(),
+        T.ToImage(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
+    return lambda path, _: steps(dict(image=default_loader(path)))['image']
+
+
 @item('peer_input', GROUP,
       'Images a second of the whole input pipeline, one process, from JPEGs '
       'of 500 x 375 and of 4000 x 3000 pixels to normalised crops: '
       "torchvision's transforms as transformers' run_mae.py has them, "
-      "lightly's MAETransform, and ours as the configs have it and with "
-      "LoadResizedCrop, over mmpretrain's pipeline of MAE. mmpretrain's and "
-      'ours normalise on the device, in the step.', default=False)
+      "lightly's MAETransform, stable-pretraining's transforms of the same "
+      "steps, and ours as the configs have it and with LoadResizedCrop, over "
+      "mmpretrain's pipeline of MAE. mmpretrain's and ours normalise on the "
+      'device, in the step.', default=False)
 def peer_input(setting: Setting) -> list[Result]:
     """Compare the pipelines of all libraries."""
     results = []
@@ -132,11 +148,12 @@ def peer_input(setting: Setting) -> list[Result]:
         sides: dict[str, Sample] = {
             name: partial(make_samples, steps, number=1)
             for name, steps in built.items()}
-        makers = [torchvision_pipeline]
-        if peers.peers(peers.lightly_mae, tiny=True):
-            makers.append(lightly_pipeline)
-        for make in makers:
-            sides[make.__name__.removesuffix('_pipeline')] = make()
+        for make in (torchvision_pipeline, lightly_pipeline,
+                     stable_pretraining_pipeline):
+            library = make.__name__.removesuffix('_pipeline')
+            if not find_spec(library):
+                continue
+            sides[library] = make()
         paths = images_of(setting, folder)
         for size, number in list(SIZES.items())[:1 if setting.tiny else 2]:
             files = []
