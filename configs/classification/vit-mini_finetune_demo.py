@@ -5,6 +5,7 @@
 """
 _base_ = ['./vit-t_finetune_demo.py', '../_base_/vit_mini.py']
 
+data_preprocessor = _base_.pop('pixels')
 model = dict(
     backbone=dict(arch=_base_.pop('vit_mini')),
     head=dict(in_channels=128))

@@ -9,7 +9,7 @@ _base_ = ['./mask-rcnn_vitdet-t_demo.py', '../_base_/vit_mini.py']
 
 size, max_iters = 64, 150
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=size),
+    data_preprocessor=dict(pad_size_divisor=size, **_base_.pop('pixels')),
     backbone=dict(arch=_base_.pop('vit_mini'), img_size=size),
     neck=dict(in_channels=128),
     train_cfg=dict(

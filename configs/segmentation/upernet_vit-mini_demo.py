@@ -8,6 +8,7 @@ of the time.
 _base_ = ['./upernet_vit-t_demo.py', '../_base_/vit_mini.py']
 
 model = dict(
+    data_preprocessor=_base_.pop('pixels'),
     backbone=dict(
         arch=_base_.pop('vit_mini'),
         out_indices=(0, 1, 2, 3)),

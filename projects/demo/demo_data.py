@@ -17,7 +17,7 @@ from .demo_scene import DemoObject, Scene, draw_scene
 from .demo_shapes import CLASSES
 
 MANIFEST = 'demo_data.json'
-VERSION = 2
+VERSION = 3
 FOLDERS = ('train', 'val', 'semantic', 'annotations')
 JPEG_QUALITY = 92
 

@@ -14,7 +14,8 @@ MAIN_AREA = (0.15, 0.40)
 OTHER_AREA = (0.04, 0.09)
 MAX_OBJECTS = 2
 NUM_TRIES = 12
-TEXTURE = 0.2
+TEXTURE = 0.12
+SHADE = 0.8
 OVERSAMPLING = 4
 OUTLINES, TEXTURES = zip(*CLASSES.values(), strict=True)
 
@@ -49,6 +50,11 @@ class _Pose:
 
     matrix: np.ndarray
     centre: np.ndarray
+
+    @property
+    def scale(self) -> float:
+        """The pixels of a unit of object coordinates, on average."""
+        return float(np.sqrt(np.linalg.det(self.matrix)))
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
         return points @ self.matrix.T + self.centre
@@ -123,9 +129,11 @@ def _paint(canvas: np.ndarray, label: int, pose: _Pose, alpha: np.ndarray,
     pattern = TEXTURES[label](u, v, rng.uniform(0.8, 1.3))
     ink = 0.5 + TEXTURE * np.tanh(3 * pattern[..., None])
     first, second = _colour_pair(label, rng)
-    light = rng.normal(size=2)
-    light *= 0.35 / np.linalg.norm(light)
-    shade = 1 + light[0] * u + light[1] * v
+    # the light comes from above, or nearly
+    angle = rng.uniform(-0.5, 0.5)
+    x, y = ((np.arange(len(canvas)) + 0.5 - c) / pose.scale
+            for c in pose.centre)
+    shade = 1 + SHADE * (np.sin(angle) * x - np.cos(angle) * y[:, None])
     colour = (ink * first + (1 - ink) * second) * shade[..., None]
     canvas += alpha[..., None] * (colour - canvas)
     return DemoObject(label, alpha > 0.5)
