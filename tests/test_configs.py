@@ -45,7 +45,7 @@ ROWS = {
     'mae_amt_vit-l_custom': ((88, 78, 30), range(20, 200, 20)),
     'mae_amt_vit-h14_custom': ((115, 102, 39), range(20, 200, 20)),
     'mae_amt_vit-t_30e_demo': ((28, 26, 10), range(6, 30, 6)),
-    'mae_pixel-amt_vit-mini_demo': ((32, 16, 16), range(0, 1)),
+    'mae_pixel-amt_vit-mini_demo': ((25, 16, 23), range(0, 1)),
     'mae_detail-am_vit-s_custom': ((147, 0, 49), range(0, 1)),
     'mae_detail-am_vit-b_400e_in1k': ((147, 0, 49), range(0, 1)),
     'simmim_random_vit-b_200e_in1k': ((120, 0, 76), range(0)),
