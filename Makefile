@@ -23,7 +23,7 @@ demo:
 	@$(PYTHON) -m setup_env demo
 	@$(VENV_PYTHON) tools/demo.py $${DATA:+--data "$$DATA"}
 
-ENCODER = work_dirs/demo/epoch_50.pth
+ENCODER = work_dirs/demo/epoch_38.pth
 $(ENCODER):
 	@$(MAKE) --no-print-directory demo DATA=
 

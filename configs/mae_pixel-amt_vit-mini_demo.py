@@ -25,8 +25,10 @@ train_dataloader = dict(
     batch_size=32, dataset=dict(pipeline=train_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=1.2e-2))
-train_cfg = dict(max_epochs=50)
-default_hooks = dict(checkpoint=dict(interval=50))
+train_cfg = dict(max_epochs=38)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=5)
+default_hooks = dict(checkpoint=dict(interval=38))
 
 custom_hooks = _base_.custom_hooks
 custom_hooks[1] = dict(

@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--checkpoint',
         type=Path,
-        default='work_dirs/demo/epoch_50.pth',
+        default='work_dirs/demo/epoch_38.pth',
         help='pre-trained weights (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/demo')
     parser.add_argument('--cfg-options', nargs='+', action=TextDictAction)
