@@ -45,7 +45,7 @@ LIGHT_MAE = 'mae_amt_vit-s_custom.py'  # with a light decoder
 MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt', 'detail-am')
 # whose saliency is of the pixels, known at once and never changed
 PIXEL_MASKINGS = {'pixel-amt': 'rbd', 'detail-am': 'detail'}
-RECIPES = ('scratch', 'continue')
+RECIPES = ('scratch', 'continue', 'continue-whole')
 LAYER_DECAY = 0.65  # of the recipe that goes on
 PATCH_SIZE = 16
 CHECKPOINTS = 'checkpoints'
@@ -75,13 +75,9 @@ class Settings:
         check_choice('method', self.method, PRESETS)
         check_choice('masking', self.masking, MASKINGS)
         check_choice('recipe', self.recipe, RECIPES)
-        if self.recipe == 'continue' and self.init is None:
-            raise ValueError("recipe='continue' needs init, the weights to go "
-                             'on from, got none.')
-        if self.recipe == 'continue' and self.masking not in ('amt', 'am'):
-            raise ValueError("recipe='continue' needs masking='amt' or 'am', "
-                             'which ask the encoder for saliency, got '
-                             f'{self.masking!r}.')
+        if self.recipe != 'scratch' and self.init is None:
+            raise ValueError(f'recipe={self.recipe!r} needs init, the weights '
+                             'to go on from, got none.')
         optional(partial(check_int, low=1))('epochs', self.epochs)
         check_batch_size('batch_size', self.batch_size)
         check_num_workers('workers', self.workers)
@@ -143,8 +139,8 @@ def base_config(settings: Settings) -> Config:
     generator = steps['amt_mm.AMTMaskGenerator']
     generator.input_size = settings.image_size
     set_masking(cfg, generator, settings.masking)
-    if settings.recipe == 'continue':
-        set_continue(cfg)
+    if settings.recipe != 'scratch':
+        set_continue(cfg, decay=settings.recipe == 'continue')
     cfg.train_pipeline = pipeline_of(cfg)
     return cfg
 
@@ -173,17 +169,20 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
                             for hook in cfg.custom_hooks]
 
 
-def set_continue(cfg: Config) -> None:
-    """Use the saliency of the given encoder at once, and keep what it knows.
+def set_continue(cfg: Config, decay: bool) -> None:
+    """Use the saliency of the given encoder, if any, at once.
 
-    The rates decay layer by layer, as docs/study.md found to help.
+    With ``decay``, the rates fall layer by layer, which keeps what it knows
+    from a decoder that is new.
     """
     for hook in cfg.custom_hooks:
         if hook['type'] == 'amt_mm.SaliencyUpdateHook':
             hook.begin = 0
-    cfg.optim_wrapper.constructor = 'amt_mm.LayerDecayOptimWrapperConstructor'
-    cfg.optim_wrapper.setdefault('paramwise_cfg', ConfigDict()).update(
-        layer_decay_rate=LAYER_DECAY)
+    if decay:
+        cfg.optim_wrapper.constructor = \
+            'amt_mm.LayerDecayOptimWrapperConstructor'
+        cfg.optim_wrapper.setdefault('paramwise_cfg', ConfigDict()).update(
+            layer_decay_rate=LAYER_DECAY)
 
 
 def run_folder_config(settings: Settings, folder: Path, world_size: int = 1

@@ -6,8 +6,8 @@
 A ViT of 4 layers of width 128 for 64 pixels. The saliency is made of the
 pixels alone, before the first epoch: it finds single objects in minutes, where
 the attention of the class token, the paper's choice, takes long runs of large
-models. Flatter draws, and a third of the patches visible, leave something of the
-objects to go on from.
+models. Flatter draws, and a third of the patches visible, leave something of
+the objects to go on from.
 """
 _base_ = ['./mae_amt_vit-t_30e_demo.py', './_base_/vit_mini.py']
 

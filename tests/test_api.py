@@ -181,8 +181,14 @@ def test_to_go_on_from_weights(finished, photos, tmp_path, monkeypatch):
     assert len(scales) == 14 and (min(scales), max(scales)) == (.65**13, 1)
     with pytest.raises(ValueError, match="recipe='continue' needs init"):
         amt_mm.pretrain(tmp_path / 'c', photos, recipe='continue')
-    with pytest.raises(ValueError, match="masking='amt' or 'am', .*'random'"):
-        amt_mm.estimate_cost(init=weights, recipe='continue', masking='random')
+    whole, decayed = (
+        base_config(Settings(init=weights, masking=masking, recipe=recipe))
+        for masking, recipe in (('random', 'continue-whole'),
+                                ('random', 'continue')))
+    assert 'constructor' not in whole.optim_wrapper
+    decayed.optim_wrapper.pop('constructor')
+    decayed.optim_wrapper.paramwise_cfg.pop('layer_decay_rate')
+    assert whole.to_dict() == decayed.to_dict()
 
 
 # ---- the command line
