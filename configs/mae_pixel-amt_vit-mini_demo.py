@@ -20,7 +20,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[4].update(
     mask_ratio=0.40,
     throw_ratio=0.25,
-    ordering=dict(type='amt_mm.AttentionOrdering', temperature=2.))
+    ordering=dict(type='amt_mm.AttentionOrdering', temperature=2.5))
 train_dataloader = dict(
     batch_size=32, dataset=dict(pipeline=train_pipeline))
 
