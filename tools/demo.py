@@ -127,8 +127,8 @@ def describe_held_out(runner: Runner, data: Path, picture: Path) -> list[str]:
         f'{found.centre_average_precision.mean:.2f}',
         f'  of the area of the objects {shares}',
         '  squared error of the reconstructions over that of the mean of each '
-        f'masked patch: median {drawn.over_mean:.2f} (over that of its true '
-        f'colour, which no patch shows: {drawn.over_colour:.2f})',
+        f'masked patch: median {drawn.over_mean:.2f}; over that of its mean '
+        f'colour: {drawn.over_colour:.2f}',
         f'  k-NN tells their classes in {accuracy[-1]:.1f} %, with random '
         f'weights in {accuracy[0]:.1f} %',
     ]
