@@ -14,7 +14,7 @@ from projects.study import read_study, runs_of
 @pytest.mark.parametrize('name', [
     'tiny-imagenet40_cpu', 'tiny-imagenet40_gpu', 'tiny-imagenet40_simmim',
     'cifar10_cpu', 'tiny-imagenet40_maps', 'cifar10_maps',
-    'tiny-imagenet40_cross', 'cifar10_continue'])
+    'tiny-imagenet40_cross', 'cifar10_continue', 'cifar10_continue_20e'])
 def test_every_row_can_be_built(pytestconfig, tmp_path, name):
     init_default_scope('mmpretrain')
     root = tmp_path / 'data'
