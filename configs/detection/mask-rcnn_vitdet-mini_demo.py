@@ -7,7 +7,7 @@ an image holds one to three objects.
 """
 _base_ = ['./mask-rcnn_vitdet-t_demo.py', '../_base_/vit_mini.py']
 
-size, max_iters = 64, 150
+size, max_iters = 64, 225
 model = dict(
     data_preprocessor=dict(pad_size_divisor=size, **_base_.pop('pixels')),
     backbone=dict(arch=_base_.pop('vit_mini'), img_size=size),
@@ -32,6 +32,6 @@ test_dataloader = val_dataloader
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=max_iters, milestones=[120, 140])
+param_scheduler[1].update(end=max_iters, milestones=[180, 210])
 default_hooks = dict(
     checkpoint=dict(interval=max_iters), visualization=dict(score_thr=0.3))
