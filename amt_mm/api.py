@@ -84,10 +84,9 @@ def pretrain(out: str | os.PathLike,
         masking (str): Of :data:`amt_mm.recipe.MASKINGS`. Default ``'amt'``.
         init (str, optional): Weights to begin from: a file, URL, folder of
             transformers, ``'timm:NAME'`` or ``'hf:NAME'``. Defaults to none.
-        recipe (str, optional): ``'continue'`` uses the saliency of ``init``
-            from the first epoch, and rates that decay layer by layer;
-            ``'continue-whole'``, for weights with their decoder, the full
-            rates. Defaults to ``'scratch'``.
+        recipe (str, optional): To go on from an encoder, ``'continue'``, or
+            from weights with their decoder, ``'continue-whole'``: see
+            docs/pretrain.md. Defaults to ``'scratch'``.
         image_size (int, optional): Height and width. Defaults to 224.
         epochs (int, optional): By default they follow from the images.
         batch_size (int, optional): Of one process. By default it follows from

@@ -21,6 +21,7 @@ RANK_LEFT, SPREAD_LEFT = 0.15, 0.2  # of those at first, below both
 MAX_ENTROPY = 0.999  # of maps that tell patches apart
 MAX_LAG = 0.07  # of the held-out loss, over that at first, of the other
 LAG_GROWTH, LAG_SINCE = 1.5, 1 / 3  # times that after a share of the run
+SURE_LAG = 0.1  # whatever it was
 MIN_FALL = 0.002  # of the loss, for a new lowest
 PATIENCE, QUIET_SHARE = 4, 0.25  # checkups, and epochs, without one
 Rule = Callable[[Sequence[Checkup]], str]
@@ -98,7 +99,7 @@ def memorising(checkups: Sequence[Checkup]) -> str:
     return (f'the held-out loss is {last.heldout_loss:.4g}, that of trained '
             f'images {last.loss:.4g}; beside the start it lags by {lag:.1%}, '
             f'and did by {before:.1%} in epoch {since.epoch}'
-            ) if lag > max(MAX_LAG, LAG_GROWTH * before) else ''
+            ) if lag > min(SURE_LAG, max(MAX_LAG, LAG_GROWTH * before)) else ''
 
 
 def _lag(now: Checkup, first: Checkup) -> float:
