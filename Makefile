@@ -36,10 +36,8 @@ demo-det demo-seg: demo-%: $(ENCODER)
 	@$(PYTHON) -m setup_env test
 	@$(VENV_PYTHON) tools/demo_transfer.py $*
 
-# One thread in each of the test processes: they share the cores. One process
-# more than cores, as tests also wait for processes and disks.
-PYTEST = OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest \
-	-n $$(($$(nproc) + 1)) --dist worksteal
+# One thread in each of the test processes: they share the cores.
+PYTEST = OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist worksteal
 # What needs the compiled operators of mmcv. While they are compiled, lint and
 # the other tests run.
 OPS_TESTS = $(addprefix tests/, test_configs_detection.py test_tutorial.py \
@@ -65,9 +63,8 @@ ORIGINAL_TESTS = $(addprefix tests/, test_import.py test_mim.py test_masking \
 	sources starting_weights.py whole_images.py))
 test-original:
 	@$(PYTHON) -m setup_env original
-	@OMP_NUM_THREADS=1 .venv-original/bin/python -m pytest \
-		-n $$(($$(nproc) + 1)) --dist worksteal -m 'not compiles' \
-		$(ORIGINAL_TESTS)
+	@OMP_NUM_THREADS=1 .venv-original/bin/python -m pytest -n auto \
+		--dist worksteal -m 'not compiles' $(ORIGINAL_TESTS)
 
 torture:
 	@$(PYTHON) -m setup_env demo

@@ -27,7 +27,9 @@ from amt_mm.engine.fit_size import (
     pick_heldout,
     pick_workers,
 )
+from amt_mm.weights import read_weights
 from amt_mm.weights.hub import SCHEMES, fetch
+from amt_mm.weights.layouts import NECK
 
 # name -> mmpretrain's name of the architecture
 MODELS = {
@@ -98,7 +100,8 @@ def with_full_paths(settings: Settings, has_begun: bool = False) -> Settings:
             from are no longer needed. Defaults to False.
 
     Raises:
-        ValueError: If ``data`` is no folder, or ``init`` does not exist.
+        ValueError: If ``data`` is no folder, ``init`` does not exist, or it
+            lacks the decoder that the recipe goes on from.
     """
     given = settings.data
     folders = [given] if isinstance(given, (str, os.PathLike)) else given or ()
@@ -117,6 +120,11 @@ def with_full_paths(settings: Settings, has_begun: bool = False) -> Settings:
             raise ValueError('init must be a file, a folder of transformers, '
                              'a URL, timm:NAME or hf:NAME, got '
                              f'{settings.init!r}, which does not exist.')
+    if settings.recipe == 'continue-whole' and not has_begun and not any(
+            key.startswith(NECK) for key in read_weights(str(init)).others):
+        raise ValueError("recipe='continue-whole' needs init with a decoder, "
+                         f"got none in {init}; 'continue' goes on from an "
+                         'encoder alone.')
     return replace(settings, data=paths if len(paths) > 1 else paths[0],
                    init=init)
 

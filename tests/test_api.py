@@ -24,7 +24,12 @@ import amt_mm
 from amt_mm.__main__ import main, read_arguments
 from amt_mm.engine import fit_size
 from amt_mm.engine.cost import step_bytes
-from amt_mm.recipe import Settings, base_config, run_folder_config
+from amt_mm.recipe import (
+    Settings,
+    base_config,
+    run_folder_config,
+    with_full_paths,
+)
 
 ROOT = Path(__file__).parents[1]
 TINY = dict(model='vit-tiny', image_size=32, batch_size=4, workers=0)
@@ -181,6 +186,12 @@ def test_to_go_on_from_weights(finished, photos, tmp_path, monkeypatch):
     assert len(scales) == 14 and (min(scales), max(scales)) == (.65**13, 1)
     with pytest.raises(ValueError, match="recipe='continue' needs init"):
         amt_mm.pretrain(tmp_path / 'c', photos, recipe='continue')
+    with pytest.raises(ValueError, match='needs init with a decoder, got none'
+                       '.*model.safetensors'):
+        amt_mm.pretrain(tmp_path / 'c', photos, recipe='continue-whole',
+                        init=str(finished / 'exported/model.safetensors'))
+    settings = Settings(init=weights, recipe='continue-whole', data=photos)
+    assert with_full_paths(settings).init == weights
     whole, decayed = (
         base_config(Settings(init=weights, masking=masking, recipe=recipe))
         for masking, recipe in (('random', 'continue-whole'),

@@ -1,4 +1,4 @@
-"""WHERE weights come from: checkpoints are read, compared and loaded."""
+"""Where weights come from: checkpoints are read, compared and loaded."""
 from .layouts import Weights, open_weights
 from .load import load_encoder, load_model, read_state_dict, read_weights
 from .pretrained import Pretrained

