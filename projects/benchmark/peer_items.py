@@ -29,6 +29,7 @@ from .workload import read_config, workloads
 # of a file and its number
 Sample = Callable[[str, int], Any]
 GROUP = 'Peers'
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 # (width, height) -> how many
 SIZES = {(500, 375): 64, (4000, 3000): 8}
 LIBRARIES = ("transformers' ViTMAE, lightly's MAE around a ViT of timm, and "
@@ -104,7 +105,7 @@ def torchvision_pipeline() -> Sample:
         T.RandomResizedCrop(224, scale=(0.2, 1.0),
                             interpolation=T.InterpolationMode.BICUBIC),
         T.RandomHorizontalFlip(), T.ToTensor(),
-        T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+        T.Normalize(MEAN, STD)])
     return lambda path, _: steps(default_loader(path))
 
 
@@ -127,7 +128,7 @@ def stable_pretraining_pipeline() -> Sample:
         T.RGB(), T.RandomResizedCrop(
             224, scale=(0.2, 1.0), interpolation=InterpolationMode.BICUBIC),
         T.RandomHorizontalFlip(),
-        T.ToImage(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
+        T.ToImage(mean=MEAN, std=STD))
     return lambda path, _: steps(dict(image=default_loader(path)))['image']
 
 
@@ -151,9 +152,8 @@ def peer_input(setting: Setting) -> list[Result]:
         for make in (torchvision_pipeline, lightly_pipeline,
                      stable_pretraining_pipeline):
             library = make.__name__.removesuffix('_pipeline')
-            if not find_spec(library):
-                continue
-            sides[library] = make()
+            if find_spec(library):
+                sides[library] = make()
         paths = images_of(setting, folder)
         for size, number in list(SIZES.items())[:1 if setting.tiny else 2]:
             files = []
