@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-import subprocess
+import runpy  # noqa: TID251 (for our own tool)
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -221,17 +221,15 @@ def train_by(cfg: Config, launcher: str) -> None:
 def leave_results(folder: Path) -> None:
     """Export the encoder of a run, and write the page about it."""
     export(folder)
-    tool = shipped('tools') / 'report.py'
-    package = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, tool, folder], text=True, capture_output=True,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(
-            [str(package), os.environ.get('PYTHONPATH', '')])})
-    if done.returncode:
-        raise OSError(
-            f'{folder} is complete except for report.html: '
-            f'{done.stderr.strip()[-500:]}')
-    print_log(done.stdout.strip())
+    tool = runpy.run_path(str(shipped('tools') / 'report.py'))
+    path = sys.path[:]  # the tool adds to it
+    try:
+        tool['write']([folder])
+    except (SystemExit, ImportError) as error:
+        raise OSError(f'{folder} is complete except for report.html: {error}'
+                      ) from error
+    finally:
+        sys.path[:] = path
 
 
 def newest_checkpoint(run: str | os.PathLike) -> Path:

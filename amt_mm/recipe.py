@@ -48,7 +48,8 @@ MASKINGS = ('amt', 'am', 'random', 'random-throw', 'pixel-amt', 'detail-am')
 # whose saliency is of the pixels, known at once and never changed
 PIXEL_MASKINGS = {'pixel-amt': 'rbd', 'detail-am': 'detail'}
 RECIPES = ('scratch', 'continue', 'continue-whole')
-LAYER_DECAY = 0.65  # of the recipe that goes on
+# of the recipes that go on: as measured in batches of 64, for any batch
+CONTINUE_LR, LAYER_DECAY = 6e-4, 0.65
 PATCH_SIZE = 16
 CHECKPOINTS = 'checkpoints'
 CHECKUPS = 20  # of a run
@@ -180,9 +181,12 @@ def set_masking(cfg: Config, generator: Any, masking: str) -> None:
 def set_continue(cfg: Config, decay: bool) -> None:
     """Use the saliency of the given encoder, if any, at once.
 
-    With ``decay``, the rates fall layer by layer, which keeps what it knows
-    from a decoder that is new.
+    The rate is the one that was measured (docs/study.md). With ``decay``, it
+    falls layer by layer, which keeps what the encoder knows from a decoder
+    that is new.
     """
+    cfg.optim_wrapper.optimizer.lr = CONTINUE_LR
+    cfg.pop('auto_scale_lr')
     for hook in cfg.custom_hooks:
         if hook['type'] == 'amt_mm.SaliencyUpdateHook':
             hook.begin = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -30,9 +31,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Parse, read, write."""
-    args = parse_args()
+def write(work_dirs: Sequence[Path], out: Path | None = None) -> None:
+    """Write the page; raise SystemExit, with the reason, if it cannot be."""
     # projects/ lies beside tools/
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     try:
@@ -44,12 +44,18 @@ def main() -> None:
         raise SystemExit(
             f'{package} is missing: a report needs the extra `report`, '
             "pip install 'amt_mm[report]'.") from error
-    out = args.out or args.work_dirs[0] / 'report.html'
+    out = out or work_dirs[0] / 'report.html'
     try:
-        write_report(args.work_dirs, out)
+        write_report(work_dirs, out)
     except (NoRunError, OSError) as error:
         raise SystemExit(str(error)) from error
     print_log(f'report: {out.resolve()}, {out.stat().st_size / 1e6:.1f} MB')
+
+
+def main() -> None:
+    """Parse, read, write."""
+    args = parse_args()
+    write(args.work_dirs, args.out)
 
 
 if __name__ == '__main__':
