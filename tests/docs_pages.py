@@ -92,10 +92,13 @@ def run(command: str, folder: Path, fresh: bool = True) -> None:
     env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1',
            'PYTHONPATH': f'{folder}:{ROOT}', 'PORT': '29517'}
     words = shlex.split(command)
+    more = dict(word.split('=') for word in words
+                if word.startswith('PYTHONPATH='))
+    words = words[len(more):]
     if words[1:3] == ['-m', 'amt_mm']:
         words[1:3] = [str(ROOT / 'amt_mm' / '__main__.py')]
     if not fresh and words[0] == sys.executable and words[1][-3:] == '.py':
-        done = run_tool(words[1:], env, folder, 280)
+        done = run_tool(words[1:], env | more, folder, 280)
     else:
         done = subprocess.run(['bash', '-c', command], cwd=folder, env=env,
                               capture_output=True, text=True, timeout=280)
