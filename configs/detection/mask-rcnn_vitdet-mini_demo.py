@@ -42,4 +42,4 @@ train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].update(end=max_iters, milestones=[120, 140])
 default_hooks = dict(
-    checkpoint=dict(interval=max_iters), visualization=dict(score_thr=0.3))
+    checkpoint=dict(interval=max_iters), visualization=dict(score_thr=0.4))
