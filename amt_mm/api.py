@@ -225,7 +225,7 @@ def leave_results(folder: Path) -> None:
     path = sys.path[:]  # the tool adds to it
     try:
         tool['write']([folder])
-    except (SystemExit, ImportError) as error:
+    except (Exception, SystemExit) as error:
         raise OSError(f'{folder} is complete except for report.html: {error}'
                       ) from error
     finally:
