@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import codecs
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -125,3 +126,16 @@ def computes_bfloat16() -> bool:
         return is_bf16_supported(including_emulation=False)
     except TypeError:  # it has no such argument, and counts no emulation
         return is_bf16_supported()
+
+
+# torch 2.4
+def has_amx() -> bool:
+    """Whether oneDNN multiplies bfloat16 on matrix units of this CPU.
+
+    ``ONEDNN_MAX_CPU_ISA``, a variable of oneDNN, can forbid it their use.
+    """
+    import torch
+    asked = getattr(torch.cpu, '_is_amx_tile_supported', None)
+    allowed = os.environ.get('ONEDNN_MAX_CPU_ISA', 'DEFAULT').upper()
+    return bool(asked and asked() and torch.cpu._init_amx()
+                and (allowed == 'DEFAULT' or 'AMX' in allowed))

@@ -18,6 +18,9 @@ from yapf.yapflib import yapf_api
 
 from projects.demo.demo_data import write_demo_data
 
+# one precision on all machines: a CPU with AMX would train in bfloat16
+os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_FP16')
+
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / 'shared' / 'data'
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from .cost import step_bytes
-from .optimizers import has_accelerator, has_bfloat16
+from .optimizers import best_dtype
 
 # images that a run looks at in all, repeated ones too, within bounds of epochs
 IMAGES_SEEN = 5_000_000
@@ -18,6 +18,10 @@ MIN_EPOCHS, MAX_EPOCHS = 100, 800
 HELDOUT_OF, MIN_HELDOUT, MAX_HELDOUT = 20, 10, 256
 MIN_STEPS = 10  # of an epoch
 MAX_WORKERS = 16  # of a process
+WHY_DTYPE = dict(
+    bfloat16='the device computes in it',
+    float16='the device has no bfloat16',
+    float32='there is no accelerator, and the CPU has no AMX')
 # of the device's memory; that of the CPU serves other programs, too
 ACCELERATOR_SHARE, CPU_SHARE = 0.8, 0.5
 GB, MB = 1e9, 1e6
@@ -85,8 +89,5 @@ def pick_workers(world_size: int = 1) -> Pick:
 
 def precision() -> Pick:
     """Return what ``AutoPrecisionOptimWrapper`` trains in, and why."""
-    if not has_accelerator():
-        return Pick('float32', 'there is no accelerator')
-    if has_bfloat16():
-        return Pick('bfloat16', 'the device computes in it')
-    return Pick('float16', 'the device has no bfloat16')
+    dtype = best_dtype()
+    return Pick(dtype, WHY_DTYPE[dtype])

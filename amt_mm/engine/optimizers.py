@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
-from amt_mm.compatibility import computes_bfloat16
+from amt_mm.compatibility import computes_bfloat16, has_amx
 from amt_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 __all__ = ['AutoPrecisionOptimWrapper', 'LayerDecayOptimWrapperConstructor']
@@ -33,7 +34,16 @@ def has_accelerator() -> bool:
 
 def has_bfloat16() -> bool:
     """Whether the device computes in bfloat16, not merely emulates it."""
+    if not has_accelerator():
+        return has_amx()
     return torch.cuda.is_available() and computes_bfloat16()
+
+
+def best_dtype() -> str:
+    """Return what ``AutoPrecisionOptimWrapper`` trains in if not told."""
+    if has_bfloat16():
+        return 'bfloat16'
+    return 'float16' if has_accelerator() else 'float32'
 
 
 def fuse(optimizer: Optimizer) -> Optimizer:
@@ -83,39 +93,67 @@ class _PortableAmp(_Portable, AmpOptimWrapper):
     """The same in mixed precision."""
 
 
+class _PortableOnCPU(_Portable):
+    """The same in bfloat16 on a CPU, for which mmengine has no wrapper."""
+
+    cast_dtype = torch.bfloat16
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Compute in bfloat16; weights and gradients are float32."""
+        with super().optim_context(model), torch.autocast(
+                'cpu', self.cast_dtype):
+            yield
+
+
 @OPTIM_WRAPPERS.register_module()
 def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
         clip_grad: dict[str, Any] | None = None,
+        dtype: str | torch.dtype | None = None,
         **kwargs: Any) -> OptimWrapper:
     """Train in bfloat16, float16 or float32, as the device allows.
 
-    bfloat16 has the range of float32 and needs no loss scale. float16 gets a
-    dynamic loss scale and clipped gradients. Without an accelerator it is
-    float32. A ``dtype`` or ``loss_scale`` that is given is kept where there is
-    an accelerator. Adam, AdamW and SGD are fused where torch can, on a CUDA
-    device and from torch 2.4 on on a CPU, unless the config sets ``fused`` or
-    ``foreach``.
+    bfloat16 has the range of float32 and needs no loss scale; a CPU trains in
+    it where it has matrix units (Intel's AMX), as without them it is slower
+    than float32. float16 gets a dynamic loss scale and clipped gradients; it
+    needs an accelerator. Adam, AdamW and SGD are fused where torch can, on a
+    CUDA device and from torch 2.4 on on a CPU, unless the config sets
+    ``fused`` or ``foreach``.
 
     Args:
         clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
             Defaults to ``dict(max_norm=3.)`` in float16, else to none.
+        dtype (str | torch.dtype, optional): ``'float32'``, or one of
+            :class:`mmengine.optim.AmpOptimWrapper`. One that a CPU cannot
+            compute fast in becomes float32, which the log says. Defaults to
+            what is best on the device.
         **kwargs: Those of :class:`mmengine.optim.AmpOptimWrapper`.
 
     Returns:
         OptimWrapper: One of mmengine's kinds, as the rest of it expects.
     """
     kwargs['optimizer'] = fuse(kwargs['optimizer'])
-    if not has_accelerator():
-        for name in ('dtype', 'loss_scale', 'use_fsdp'):
+    asked = dtype and str(dtype).removeprefix('torch.')
+    dtype = asked or best_dtype()
+    if not has_accelerator() and dtype != best_dtype():
+        dtype = 'float32'
+        if asked != dtype:
+            print_log(f'optim_wrapper.dtype {asked}: this CPU has no matrix '
+                      'units for it: training in float32.', 'current')
+    if dtype == 'float32' or not has_accelerator():
+        for name in ('loss_scale', 'use_fsdp'):
             kwargs.pop(name, None)
+    if dtype == 'float32':
         return _Portable(clip_grad=clip_grad, **kwargs)
-    dtype = kwargs.setdefault('dtype',
-                              'bfloat16' if has_bfloat16() else 'float16')
-    if dtype in ('bfloat16', torch.bfloat16):
+    if not has_accelerator():
+        print_log('training in bfloat16 on the matrix units of this CPU; '
+                  "optim_wrapper.dtype='float32' turns that off", 'current')
+        return _PortableOnCPU(clip_grad=clip_grad, **kwargs)
+    if dtype == 'bfloat16':
         kwargs['loss_scale'] = dict(enabled=False)
     elif clip_grad is None:
         clip_grad = dict(max_norm=3.)
-    return _PortableAmp(clip_grad=clip_grad, **kwargs)
+    return _PortableAmp(clip_grad=clip_grad, dtype=dtype, **kwargs)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

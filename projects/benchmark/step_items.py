@@ -162,6 +162,34 @@ def fused_adamw(setting: Setting) -> list[Result]:
                    dict.fromkeys(steps, macs), batch_size=batch_size)
 
 
+@item('cpu_precision', STEPS,
+      'A step in bfloat16, as CPUs with AMX train, over the same in float32, '
+      'as all others do, both with fused AdamW: MAE + AMT of ViT-B/16 in '
+      "batches of 16, MAE of the study's ViT-Ti/8 of 64 pixels in batches of "
+      "128, and the demo's AMT of 64 pixels in batches of 32. A step is "
+      'forward, backward and AdamW on random images; each round takes one '
+      'step of every side in turn. On a CPU, seconds are those that the '
+      'process had the CPU for.', default=False)
+def cpu_precision(setting: Setting) -> list[Result]:
+    """Compare the precisions that a CPU trains in."""
+    results = []
+    for name, config, size, aim in (
+            ('vit_b', 'mae_amt_vit-b_400e_in1k', 16, .5),
+            ('study', 'study/mae_vit-t_64', 128, .75),
+            ('demo', 'mae_pixel-amt_vit-mini_demo', 32, .75)):
+        warmup, amt = workloads(read_config(config, setting.tiny))
+        load = warmup if name == 'study' else amt
+        size = 2 if setting.tiny else size
+        steps = {f'{name}_{kind}': TrainStep(load, StepOptions(
+            size, bf16=kind == 'bf16', fused=True))
+            for kind in ('fp32', 'bf16')}
+        results += compare(
+            interleave(steps, setting.rounds, clock=clock()),
+            {f'{name}_bf16': aim}, dict.fromkeys(steps, load.macs()),
+            batch_size=size)
+    return results
+
+
 def config_item(cfg: Config, batch_size: int, bf16: bool) -> Item:
     """Return the measurement of what any config trains."""
     warmup, main = workloads(cfg)

@@ -26,6 +26,7 @@ from tiny_run import (
     hook_of,
     lines_of,
     log_of,
+    loss_trace,
     scalars_of,
     store_of,
 )
@@ -33,7 +34,9 @@ from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from amt_mm.compatibility import has_amx
 from amt_mm.engine import optimizers
+from amt_mm.engine.fit_size import precision
 from amt_mm.engine.fsdp_strategy import AMTFSDPStrategy
 from amt_mm.engine.hooks import NonFiniteHook
 from amt_mm.engine.sources.model_saliency import precision_of, unwrap_model
@@ -274,25 +277,87 @@ no_scaler = pytest.mark.filterwarnings(
     'ignore:.*GradScaler is enabled')
 
 
+@pytest.fixture
+def log(monkeypatch):
+    """Collect the lines of the log."""
+    lines = []
+    monkeypatch.setattr(optimizers, 'print_log',
+                        lambda text, _: lines.append(text))
+    return lines
+
+
 @no_scaler
 @pytest.mark.parametrize('bfloat16, options, dtype, max_norm', [
-    (None, dict(dtype='float16', clip_grad=dict(max_norm=5.)), None, 5.),
-    (None, {}, None, None),
     (True, {}, torch.bfloat16, None),
+    (True, dict(dtype='float32'), None, None),
     (False, {}, torch.float16, 3.),
     (False, dict(clip_grad=dict(max_norm=5.)), torch.float16, 5.)])
 def test_precision_follows_the_device(device, bfloat16, options, dtype,
                                       max_norm):
-    """That of the maps, too; ``bfloat16`` is None without an accelerator."""
-    if bfloat16 is not None:
-        device(bfloat16)
+    """That of the maps, too."""
+    device(bfloat16)
     wrapper = build(loss_scale='dynamic', **options)
     assert isinstance(wrapper, AmpOptimWrapper) is (dtype is not None)
     assert (wrapper.clip_grad_kwargs or {}).get('max_norm') == max_norm
     assert precision_of(SimpleNamespace(optim_wrapper=wrapper)) == dict(
         enabled=dtype is not None, dtype=dtype)
-    if bfloat16:
+    if dtype is torch.bfloat16:
         assert not wrapper.loss_scaler.is_enabled()
+
+
+@pytest.mark.parametrize('has_amx, asked, dtype, line', [
+    (True, None, torch.bfloat16, 'training in bfloat16 on the matrix units'),
+    (True, 'bfloat16', torch.bfloat16, 'training in bfloat16'),
+    (True, torch.float32, None, None),
+    (True, 'float16', None, 'dtype float16: .* training in float32'),
+    (False, None, None, None),
+    (False, torch.bfloat16, None, 'dtype bfloat16: .* training in float32')])
+def test_precision_of_a_cpu(monkeypatch, log, has_amx, asked, dtype, line):
+    monkeypatch.setattr(optimizers, 'has_amx', lambda: has_amx)
+    wrapper = build(dtype=asked, loss_scale='dynamic', use_fsdp=True,
+                    clip_grad=dict(max_norm=5.))
+    assert precision_of(SimpleNamespace(optim_wrapper=wrapper)) == dict(
+        enabled=dtype is not None, dtype=dtype)
+    assert wrapper.clip_grad_kwargs['max_norm'] == 5.
+    own = [text for text in log if 'fused' not in text]
+    assert len(own) == (line is not None)
+    assert line is None or re.search(line, own[0])
+    with wrapper.optim_context(None):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (dtype or torch.float32)
+    assert precision().value == ('bfloat16' if has_amx else 'float32')
+
+
+@pytest.mark.parametrize('isa, allowed', [
+    (None, True), ('default', True), ('AVX512_CORE_AMX', True),
+    ('AVX2', False), ('AVX512_CORE_FP16', False)])
+def test_amx_is_what_onednn_may_use(monkeypatch, isa, allowed):
+    for name in ('_is_amx_tile_supported', '_init_amx'):
+        monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
+    monkeypatch.delenv('ONEDNN_MAX_CPU_ISA')
+    if isa:
+        monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', isa)
+    assert has_amx() is allowed
+
+
+@pytest.mark.parametrize('compiled', [
+    False, pytest.param(True, marks=pytest.mark.compiles)])
+def test_a_run_on_a_cpu_with_amx(tiny_cfg, run, monkeypatch, compiled):
+    """Its losses are those of float32, nearly, and its maps as well."""
+    found = {}
+    for dtype in ('bfloat16', 'float32'):
+        cfg = tiny_cfg(dtype, **{
+            'model.compile_loss': compiled and dict(backend='aot_eager'),
+            'optim_wrapper.type': 'amt_mm.AutoPrecisionOptimWrapper'})
+        monkeypatch.setattr(optimizers, 'has_amx',
+                            lambda dtype=dtype: dtype == 'bfloat16')
+        runner = run(cfg)
+        assert {p.dtype for p in runner.model.parameters()} == {torch.float32}
+        found[dtype] = loss_trace(runner), np.load(
+            store_of(runner).path(1))['map']
+    (loss, maps), (exact, exact_maps) = found.values()
+    assert 0 < abs(np.subtract(loss, exact)).max() < .02 * np.max(exact)
+    assert 0 < abs(maps - exact_maps).max() < .1
 
 
 @no_scaler
@@ -318,7 +383,7 @@ def test_checkpoints_move_between_precisions(device, first):
 
 @pytest.mark.parametrize('kind', ['cpu', 'cuda'])
 @pytest.mark.parametrize('asked', [{}, dict(foreach=True), dict(fused=False)])
-def test_the_optimizer_is_fused(kind, asked, monkeypatch):
+def test_the_optimizer_is_fused(kind, asked, log):
     if kind not in _get_fused_kernels_supported_devices() or (
             kind == 'cuda' and not torch.cuda.is_available()):
         pytest.skip(f'no fused optimiser on {kind}')
@@ -329,9 +394,6 @@ def test_the_optimizer_is_fused(kind, asked, monkeypatch):
             type='amt_mm.AutoPrecisionOptimWrapper',
             optimizer=dict(ADAM, **asked)))
 
-    log = []
-    monkeypatch.setattr(optimizers, 'print_log',
-                        lambda text, _: log.append(text))
     model, wrapper = make()
     (group, *_), is_fused = wrapper.optimizer.param_groups, not asked
     assert bool(group['fused']) is is_fused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmpretrain.models import VisionTransformer
 from tiny_models import (
@@ -216,6 +217,23 @@ def test_mixed_precision(config):
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=1e-2)
     assert gradients_of(model, loss)['backbone.cls_token'].any()
+
+
+@every
+def test_attention_is_of_float32_on_a_cpu(config, monkeypatch):
+    """Under autocast too: its backward pass in bfloat16 is slow there."""
+    genuine, seen = F.scaled_dot_product_attention, []
+
+    def watch(query, key, value, **options):
+        seen.append(query.dtype)
+        return genuine(query, key, value, **options)
+
+    model, images, samples, _ = case(config)
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', watch)
+    with torch.autocast('cpu', torch.bfloat16):
+        model.loss(images, samples)['loss'].backward()
+    # BEiT's blocks have attention of their own
+    assert {*seen} == {torch.float32} or config is beit_config
 
 
 @pytest.mark.compiles

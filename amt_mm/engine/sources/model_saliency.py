@@ -52,9 +52,9 @@ def unwrap_model(runner: Runner) -> Any:
 def precision_of(runner: Runner) -> dict[str, Any]:
     """Return what mmengine's ``autocast`` takes for the run's precision."""
     wrapper = runner.optim_wrapper
-    return dict(
-        enabled=isinstance(wrapper, AmpOptimWrapper),
-        dtype=getattr(wrapper, 'cast_dtype', None))
+    dtype = getattr(wrapper, 'cast_dtype', None)
+    is_mixed = isinstance(wrapper, AmpOptimWrapper) or dtype is not None
+    return dict(enabled=is_mixed, dtype=dtype)
 
 
 @contextmanager
