@@ -87,15 +87,24 @@ def fit_machine(cfg: Config) -> None:
         return
     init_gloo(cfg)
     wrapper = cfg.optim_wrapper
-    if wrapper.get('type') == 'AmpOptimWrapper':
-        print_log(
-            'mixed precision needs an accelerator and there is none: '
-            'training in float32.',
-            logger='current',
-            level=logging.WARNING)
+    kind = wrapper.get('type')
+    if kind == 'AmpOptimWrapper':
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
+    elif kind == 'amt_mm.AutoPrecisionOptimWrapper' and not is_ours(cfg):
+        # mmcv's operators know no bfloat16 on a CPU
+        wrapper.dtype = 'float32'
+    else:
+        return
+    print_log(
+        'mixed precision of this model needs an accelerator and there is '
+        'none: training in float32.', logger='current', level=logging.WARNING)
+
+
+def is_ours(cfg: Config) -> bool:
+    """Whether a config trains a model of this package."""
+    return str((cfg.get('model') or {}).get('type')).startswith('amt_mm.AMT')
 
 
 def compile_the_loss(cfg: Config) -> None:
@@ -104,10 +113,8 @@ def compile_the_loss(cfg: Config) -> None:
     That holds data samples, hooks and the optimiser, of which torch makes many
     graphs, some of them anew and anew.
     """
-    model = cfg.get('model')
-    if cfg.get('compile') and model and str(
-            model.get('type')).startswith('amt_mm.AMT'):
-        model.compile_loss = cfg.pop('compile')
+    if cfg.get('compile') and is_ours(cfg):
+        cfg.model.compile_loss = cfg.pop('compile')
         print_log('compile: the loss given the plan is compiled '
                   '(model.compile_loss), not the whole model.',
                   logger='current')

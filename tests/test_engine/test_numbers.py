@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from mmengine.registry import HOOKS
@@ -36,6 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from amt_mm.compatibility import has_amx
 from amt_mm.engine import optimizers
+from amt_mm.engine.fit_config import fit_machine
 from amt_mm.engine.fit_size import precision
 from amt_mm.engine.fsdp_strategy import AMTFSDPStrategy
 from amt_mm.engine.hooks import NonFiniteHook
@@ -326,6 +327,24 @@ def test_precision_of_a_cpu(monkeypatch, log, has_amx, asked, dtype, line):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (dtype or torch.float32)
     assert precision().value == ('bfloat16' if has_amx else 'float32')
+
+
+@pytest.mark.parametrize('kind, model, left', [
+    ('AmpOptimWrapper', 'amt_mm.AMTMAE', dict(type='OptimWrapper')),
+    ('amt_mm.AutoPrecisionOptimWrapper', 'mmdet.MaskRCNN', dict(
+        type='amt_mm.AutoPrecisionOptimWrapper', dtype='float32')),
+    ('amt_mm.AutoPrecisionOptimWrapper', 'amt_mm.AMTMAE', None)])
+def test_mixed_precision_on_a_cpu_is_for_models_of_ours(
+        monkeypatch, kind, model, left):
+    """RoIAlign has none in bfloat16, for one."""
+    lines = []
+    monkeypatch.setattr('amt_mm.engine.fit_config.print_log',
+                        lambda text, **_: lines.append(text))
+    wrapper = dict(type=kind)
+    cfg = Config(dict(model=dict(type=model), optim_wrapper=wrapper))
+    fit_machine(cfg)
+    assert cfg.optim_wrapper == (left or wrapper)
+    assert len(lines) == (left is not None)
 
 
 @pytest.mark.parametrize('isa, allowed', [
