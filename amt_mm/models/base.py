@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -20,6 +19,8 @@ from torch import Tensor, nn
 from amt_mm.arguments import check_bool, check_choice
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.saliency.attention import HEAD_REDUCTIONS, vit_saliency
+
+from .attention import SelfAttention
 
 # by name: a size as it is, as it must be, and what it must fit
 Sizes = dict[str, tuple[Any, Any, str]]
@@ -71,9 +72,7 @@ class BaseAMT(BaseSelfSupervisor):
                                    for key, path in sizes.items()}, **cfg}
         super().__init__(backbone=backbone, **kwargs)
         for module in self.modules():
-            if getattr(module, 'scaled_dot_product_attention',
-                       None) is F.scaled_dot_product_attention:
-                module.scaled_dot_product_attention = attention
+            SelfAttention.convert(module)
         self.head_reduction = check_choice('head_reduction', head_reduction,
                                            HEAD_REDUCTIONS)
         options = compile_loss if isinstance(compile_loss, dict) else dict(
@@ -128,20 +127,6 @@ class BaseAMT(BaseSelfSupervisor):
     def saliency(self, inputs: Tensor) -> Tensor:
         """Return the attention of the class token (B, h, w), in [0, 1]."""
         return vit_saliency(self.backbone, inputs, self.head_reduction)
-
-
-def attention(query: Tensor, key: Tensor, value: Tensor,
-              **kwargs: Any) -> Tensor:
-    """Return torch's scaled dot product attention, on a CPU in float32.
-
-    There its backward pass takes 2 to 6 times as long in bfloat16 as in
-    float32, for up to some 200 tokens (torch 2.11, with AMX).
-    """
-    if not query.is_cpu or query.dtype is torch.float32:
-        return F.scaled_dot_product_attention(query, key, value, **kwargs)
-    with torch.autocast('cpu', enabled=False):
-        return F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), **kwargs)
 
 
 def _check_channels(backbone: Any, module: nn.Module, args: tuple) -> None:

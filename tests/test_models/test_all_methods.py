@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmpretrain.models import VisionTransformer
+from mmpretrain.models.utils import MultiheadAttention
 from tiny_models import (
     ARCH,
     COUNTS,
@@ -29,6 +32,7 @@ from torch.nn.functional import pad
 
 from amt_mm.masking import MaskPlan, TokenCounts
 from amt_mm.models import AMTMAE, AMTMaskFeat
+from amt_mm.models.attention import SelfAttention
 
 METHODS = [mae_config, cross_config, inter_config, simmim_config, beit_config,
            maskfeat_config]
@@ -234,6 +238,27 @@ def test_attention_is_of_float32_on_a_cpu(config, monkeypatch):
         model.loss(images, samples)['loss'].backward()
     # BEiT's blocks have attention of their own
     assert {*seen} == {torch.float32} or config is beit_config
+
+
+@pytest.mark.parametrize('options', [
+    {}, dict(qkv_bias=False), dict(qk_scale=.1),
+    dict(layer_scale_init_value=.1), dict(v_shortcut=True, num_heads=1)])
+def test_attention_has_the_results_of_mmpretrain(options):
+    stock = MultiheadAttention(**{**dict(embed_dims=32, num_heads=4),
+                                  **options})
+    own = deepcopy(stock)
+    SelfAttention.convert(own)
+    found = []
+    for module in (stock, own):
+        tokens = torch.randn(2, 5, 32, generator=torch.manual_seed(0))
+        tokens.requires_grad_()
+        out = module(tokens)
+        out.square().sum().backward()
+        found.append([out, tokens.grad, *(
+            p.grad for p in module.parameters())])
+    assert type(own) is SelfAttention or 'v_shortcut' in options
+    for theirs, ours in zip(*found, strict=True):
+        assert torch.equal(theirs, ours)
 
 
 @pytest.mark.compiles
