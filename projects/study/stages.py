@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from amt_mm.engine.cost import estimate_cost
+from amt_mm.engine.sources.model_saliency import precision_of
 from projects.benchmark.comparison import compare_steps
 from projects.benchmark.item import Setting
 from projects.benchmark.lines import machine, versions
@@ -99,7 +100,9 @@ def pretrain(run: Run) -> dict[str, Any]:
     runner = Runner.from_cfg(cfg)
     runner.train()
     scalars = runner.message_hub.log_scalars
+    dtype = precision_of(runner)['dtype'] or torch.float32
     return dict(
+        precision=str(dtype).removeprefix('torch.'),
         epochs=cfg.train_cfg.max_epochs,
         images=len(runner.train_dataloader.dataset),
         loss=round(float(scalars['train/loss'].mean(100)), 5),
