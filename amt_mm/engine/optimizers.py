@@ -19,11 +19,13 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
+from amt_mm.arguments import check_choice
 from amt_mm.compatibility import computes_bfloat16, has_amx
 from amt_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 __all__ = ['AutoPrecisionOptimWrapper', 'LayerDecayOptimWrapperConstructor']
 
+DTYPES = 'bfloat16', 'float16', 'float32'
 FUSED_ON = {'cuda', 'cpu'}  # where it is tested
 
 
@@ -123,29 +125,32 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
     Args:
         clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
             Defaults to ``dict(max_norm=3.)`` in float16, else to none.
-        dtype (str | torch.dtype, optional): ``'float32'``, or one of
-            :class:`mmengine.optim.AmpOptimWrapper`. One that a CPU cannot
-            compute fast in becomes float32, which the log says. Defaults to
-            what is best on the device.
+        dtype (str | torch.dtype, optional): ``'bfloat16'``, ``'float16'`` or
+            ``'float32'``. One that a CPU cannot compute fast in becomes
+            float32, which the log says. Defaults to what is best on the
+            device.
         **kwargs: Those of :class:`mmengine.optim.AmpOptimWrapper`.
 
     Returns:
         OptimWrapper: One of mmengine's kinds, as the rest of it expects.
+
+    Raises:
+        ValueError: If the ``dtype`` is no such name.
     """
     kwargs['optimizer'] = fuse(kwargs['optimizer'])
-    asked = dtype and str(dtype).removeprefix('torch.')
-    dtype = asked or best_dtype()
-    if not has_accelerator() and dtype != best_dtype():
-        dtype = 'float32'
-        if asked != dtype:
-            print_log(f'optim_wrapper.dtype {asked}: this CPU has no matrix '
-                      'units for it: training in float32.', 'current')
-    if dtype == 'float32' or not has_accelerator():
+    best, on_cpu = best_dtype(), not has_accelerator()
+    asked = check_choice(
+        'dtype', str(dtype or best).removeprefix('torch.'), DTYPES)
+    dtype = 'float32' if on_cpu and asked != best else asked
+    if dtype != asked:
+        print_log(f'optim_wrapper.dtype {asked}: this CPU has no matrix units '
+                  'for it: training in float32.', 'current')
+    if on_cpu or dtype == 'float32':
         for name in ('loss_scale', 'use_fsdp'):
             kwargs.pop(name, None)
     if dtype == 'float32':
         return _Portable(clip_grad=clip_grad, **kwargs)
-    if not has_accelerator():
+    if on_cpu:
         print_log('training in bfloat16 on the matrix units of this CPU; '
                   "optim_wrapper.dtype='float32' turns that off", 'current')
         return _PortableOnCPU(clip_grad=clip_grad, **kwargs)

@@ -329,6 +329,11 @@ def test_precision_of_a_cpu(monkeypatch, log, has_amx, asked, dtype, line):
     assert precision().value == ('bfloat16' if has_amx else 'float32')
 
 
+def test_a_precision_must_be_known():
+    with pytest.raises(ValueError, match=r"dtype must be .*, got 'bf16'"):
+        build(dtype='bf16')
+
+
 @pytest.mark.parametrize('kind, model, left', [
     ('AmpOptimWrapper', 'amt_mm.AMTMAE', dict(type='OptimWrapper')),
     ('amt_mm.AutoPrecisionOptimWrapper', 'mmdet.MaskRCNN', dict(
