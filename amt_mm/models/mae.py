@@ -106,9 +106,10 @@ def attend(layer: TransformerEncoderLayer, x: Tensor, query: Tensor,
     """Do what a layer does to x (B, M, D), given keys, values (B, L, 2 D)."""
     attn = layer.attn
     heads = attn.num_heads, attn.head_dims
-    key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)
+    query, key, value = (part.unflatten(-1, heads).transpose(1, 2)
+                         for part in (query, *key_value.chunk(2, -1)))
     y = attn.scaled_dot_product_attention(
-        query.unflatten(-1, heads).transpose(1, 2), key, value,
+        query, key, value,
         dropout_p=attn.attn_drop if layer.training else 0.)
     y = attn.proj(y.transpose(1, 2).flatten(2))
     x = x + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
