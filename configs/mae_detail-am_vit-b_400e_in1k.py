@@ -2,7 +2,8 @@
 
 As ``mae_am_vit-b_400e_in1k.py``, but the saliency of a patch is the spread of
 its pixels, known before the first epoch and without a model. Ahead of MAE at a
-small scale (docs/study.md); this project has not run it at this one.
+small scale on Tiny ImageNet, not on CIFAR-10 (docs/study.md); this project has
+not run it at this scale.
 
     python tools/train.py configs/mae_detail-am_vit-b_400e_in1k.py
 """

@@ -3,7 +3,7 @@
 Masks 75 % and throws nothing, at the cost of MAE: the saliency of a patch is
 the spread of its pixels, known before the first epoch and without a model. Of
 all that was tried at a small scale it is what is ahead of MAE at equal compute
-(docs/study.md).
+on Tiny ImageNet; on CIFAR-10 it is not (docs/study.md).
 
     python tools/train.py configs/mae_detail-am_vit-s_custom.py \
         --cfg-options data_root=DIR
