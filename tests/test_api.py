@@ -233,7 +233,8 @@ def test_two_processes_and_names_with_spaces_and_commas(
     assert first.stdout.count('pretrain in ') == 1
     assert 'pretrain in ' not in second.stdout
     assert 'effective batch size 4,' in first.stdout
-    assert 'precision float32: there is no accelerator.' in first.stdout
+    assert ('precision float32: there is no accelerator, and the CPU has no '
+            'AMX.') in first.stdout
     assert 'Plan of the run' in first.stdout
     assert first.stdout.splitlines()[-1] == str(out)
     assert (out / 'exported/model.safetensors').is_file()

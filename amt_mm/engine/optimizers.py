@@ -118,9 +118,8 @@ def AutoPrecisionOptimWrapper(  # noqa: N802 (configs name it as a class)
     bfloat16 has the range of float32 and needs no loss scale; a CPU trains in
     it where it has matrix units (Intel's AMX), as without them it is slower
     than float32. float16 gets a dynamic loss scale and clipped gradients; it
-    needs an accelerator. Adam, AdamW and SGD are fused where torch can, on a
-    CUDA device and from torch 2.4 on on a CPU, unless the config sets
-    ``fused`` or ``foreach``.
+    needs an accelerator. Adam, AdamW and SGD are fused, on a CPU from torch
+    2.4 on, unless the config sets ``fused`` or ``foreach``.
 
     Args:
         clip_grad (dict, optional): As in mmengine's ``OptimWrapper``.
