@@ -180,6 +180,12 @@ MUTANTS = [
            'datasets/transforms/load_resized_crop.py',
            "        loaded['ori_shape'] = drawn.shape\n", '', (INPUT, )),
     # ---- models
+    Mutant('attention_in_bfloat16', 'models/attention.py',
+           'query.float(), key.float(), value.float()', 'query, key, value',
+           ('test_models/test_all_methods.py', )),
+    Mutant('keys_for_values', 'models/attention.py',
+           'query, key, value = (part', 'query, value, key = (part',
+           (RUNS, 'test_models/test_all_methods.py')),
     Mutant('loss_scaled_by_the_batch', 'models/mae.py',
            'pred, target, plan.loss_weights(self.saliency_weight))',
            'pred, target, plan.loss_weights(self.saliency_weight)) * 2',
