@@ -364,14 +364,11 @@ def test_amx_is_what_onednn_may_use(monkeypatch, isa, allowed):
     assert has_amx() is allowed
 
 
-@pytest.mark.parametrize('compiled', [
-    False, pytest.param(True, marks=pytest.mark.compiles)])
-def test_a_run_on_a_cpu_with_amx(tiny_cfg, run, monkeypatch, compiled):
+def test_a_run_on_a_cpu_with_amx(tiny_cfg, run, monkeypatch):
     """Its losses are those of float32, nearly, and its maps as well."""
     found = {}
     for dtype in ('bfloat16', 'float32'):
         cfg = tiny_cfg(dtype, **{
-            'model.compile_loss': compiled and dict(backend='aot_eager'),
             'optim_wrapper.type': 'amt_mm.AutoPrecisionOptimWrapper'})
         monkeypatch.setattr(optimizers, 'has_amx',
                             lambda dtype=dtype: dtype == 'bfloat16')

@@ -278,6 +278,9 @@ def test_one_graph_for_the_compiler(config):
         step, backend='eager', fullgraph=True)  # a break raises
     args = images, plan.ids_visible, plan.ids_masked
     torch.testing.assert_close(compiled(*args), step(*args))
+    if config['type'] == 'amt_mm.AMTMAE':
+        with torch.autocast('cpu', torch.bfloat16):
+            torch.testing.assert_close(compiled(*args), step(*args))
     model.train()
     compiled(*args).backward()
 
