@@ -11,7 +11,8 @@ from projects.study import Results, read_study, render
 @pytest.mark.parametrize(('name', 'machine'), [
     ('tiny-imagenet40_cpu', ''), ('tiny-imagenet40_maps', '_h200'),
     ('tiny-imagenet40_maps', '_cpu'), ('cifar10_continue', '_cpu'),
-    ('cifar10_continue_20e', '_cpu'), ('cifar10_maps', '_cpu')])
+    ('cifar10_continue_20e', '_cpu'), ('cifar10_maps', '_cpu'),
+    ('tiny-imagenet40_cross', '_cpu')])
 def test_the_table_is_that_of_the_results(pytestconfig, tmp_path, name,
                                           machine):
     init_default_scope('mmpretrain')
