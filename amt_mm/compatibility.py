@@ -135,7 +135,7 @@ def has_amx() -> bool:
     ``ONEDNN_MAX_CPU_ISA``, a variable of oneDNN, can forbid it their use.
     """
     import torch
-    asked = getattr(torch.cpu, '_is_amx_tile_supported', None)
     allowed = os.environ.get('ONEDNN_MAX_CPU_ISA', 'DEFAULT').upper()
-    return bool(asked and asked() and torch.cpu._init_amx()
-                and (allowed == 'DEFAULT' or 'AMX' in allowed))
+    return (allowed == 'DEFAULT' or 'AMX' in allowed) and all(
+        getattr(torch.cpu, name, bool)()
+        for name in ('_is_amx_tile_supported', '_init_amx'))
