@@ -27,6 +27,21 @@ def attention(query: Tensor, key: Tensor, value: Tensor,
             query.float(), key.float(), value.float(), **kwargs)
 
 
+def attend_by_heads(attn: MultiheadAttention, *parts: Tensor) -> Tensor:
+    """Return what a module of attention makes of its query, key and value.
+
+    The query is (B, M, D), as is the result; key and value are (B, L, D).
+    """
+    heads = attn.num_heads, attn.head_dims
+    query, key, value = (part.unflatten(-1, heads).transpose(1, 2)
+                         for part in parts)
+    y = attn.scaled_dot_product_attention(
+        query, key, value,
+        dropout_p=attn.attn_drop if attn.training else 0.)
+    y = attn.proj(y.transpose(1, 2).flatten(2))
+    return attn.out_drop(attn.gamma1(attn.proj_drop(y)))
+
+
 class SelfAttention(MultiheadAttention):
     """That of mmpretrain, of the same parameters and results.
 
@@ -45,11 +60,4 @@ class SelfAttention(MultiheadAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         """Let tokens (B, L, D) attend to each other."""
-        heads = self.num_heads, self.head_dims
-        query, key, value = (part.unflatten(-1, heads).transpose(1, 2)
-                             for part in self.qkv(x).chunk(3, -1))
-        y = self.scaled_dot_product_attention(
-            query, key, value,
-            dropout_p=self.attn_drop if self.training else 0.)
-        y = self.proj(y.transpose(1, 2).flatten(2))
-        return self.out_drop(self.gamma1(self.proj_drop(y)))
+        return attend_by_heads(self, *self.qkv(x).chunk(3, -1))

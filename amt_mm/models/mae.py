@@ -27,6 +27,7 @@ from amt_mm.arguments import check_bool, check_int, check_number, check_sides
 from amt_mm.masking.plan import MaskPlan
 from amt_mm.registry import MODELS
 
+from .attention import attend_by_heads
 from .base import PixelAMT, Sizes
 from .vit import VisiblePatchViT, check_init_cfg, loads_weights
 
@@ -104,15 +105,7 @@ class QueryOnlyLayer(TransformerEncoderLayer):
 def attend(layer: TransformerEncoderLayer, x: Tensor, query: Tensor,
            key_value: Tensor) -> Tensor:
     """Do what a layer does to x (B, M, D), given keys, values (B, L, 2 D)."""
-    attn = layer.attn
-    heads = attn.num_heads, attn.head_dims
-    query, key, value = (part.unflatten(-1, heads).transpose(1, 2)
-                         for part in (query, *key_value.chunk(2, -1)))
-    y = attn.scaled_dot_product_attention(
-        query, key, value,
-        dropout_p=attn.attn_drop if layer.training else 0.)
-    y = attn.proj(y.transpose(1, 2).flatten(2))
-    x = x + attn.out_drop(attn.gamma1(attn.proj_drop(y)))
+    x = x + attend_by_heads(layer.attn, query, *key_value.chunk(2, -1))
     return layer.ffn(layer.ln2(x), identity=x)
 
 
